@@ -1,0 +1,159 @@
+"""What to do so that the engine matches the spec: a pure function from two states to a value.
+
+The same states give the same plan; nothing to do is the empty one; no plan with fewer actions does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeVar
+
+from reconciler.chains import Moves, moves
+from reconciler.kinds import engine, pin, port, relay, socket, worker
+from reconciler.match import Difference, difference, matches
+from reconciler.placement import place
+from schema.model import Action, Kind, Pin, Port, Relay, Socket, State
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions in the order in which they are to be carried out."""
+
+    actions: tuple[Action, ...] = ()
+    pins: Mapping[int, Pin] = field(default_factory=dict)
+    """The place of each relay that is added: it is sent beside the action."""
+
+    def pin_of(self, action: Action) -> Pin | None:
+        """The pin to be sent with this action."""
+        added = action.kind is Kind.RELAY and action.after is not None and action.before is None
+        return self.pins[int(action.key)] if added else None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the groups of a plan are computed from."""
+
+    desired: State
+    observed: State
+    ports: Difference[str, Port]
+    sockets: Difference[str, Socket]
+    relays: Difference[int, Relay]
+    placed: Mapping[int, Pin]
+    repinned: frozenset[int]
+    moves: Moves
+
+
+def plan(desired: State, observed: State) -> Plan:
+    """The shortest list of actions that makes `observed` match `desired`.
+
+    When the engine needs a new process, that is the whole plan: what the new one has to do is planned when it is up.
+    """
+    if engine.needs_new_process(observed.engine, desired.engine):
+        return Plan((engine.change(observed.engine, desired.engine),))
+    frame = _frame(desired, observed)
+    actions = (
+        *_engine(frame),
+        *_workers_added(frame),
+        *_relays_removed(frame),
+        *_removed(frame, held=False),
+        *_changed_and_added(frame),
+        *_relays_updated(frame),
+        *_relays_added(frame),
+        *_pins_migrated(frame),
+        *_removed(frame, held=True),
+        *_workers_removed(frame),
+    )
+    added = (*frame.relays.added, *frame.moves.broken)
+    return Plan(actions, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))
+
+
+def _frame(desired: State, observed: State) -> Frame:
+    relays = difference(desired.relays, observed.relays)
+    placed = place(desired, observed)
+    survivors = desired.relays.keys() & observed.relays.keys()
+    repinned = frozenset(id_ for id_ in survivors if not matches(placed[id_], observed.pins.get(id_)))
+    return Frame(
+        desired=desired,
+        observed=observed,
+        ports=difference(desired.ports, observed.ports),
+        sockets=difference(desired.sockets, observed.sockets),
+        relays=relays,
+        placed=placed,
+        repinned=repinned,
+        moves=moves(relays.changed, repinned),
+    )
+
+
+def _engine(frame: Frame) -> Iterable[Action]:
+    if not matches(frame.desired.engine, frame.observed.engine):
+        yield engine.change(frame.observed.engine, frame.desired.engine)
+
+
+def _workers_added(frame: Frame) -> Iterable[Action]:
+    return (worker.add(w) for w in sorted(frame.desired.workers - frame.observed.workers, key=lambda w: w.cpu))
+
+
+def _workers_removed(frame: Frame) -> Iterable[Action]:
+    return (worker.remove(w) for w in sorted(frame.observed.workers - frame.desired.workers, key=lambda w: w.cpu))
+
+
+def _relays_removed(frame: Frame) -> Iterable[Action]:
+    live = frame.observed.relays
+    for id_ in sorted((*frame.relays.removed, *frame.moves.broken)):
+        yield relay.remove(live[id_]) if id_ in frame.relays.removed else relay.remove(live[id_], relay.BROKEN)
+
+
+def _relays_updated(frame: Frame) -> Iterable[Action]:
+    return (relay.change(*frame.relays.changed[id_]) for id_ in frame.moves.ordered)
+
+
+def _relays_added(frame: Frame) -> Iterable[Action]:
+    wanted = frame.desired.relays
+    for id_ in sorted((*frame.relays.added, *frame.moves.broken)):
+        yield relay.add(wanted[id_]) if id_ in frame.relays.added else relay.add(wanted[id_], relay.BROKEN)
+
+
+def _pins_migrated(frame: Frame) -> Iterable[Action]:
+    cpus = {w.cpu for w in frame.desired.workers}
+    for id_ in sorted(frame.repinned - set(frame.moves.broken)):
+        yield pin.change(frame.observed.pins.get(id_), frame.placed[id_], id_ in frame.desired.pins, cpus)
+
+
+def _changed_and_added(frame: Frame) -> Iterable[Action]:
+    ports, sockets = _holders(frame.desired)
+    yield from (port.change(*pair, ports.get(name)) for name, pair in frame.ports.changed.items())
+    yield from (socket.change(*pair, sockets.get(path)) for path, pair in frame.sockets.changed.items())
+    yield from (port.add(p, ports.get(name)) for name, p in frame.ports.added.items())
+    yield from (socket.add(s, sockets.get(path)) for path, s in frame.sockets.added.items())
+
+
+def _removed(frame: Frame, held: bool) -> Iterable[Action]:
+    """Ports and sockets that go; `held`: those that a relay lets go only by its update, which comes first."""
+    ports, sockets = _holders(frame.observed)
+    updated = set(frame.moves.ordered)
+    yield from _gone(frame.ports.removed, ports, updated, held, port.remove)
+    yield from _gone(frame.sockets.removed, sockets, updated, held, socket.remove)
+
+
+R = TypeVar("R", Port, Socket)
+
+
+def _gone(
+    removed: Mapping[str, R],
+    holders: Mapping[str, int],
+    updated: set[int],
+    held: bool,
+    remove: Callable[[R, int | None], Action],
+) -> Iterable[Action]:
+    for key, resource in removed.items():
+        if (holders.get(key) in updated) is held:
+            yield remove(resource, holders.get(key))
+
+
+def _holders(state: State) -> tuple[dict[str, int], dict[str, int]]:
+    """Which relay has which port, and which socket."""
+    ports = {relay.port: id_ for id_, relay in state.relays.items()}
+    sockets = {relay.socket: id_ for id_, relay in state.relays.items()}
+    return ports, sockets

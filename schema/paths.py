@@ -1,0 +1,40 @@
+"""Where vio4wd keeps its files, said once. Each directory can be moved by an environment variable, so that several
+instances live side by side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DEFAULT_FILE = Path("/etc/vio4wd/vio4wd.yaml")
+"""The spec that is read when a command is given none."""
+
+
+def run_dir() -> Path:
+    """Sockets and locks of what runs now: `$VIO4WD_RUN_DIR`, or /run/vio4wd."""
+    return Path(os.environ.get("VIO4WD_RUN_DIR") or "/run/vio4wd")
+
+
+def state_dir() -> Path:
+    """What outlives a restart: `$VIO4WD_STATE_DIR`, or /var/lib/vio4wd."""
+    return Path(os.environ.get("VIO4WD_STATE_DIR") or "/var/lib/vio4wd")
+
+
+def cache_dir() -> Path:
+    """What can be made again, compiled loops above all: `$VIO4WD_CACHE_DIR`, or /var/cache/vio4wd."""
+    return Path(os.environ.get("VIO4WD_CACHE_DIR") or "/var/cache/vio4wd")
+
+
+def engine_socket(run: Path, shard: int = 0) -> Path:
+    """Where an engine answers requests."""
+    return run / f"engine-{shard}.sock"
+
+
+def engine_events(run: Path, shard: int = 0) -> Path:
+    """Where an engine says what happens."""
+    return run / f"engine-{shard}.events"
+
+
+def engine_parameters(state: Path, shard: int = 0) -> Path:
+    """The start-up parameters that the reconciler leaves for an engine."""
+    return state / f"engine-{shard}.json"
