@@ -1,0 +1,55 @@
+"""A document that holds against the schema, as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schema.spec import BondSpec, EngineSpec, HugepagesSpec, RelaySpec, Spec, VhostUserSpec, normal_path
+from schema.vf import parse_vf
+
+
+def build(value: dict[str, Any], text: str, sha256: str) -> Spec:
+    """The spec without its warnings. `value` must have passed `schema.check`."""
+    return Spec(
+        engine=_engine(value.get("engine", {})),
+        vhost_user=_vhost_user(value.get("vhost_user", {})),
+        relays=tuple(_relay(relay) for relay in value.get("relays", [])),
+        hugepages=tuple(_hugepages(entry) for entry in value.get("hugepages", [])),
+        text=text,
+        sha256=sha256,
+    )
+
+
+def _engine(value: dict[str, Any]) -> EngineSpec:
+    cpus = {"worker_cpus": tuple(value["worker_cpus"])} if "worker_cpus" in value else {}
+    return EngineSpec(**{**value, **cpus})
+
+
+def _vhost_user(value: dict[str, Any]) -> VhostUserSpec:
+    given = dict(value)
+    if "permissions" in given:
+        given["permissions"] = int(given["permissions"], 8)
+    if "directory" in given:
+        given["directory"] = normal_path(given["directory"])
+    return VhostUserSpec(**given)
+
+
+def _hugepages(value: dict[str, Any]) -> HugepagesSpec:
+    return HugepagesSpec(**{**value, "mount": normal_path(value["mount"])})
+
+
+def _relay(value: dict[str, Any]) -> RelaySpec:
+    socket = value.get("socket")
+    cpus = value.get("cpus")
+    return RelaySpec(
+        id=value["id"],
+        vf=parse_vf(value["vf"]) if "vf" in value else None,
+        bond=_bond(value["bond"]) if "bond" in value else None,
+        socket=normal_path(socket) if socket is not None else None,
+        cpus=(cpus[0], cpus[-1]) if cpus is not None else None,
+    )
+
+
+def _bond(value: dict[str, Any]) -> BondSpec:
+    members = tuple(parse_vf(member) for member in value["members"])
+    return BondSpec(name=value["name"], mode=value["mode"], members=members)

@@ -1,0 +1,86 @@
+"""From a file or text to a spec, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from schema import rules
+from schema.build import build
+from schema.check import check
+from schema.nodes import plain
+from schema.problem import Problem, SpecError
+from schema.spec import Spec
+from schema.yaml12 import read_document
+
+MAX_FILE_BYTES = 1024 * 1024
+
+_WHY_UNREADABLE = {
+    errno.ENOENT: "does not exist; check the path",
+    errno.ENOTDIR: "does not exist; check the path",
+    errno.EISDIR: "is a directory; give the path of a file",
+    errno.EACCES: "may not be read by this user; check its permissions",
+    errno.ELOOP: "is a chain of links that never ends; check the links",
+}
+
+
+def load(path: Path) -> Spec:
+    """The spec in this file. Raises SpecError with all problems found, also when the file cannot be read."""
+    try:
+        content = _read(path)
+    except OSError as error:
+        why = _WHY_UNREADABLE.get(error.errno or 0) or f"cannot be read: {os.strerror(error.errno or 0)}"
+        raise _refused(str(path), f"the file {why}") from None
+    except ValueError:
+        raise _refused(str(path).replace("\0", "?"), "no file has a zero byte in its name; check the path") from None
+    return parse(content, str(path))
+
+
+def parse(text: str | bytes, name: str) -> Spec:
+    """The spec in this text; `name` stands in messages. Raises SpecError with all problems found.
+
+    What the schema refuses is reported together; the rules that span several keys are asked once the schema holds.
+    """
+    # A lone surrogate has no UTF-8; it is refused below, with its place.
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    if len(content) > MAX_FILE_BYTES:
+        raise _refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
+    decoded = text if isinstance(text, str) else _decode(text, name)
+    document, problems = read_document(decoded, name)
+    problems += check(document)
+    if problems:
+        raise SpecError(problems)
+    spec = build(plain(document.root), decoded, hashlib.sha256(content).hexdigest())
+    if errors := rules.errors(spec, document):
+        raise SpecError(errors)
+    return replace(spec, warnings=rules.warnings(spec, document), unsupported=rules.unsupported(spec, document))
+
+
+def _read(path: Path) -> bytes:
+    """At most one byte more than is allowed. Raises OSError."""
+    # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise _refused(str(path), "the file is no regular file; give the path of one")
+        return file.read(MAX_FILE_BYTES + 1)
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
+        message = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise SpecError([Problem(name, line, column, "", message)]) from None
+
+
+def _refused(name: str, message: str) -> SpecError:
+    return SpecError([Problem(name, 1, 1, "", message)])

@@ -1,0 +1,110 @@
+"""A YAML document as a tree that knows where everything stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from schema.problem import Problem
+from schema.scalars import Plain
+
+Path = tuple[str | int, ...]
+"""Keys and list positions from the root: `("relays", 1, "vf")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Line and column, both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    place: Place
+    value: Plain
+    text: str
+    """As it was written, without quotes."""
+    quoted: bool
+
+
+@dataclass(slots=True)
+class Sequence:
+    place: Place
+    items: list[Node] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Mapping:
+    place: Place
+    entries: dict[str, Node] = field(default_factory=dict)
+    key_places: dict[str, Place] = field(default_factory=dict)
+
+
+Node = Scalar | Sequence | Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The tree of one file."""
+
+    file: str
+    root: Node
+
+    def at(self, path: Iterable[str | int]) -> Node | None:
+        """The node at this path, or None where the document has none."""
+        node: Node | None = self.root
+        for step in path:
+            node = _child(node, step)
+        return node
+
+    def place(self, path: Path) -> Place:
+        """Where the value at this path stands, or the nearest value around it that was written."""
+        while (node := self.at(path)) is None:
+            path = path[:-1]
+        return node.place
+
+    def key_place(self, path: Path) -> Place:
+        """Where the key that ends this path stands."""
+        parent = self.at(path[:-1])
+        if isinstance(parent, Mapping) and path[-1] in parent.key_places:
+            return parent.key_places[str(path[-1])]
+        return self.place(path)
+
+    def problem(self, path: Path, message: str, place: Place | None = None) -> Problem:
+        """A problem at this path, at its value's place unless another is given."""
+        where = place or self.place(path)
+        return Problem(self.file, where.line, where.column, dotted(path), message)
+
+
+def _child(node: Node | None, step: str | int) -> Node | None:
+    if isinstance(node, Mapping) and isinstance(step, str):
+        return node.entries.get(step)
+    if isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+        return node.items[step]
+    return None
+
+
+def dotted(path: Path) -> str:
+    """The path as people write it: `relays[1].vf`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{shorten(step)}" if text else shorten(step)
+    return text
+
+
+def shorten(text: str, length: int = 40) -> str:
+    """The text on one line, without control characters, cut to `length` characters."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= length else shown[: length - 3] + "..."
+
+
+def plain(node: Node) -> Any:
+    """The tree as lists, dicts and scalars, as JSON would give them."""
+    if isinstance(node, Mapping):
+        return {key: plain(value) for key, value in node.entries.items()}
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    return node.value

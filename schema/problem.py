@@ -1,0 +1,34 @@
+"""What is wrong with a spec, where, and what to do: a sentence with a position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One sentence about one place of a file. Lines and columns count from 1, as editors do."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    """Where in the document: `relays[1].vf`. Empty when it is about the file as a whole."""
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}: "
+        return f"{where}{self.path}: {self.message}" if self.path else where + self.message
+
+
+class SpecError(Exception):
+    """A spec was refused; `problems` says why, in the order of the file, and is never empty."""
+
+    problems: tuple[Problem, ...]
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        if not self.problems:
+            raise ValueError("a SpecError needs at least one problem")
+        super().__init__("\n".join(str(problem) for problem in self.problems))

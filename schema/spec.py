@@ -1,0 +1,94 @@
+"""What a vio4wd.yaml says, as frozen values: every key with its default, before it meets a host.
+
+The names are those of the YAML keys. What a key means stands in `vio4wd.schema.json` and docs/spec.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schema.model import Port
+from schema.problem import Problem
+
+API_VERSION = "vio4wd/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    main_cpu: int = 0
+    worker_cpus: tuple[int, ...] = (1, 2)
+    idle: str = "adaptive"
+    idle_sleep_us: int = 100
+    """The longest sleep of a worker with nothing to do, in microseconds."""
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class VhostUserSpec:
+    mode: str = "server"
+    directory: str = "/tmp"
+    name: str = "virtio-forwarder%u.sock"
+    """The `%u` stands for the relay's id."""
+    owner: str | None = None
+    group: str | None = None
+    """A name; None is the process's own, as with `owner`."""
+    permissions: int = 0o660
+
+
+@dataclass(frozen=True, slots=True)
+class HugepagesSpec:
+    mount: str
+    page_size: str
+    """`2M` or `1G`."""
+    reserve: int
+    """In pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class BondSpec:
+    name: str
+    mode: str
+    members: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySpec:
+    """The pairing of a VF or a bond with a guest's socket. A loaded spec has exactly one of `vf` and `bond`."""
+
+    id: int
+    vf: Port | None = None
+    bond: BondSpec | None = None
+    socket: str | None = None
+    """None is the path that `vhost_user` makes of the id; see `socket_path`."""
+    cpus: tuple[int, int] | None = None
+    """The CPUs that poll VF to VM and VM to VF; None leaves the placement to the planner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    engine: EngineSpec = EngineSpec()
+    vhost_user: VhostUserSpec = VhostUserSpec()
+    relays: tuple[RelaySpec, ...] = ()
+    """In the order of the file."""
+    hugepages: tuple[HugepagesSpec, ...] = ()
+    text: str = ""
+    """The document as it was read."""
+    sha256: str = ""
+    """Of the file's bytes, in hexadecimal: two specs with one hash say the same."""
+    warnings: tuple[Problem, ...] = ()
+    unsupported: tuple[Problem, ...] = ()
+    """What is valid but not forwarded by this release: `plan` and `apply` refuse it, `validate` does not."""
+
+
+def normal_path(path: str) -> str:
+    """The path without repeated slashes, `.` parts and a trailing slash. `..` is not resolved: rules refuse it."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+def socket_path(vhost_user: VhostUserSpec, relay: RelaySpec) -> str:
+    """The path of a relay's socket: its own, else `directory` and `name` with the id in place of `%u`."""
+    if relay.socket is not None:
+        return relay.socket
+    name = vhost_user.name.replace("%u", str(relay.id))
+    return normal_path(f"{vhost_user.directory}/{name}")
