@@ -1,0 +1,82 @@
+"""What a spec wants of this host's engine, as a state that a plan can be made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.host import Host
+from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
+from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, socket_path
+
+
+class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
+    """A valid spec that this host or this release can't carry out; `reasons` are whole sentences."""
+
+    def __init__(self, reasons: Iterable[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("\n".join(self.reasons))
+
+
+def desired(spec: Spec, host: Host) -> State:
+    """The state that the spec asks for. Raises SpecUnfit with everything that stands in the way."""
+    uid, owner_wrong = _owner(spec.vhost_user, host)
+    gid, group_wrong = _group(spec.vhost_user, host)
+    reasons = [str(problem) for problem in spec.unsupported]
+    reasons += [*owner_wrong, *group_wrong, *_cpus_wrong(spec.engine, host)]
+    if reasons:
+        raise SpecUnfit(reasons)
+    engine = Engine(
+        main_cpu=spec.engine.main_cpu,
+        idle=spec.engine.idle,
+        idle_sleep_us=spec.engine.idle_sleep_us,
+        log_level=spec.engine.log_level,
+    )
+    resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]
+    for relay in spec.relays:
+        resources += _of_relay(relay, spec.vhost_user, uid, gid)
+    return State.of(resources)
+
+
+def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec, uid: int, gid: int) -> Iterable[Resource]:
+    port = _port(relay)
+    path = socket_path(vhost_user, relay)
+    yield port
+    yield Socket(path, vhost_user.mode, uid, gid, vhost_user.permissions)
+    yield Relay(relay.id, port.name, path)
+    if relay.cpus is not None:
+        yield Pin(relay.id, *relay.cpus)
+
+
+def _port(relay: RelaySpec) -> Port:
+    if relay.vf is None:
+        raise SpecUnfit([f"relay {relay.id} has no vf; only VFs and virtual devices are forwarded by this release"])
+    return relay.vf
+
+
+def _owner(vhost_user: VhostUserSpec, host: Host) -> tuple[int, list[str]]:
+    if vhost_user.owner is None:
+        return host.uid, []
+    uid = host.uid_of(vhost_user.owner)
+    if uid is None:
+        return 0, [_nobody("vhost_user.owner", "user", vhost_user.owner)]
+    return uid, []
+
+
+def _group(vhost_user: VhostUserSpec, host: Host) -> tuple[int, list[str]]:
+    if vhost_user.group is None:
+        return host.gid, []
+    gid = host.gid_of(vhost_user.group)
+    if gid is None:
+        return 0, [_nobody("vhost_user.group", "group", vhost_user.group)]
+    return gid, []
+
+
+def _nobody(path: str, what: str, name: str) -> str:
+    return f"{path}: this host has no {what} '{name}'; create it, name another, or leave the key out"
+
+
+def _cpus_wrong(engine: EngineSpec, host: Host) -> Iterable[str]:
+    named = [("engine.main_cpu", engine.main_cpu), *(("engine.worker_cpus", cpu) for cpu in engine.worker_cpus)]
+    for path, cpu in named:
+        if not host.runs_on(cpu):
+            yield f"{path}: CPU {cpu} is not to be had on this host (it has CPUs {host.cpus()}); name one that is"

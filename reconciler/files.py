@@ -1,0 +1,55 @@
+"""Writes files that are never seen half written, not even after a power cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from schema.model import Engine, State, Worker
+from schema.paths import engine_parameters
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replaces `path` by a file with this text; makes its directory when missing. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Without this the new name itself may be lost with the power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_engine_parameters(state_dir: Path, target: State, shard: int = 0) -> None:
+    """Leaves the start-up parameters for the engine that starts next. Raises OSError."""
+    path = engine_parameters(state_dir, shard)
+    text = json.dumps(_parameters(target.engine, target.workers), indent=2) + "\n"
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass  # missing or unreadable: it is written anew
+    write_atomically(path, text)
+
+
+def _parameters(engine: Engine, workers: frozenset[Worker]) -> dict[str, Any]:
+    state = State(engine=engine, workers=workers).to_json()
+    return {"engine": state["engine"][0], "workers": state["worker"]}

@@ -1,0 +1,85 @@
+"""What a spec asks of the host: users, groups and CPUs."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import threading
+from pathlib import Path
+from typing import Protocol
+
+ONLINE = Path("/sys/devices/system/cpu/online")
+
+
+class Host(Protocol):
+    """The questions that a spec is checked with; tests answer them from a table."""
+
+    @property
+    def uid(self) -> int:
+        """The user that vio4wd runs as: who owns a socket when nobody is named."""
+
+    @property
+    def gid(self) -> int: ...
+
+    def uid_of(self, name: str) -> int | None:
+        """The number of a user; None when there is none of that name."""
+
+    def gid_of(self, name: str) -> int | None: ...
+
+    def runs_on(self, cpu: int) -> bool:
+        """Whether a thread of ours may run on this CPU."""
+
+    def cpus(self) -> str:
+        """The CPUs that are there, in words for a person: `0-3`."""
+
+
+class ThisHost:
+    """The machine that we run on."""
+
+    @property
+    def uid(self) -> int:
+        return os.geteuid()
+
+    @property
+    def gid(self) -> int:
+        return os.getegid()
+
+    def uid_of(self, name: str) -> int | None:
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            return int(name) if name.isdecimal() else None
+
+    def gid_of(self, name: str) -> int | None:
+        try:
+            return grp.getgrnam(name).gr_gid
+        except KeyError:
+            return int(name) if name.isdecimal() else None
+
+    def runs_on(self, cpu: int) -> bool:
+        """Tried, not looked up: the affinity that we were started with leaves out isolated CPUs, which are the best
+        workers, and the list of online CPUs knows nothing of the cpuset that a container may be in."""
+        verdict: list[bool] = []
+        thread = threading.Thread(target=lambda: verdict.append(_moves_to(cpu)))
+        thread.start()
+        thread.join()
+        return verdict[0]
+
+    def cpus(self) -> str:
+        try:
+            return ONLINE.read_text().strip()
+        except OSError:
+            return ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0)))
+
+
+def _moves_to(cpu: int) -> bool:
+    """Whether the calling thread could be moved to this CPU; to be asked on a thread that ends afterwards."""
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return False
+        return cpu in os.sched_getaffinity(0)
+    return True

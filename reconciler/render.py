@@ -1,0 +1,95 @@
+"""A plan in lines that a person reads before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from types import MappingProxyType
+
+from reconciler.plan import Plan
+from reconciler.savedplan import summary
+from schema.model import Action, Engine, Pin, Port, Relay, Resource, Socket, Verb
+
+SYMBOLS: Mapping[Verb, str] = MappingProxyType(
+    {Verb.ADD: "+", Verb.REMOVE: "-", Verb.UPDATE: "~", Verb.REPLACE: "-/+", Verb.MIGRATE: ">"}
+)
+LEGEND: Mapping[Verb, str] = MappingProxyType(
+    {
+        Verb.ADD: "add",
+        Verb.REMOVE: "remove",
+        Verb.UPDATE: "change in place",
+        Verb.REPLACE: "take down and set up again",
+        Verb.MIGRATE: "migrate to other CPUs, nothing is lost",
+    }
+)
+
+
+def lines(todo: Plan, source: str) -> Iterator[tuple[str, Verb | None]]:
+    """Each line of a plan with the verb that it is about (None: no particular one)."""
+    if not todo.actions:
+        yield f"Nothing to do: the engine matches {source}.", None
+        return
+    used = [verb for verb in Verb if any(action.verb is verb for action in todo.actions)]
+    yield "The engine is to be changed as follows:", None
+    yield from ((f"  {SYMBOLS[verb]:>3} {LEGEND[verb]}", verb) for verb in used)
+    yield "", None
+    width = max(len(action.resource) for action in todo.actions)
+    for action in todo.actions:
+        yield from ((line, action.verb) for line in _action(action, todo.pin_of(action), width))
+    yield "", None
+    yield f"Plan: {summary(todo.actions)}", None
+
+
+def plain(todo: Plan, source: str) -> str:
+    """The plan as plain text."""
+    return "\n".join(line for line, _ in lines(todo, source)) + "\n"
+
+
+def _action(action: Action, pin: Pin | None, width: int) -> Iterator[str]:
+    detail = words(action, pin)
+    yield f"  {SYMBOLS[action.verb]:>3} {action.resource:<{width}}  {detail}".rstrip()
+    yield f"        impact {action.impact}: {action.reason}"
+
+
+def words(action: Action, pin: Pin | None = None) -> str:
+    """What an action makes of its resource, in a few words."""
+    if action.before is not None and action.after is not None:
+        return _changed(action.before, action.after)
+    whole = action.after if action.after is not None else action.before
+    text = describe(whole) if whole is not None else ""
+    return f"{text}, {describe(pin)}" if pin is not None else text
+
+
+def describe(resource: Resource) -> str:
+    """A resource's properties without its name."""
+    match resource:
+        case Port(args=args):
+            return args
+        case Socket():
+            return f"{resource.mode}, owner {resource.uid}:{resource.gid}, permissions {resource.permissions:04o}"
+        case Relay():
+            return f"{resource.port} and {resource.socket}"
+        case Pin():
+            return f"CPUs {_cpus(resource)}"
+        case Engine():
+            return ", ".join(f"{f.name} {getattr(resource, f.name)}" for f in fields(Engine))
+    return ""
+
+
+def _changed(before: Resource, after: Resource) -> str:
+    if isinstance(before, Pin) and isinstance(after, Pin):
+        return f"CPUs {_cpus(before)} -> {_cpus(after)}"
+    parts = [
+        f"{f.name} {_value(f.name, getattr(before, f.name))} -> {_value(f.name, getattr(after, f.name))}"
+        for f in fields(before)
+        if getattr(before, f.name) != getattr(after, f.name)
+    ]
+    return ", ".join(parts)
+
+
+def _value(name: str, value: object) -> str:
+    return f"{value:04o}" if name == "permissions" and isinstance(value, int) else f"{value}" or "none"
+
+
+def _cpus(pin: Pin) -> str:
+    return f"{pin.vf_to_vm}, {pin.vm_to_vf}"

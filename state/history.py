@@ -1,0 +1,74 @@
+"""What was applied, when, by whom, from what, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from state.store import Store
+
+KEPT = 1000
+"""Older applies are forgotten: at a hundred a day this is ten days, and some 100 MiB at the very most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One apply."""
+
+    id: int
+    time: float
+    """Seconds since 1970."""
+    who: str
+    source: str
+    """The file of the spec, or of the plan."""
+    sha256: str
+    plan: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def record(
+    store: Store,
+    *,
+    who: str,
+    source: str,
+    sha256: str,
+    text: str,
+    plan: Mapping[str, Any],
+    outcome: Mapping[str, Any],
+    now: float | None = None,
+) -> int:
+    """Remembers an apply; gives its id. `text` is that of the spec, empty when it is not known."""
+    row = (time.time() if now is None else now, who, source, sha256, json.dumps(plan), json.dumps(outcome))
+
+    def work(connection: sqlite3.Connection) -> int:
+        if text:
+            connection.execute("INSERT OR IGNORE INTO spec VALUES (?, ?)", (sha256, text))
+        id_ = connection.execute(
+            "INSERT INTO history (time, who, source, sha256, plan, outcome) VALUES (?, ?, ?, ?, ?, ?)", row
+        ).lastrowid
+        _forget(connection)
+        return id_ or 0
+
+    return store.run(work)
+
+
+def _forget(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (KEPT,))
+    connection.execute(
+        "DELETE FROM spec WHERE sha256 NOT IN (SELECT sha256 FROM history) "
+        "AND sha256 NOT IN (SELECT sha256 FROM last_good)"
+    )
+
+
+def entries(store: Store, limit: int) -> list[Applied]:
+    """The latest applies, the newest first."""
+    query = "SELECT id, time, who, source, sha256, plan, outcome FROM history ORDER BY id DESC LIMIT ?"
+    rows = store.run(lambda connection: connection.execute(query, (limit,)).fetchall())
+    return [Applied(*row[:5], plan=json.loads(row[5]), outcome=json.loads(row[6])) for row in rows]
