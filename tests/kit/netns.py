@@ -134,6 +134,7 @@ class VethWire:
 
     def __init__(self, namespace: Namespace, address: str, mtu: int = 1500) -> None:
         token = secrets.token_hex(4)
+        self._number = int(token, 16)
         self.namespace = namespace
         self.address = address
         self.mtu = mtu
@@ -143,7 +144,7 @@ class VethWire:
     @property
     def vf_device(self) -> str:
         """What a spec's `vf` names: a DPDK virtual device on the host's end."""
-        return f"net_af_packet_{self.vf[2:-1]},iface={self.vf}"
+        return f"net_af_packet{self._number},iface={self.vf}"
 
     @property
     def inner_mac(self) -> str:

@@ -1,0 +1,50 @@
+"""Writes specs the way a person's editor or a script does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLine:
+    """One relay of a spec; what is None is left out."""
+
+    id: int
+    vf: str
+    cpus: tuple[int, ...] | None = None
+    socket: str | None = None
+
+    def __str__(self) -> str:
+        wanted = {"id": self.id, "vf": self.vf, "socket": self.socket, "cpus": self.cpus}
+        return json.dumps({name: value for name, value in wanted.items() if value is not None})
+
+
+def spec_text(
+    relays: Sequence[RelayLine],
+    directory: Path,
+    worker_cpus: Sequence[int] = (0,),
+    main_cpu: int = 0,
+    idle: str = "adaptive",
+    log_level: str = "info",
+) -> str:
+    """A spec whose sockets are `directory`/vm<id>.sock."""
+    engine = {"main_cpu": main_cpu, "worker_cpus": list(worker_cpus), "idle": idle, "log_level": log_level}
+    lines = [
+        "apiVersion: vio4wd/v1",
+        f"engine: {json.dumps(engine)}",
+        f'vhost_user: {json.dumps({"directory": str(directory), "name": "vm%u.sock"})}',
+        "relays:" if relays else "relays: []",
+        *(f"  - {relay}" for relay in relays),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def save(path: Path, text: str) -> None:
+    """Save as editors do: a new file, moved over the old one."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text)
+    os.replace(beside, path)

@@ -1,0 +1,263 @@
+"""A vio4wd of one's own: directories, spec file, processes, and a look at what it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from engine.client import EngineClient, EngineError, EngineUnavailable, Observation
+from reconciler.desired import desired
+from reconciler.host import ThisHost
+from reconciler.plan import Plan, plan
+from schema import SpecError, load
+from schema.model import State
+from tests.kit import cleanup, host
+from tests.kit.specfile import RelayLine, save, spec_text
+from tests.kit.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED_CACHE = Path(os.environ.get("VIO4WD_CACHE_DIR", f"/var/tmp/vio4wd-test-cache-{os.geteuid()}"))
+"""Kept between tests and runs, so that the loops are compiled once."""
+READY_S = 120.0
+"""A first start compiles, on a machine that may be busy."""
+
+
+class LeftBehindError(AssertionError):
+    """An instance has ended and something of it is still there."""
+
+
+class Instance:
+    """One vio4wd with run, state and socket directories under a short temporary one.
+
+    Nothing runs after `with Instance(...)` alone: `run()`, or `start("engine")` and `start("watch", FILE)`, start it.
+    Leaving the block ends everything, and raises `LeftBehindError` when sockets or processes stay.
+    """
+
+    def __init__(self, spec: str = "", cache: Path = SHARED_CACHE) -> None:
+        self.directory = cleanup.short_directory()
+        self.run_dir = self._made("r")
+        self.state_dir = self._made("s")
+        self.sockets = self._made("v")
+        self.file = self.directory / "vio4wd.yaml"
+        self.cache = cache
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._client: EngineClient | None = None
+        if spec:
+            self.save(spec)
+
+    @classmethod
+    def relaying(cls, relays: Sequence[RelayLine], cache: Path = SHARED_CACHE, **keys: Any) -> Instance:
+        """An instance whose file has these relays; `keys` as `spec_text` takes them."""
+        instance = cls(cache=cache)
+        instance.relay(relays, **keys)
+        return instance
+
+    def _made(self, name: str) -> Path:
+        path = self.directory / name
+        path.mkdir()
+        return path
+
+    def __enter__(self) -> Self:
+        cleanup.register(self, self.kill)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self.terminate()
+            if kind is None:
+                self.check_nothing_left()
+        finally:
+            self.kill()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {
+            "VIO4WD_RUN_DIR": str(self.run_dir),
+            "VIO4WD_STATE_DIR": str(self.state_dir),
+            "VIO4WD_CACHE_DIR": str(self.cache),
+            "PYTHONPATH": str(ROOT),
+        }
+        return {**os.environ, **own}
+
+    def save(self, text: str) -> None:
+        """Save the spec file, atomically."""
+        save(self.file, text)
+
+    def relay(self, relays: Sequence[RelayLine], **keys: Any) -> None:
+        """Save a spec with these relays; `keys` as `spec_text` takes them."""
+        self.save(spec_text(relays, self.sockets, **keys))
+
+    def socket(self, relay: int) -> Path:
+        """The socket of a relay that names none."""
+        return self.sockets / f"vm{relay}.sock"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "reconciler", *arguments]
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command that stays; what it says goes to <name>.log, its name is the first argument."""
+        with (self.directory / f"{arguments[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                self.command(*arguments),
+                env=self.environment,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes[arguments[0]] = process
+        return process
+
+    def run(self, wait: bool = True) -> Self:
+        """`vio4wd run FILE`; with `wait` until the file is applied. Raises `WaitTimeoutError` with the log."""
+        self.start("run", str(self.file))
+        if wait:
+            self.wait_applied()
+        return self
+
+    def call(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment,
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def report(self, *arguments: str) -> Any:
+        """What a command says with `--json`. Raises AssertionError with its words when it failed."""
+        done = self.call(*arguments, "--json")
+        assert done.returncode == 0, f"{arguments[0]} ended with {done.returncode}: {done.stderr}"
+        return json.loads(done.stdout)
+
+    def status(self) -> Any:
+        return self.report("status")
+
+    def stats(self) -> Any:
+        return self.report("stats")
+
+    @property
+    def client(self) -> EngineClient:
+        if self._client is None:
+            self._client = EngineClient(self.run_dir)
+        return self._client
+
+    @property
+    def engine_pid(self) -> int:
+        return self.client.hello().pid
+
+    @property
+    def log(self) -> str:
+        """What the processes have said so far."""
+        return "".join(f"== {path.name}\n{path.read_text()}" for path in sorted(self.directory.glob("*.log")))
+
+    def observed(self) -> Observation | None:
+        """What is live, or None while no engine answers."""
+        with contextlib.suppress(EngineUnavailable, EngineError):
+            return self.client.observe()
+        return None
+
+    def to_do(self) -> Plan | None:
+        """What is still to be done until the file is applied; None while that can't be told."""
+        seen = self.observed()
+        if seen is None:
+            return None
+        with contextlib.suppress(SpecError):
+            return plan(desired(load(self.file), ThisHost()), seen.state)
+        return None
+
+    def wait_applied(self, timeout_s: float = READY_S) -> None:
+        """Wait until the engine matches the file. Raises `WaitTimeoutError` with the log."""
+        self._wait("the file to be applied", lambda: self._settled(self.to_do()), timeout_s)
+
+    def wait_state(self, what: str, holds: Callable[[State], bool], timeout_s: float = 30.0) -> None:
+        """Wait until what is observed is as `holds` wants it."""
+        self._wait(what, lambda: (seen := self.observed()) is not None and holds(seen.state), timeout_s)
+
+    def _settled(self, left: Plan | None) -> bool:
+        self.check_running()
+        return left is not None and not left.actions
+
+    def _wait(self, what: str, probe: Callable[[], bool], timeout_s: float) -> None:
+        try:
+            wait_for(what, probe, timeout_s)
+        except AssertionError as error:
+            raise type(error)(f"{error}\n{self.log[-4000:]}") from error
+
+    def check_running(self) -> None:
+        """Raises AssertionError when a process has ended that nobody ended."""
+        for name, process in self.processes.items():
+            assert process.poll() is None, f"vio4wd {name} ended with {process.returncode}\n{self.log[-4000:]}"
+
+    def terminate(self, timeout_s: float = 30.0) -> dict[str, int]:
+        """SIGTERM to all processes, watch before engine. Gives their exit statuses."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        statuses = {}
+        for name in sorted(self.processes, reverse=True):
+            process = self.processes.pop(name)
+            if process.poll() is None:
+                process.terminate()
+            try:
+                statuses[name] = process.wait(timeout_s)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                process.wait()
+                raise LeftBehindError(f"vio4wd {name} ignored SIGTERM for {timeout_s:g} s\n{self.log}") from error
+        return statuses
+
+    def left_behind(self) -> list[str]:
+        """What of this instance is still there though it has ended, in words."""
+        nothing = host.Leftovers(*(frozenset[str]() for _ in range(5)))
+        found = host.snapshot().naming(str(self.directory)).since(nothing)
+        files = [path for path in (*self.sockets.iterdir(), *self.run_dir.rglob("*")) if path.is_socket()]
+        return found + [f"socket file: {path}" for path in files] + [f"process: {pid}" for pid in self.pids()]
+
+    def check_nothing_left(self) -> None:
+        """Raises `LeftBehindError` with what is still there."""
+        left = self.left_behind()
+        if left:
+            raise LeftBehindError(f"vio4wd left behind: {'; '.join(left)}\n{self.log[-4000:]}")
+
+    def kill(self) -> None:
+        """End everything by force and remove the directory."""
+        cleanup.release(self)
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def pids(self) -> list[int]:
+        """Every process whose environment names this instance: children that outlived their parent included."""
+        return [pid for pid in _pids() if self._owns(pid)]
+
+    def _owns(self, pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            words = Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+            return f"VIO4WD_RUN_DIR={self.run_dir}".encode() in words
+        return False
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if int(path.name) != os.getpid()]
