@@ -1,0 +1,166 @@
+"""vhost's callbacks, compiled: a guest waits while one runs, on a thread that all sockets share.
+
+None of them takes the GIL, so neither a compilation nor a busy interpreter delays a guest. They set or clear one word
+of the guest block, tell Python by the ring of events, and free nothing.
+"""
+
+from __future__ import annotations
+
+from numba import cfunc, njit, types
+
+from engine.burst import doors as _doors  # noqa: F401 - defines the symbol that this code is linked to
+from engine.burst import layout as at
+from engine.burst.intrinsics import (
+    compare_exchange,
+    exchange,
+    fetch_add,
+    load8,
+    load64,
+    load_acquire,
+    stack_space,
+    store64,
+    store_release,
+    symbol_address,
+)
+from engine.burst.quiesce import leave_passes
+from engine.dpdk import installed as _installed  # noqa: F401 - loads the libraries that this code calls
+
+_i32, _i64, _u64 = types.int32, types.int64, types.uint64
+doors_address = symbol_address(at.DOORS_SYMBOL)
+get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i64))
+get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
+guest_notification = types.ExternalFunction("rte_vhost_enable_guest_notification", _i32(_i32, _i32, _i32))
+write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
+path_space = stack_space(at.GUEST_PATH_BYTES)
+word_space = stack_space(8)
+FIRST_TX_VRING = 1
+
+
+@njit(cache=True)
+def push_event(doors: int, kind: int, guest: int) -> None:
+    """Appends to the ring, or counts as lost when Python is a whole ring behind. Wakes Python either way."""
+    while True:
+        head = load_acquire(doors + at.EVENTS_HEAD)
+        if head - load_acquire(doors + at.EVENTS_TAIL) >= at.EVENT_SLOTS:
+            fetch_add(doors + at.EVENTS_LOST, 1)
+            break
+        if compare_exchange(doors + at.EVENTS_HEAD, head, head + 1) == 1:
+            slot = doors + at.EVENTS + (head % at.EVENT_SLOTS) * at.EVENT_SIZE
+            store64(slot + 8, (kind << 32) | guest)
+            store_release(slot, head + 1)
+            break
+    one = word_space()
+    store64(one, 1)
+    write(_i32(load_acquire(doors + at.DOORS_EVENT_FD)), one, 8)
+
+
+@njit(cache=True)
+def same_path(left: int, right: int) -> bool:
+    for index in range(at.GUEST_PATH_BYTES):
+        if load8(left + index) != load8(right + index):
+            return False
+        if load8(left + index) == 0:
+            return True
+    return False
+
+
+@njit(cache=True)
+def guest_of(doors: int, vid: int) -> int:
+    """The index of the guest block whose socket the device came on, -1 if it is none of ours."""
+    path = path_space()
+    if get_ifname(vid, path, at.GUEST_PATH_BYTES) != 0:
+        return -1
+    guests = load_acquire(doors + at.DOORS_GUESTS)
+    for index in range(load_acquire(doors + at.DOORS_GUEST_COUNT)):
+        if same_path(guests + index * at.GUEST_SIZE + at.GUEST_PATH, path):
+            return index
+    return -1
+
+
+@njit(cache=True)
+def guest_block(doors: int, index: int) -> int:
+    return load_acquire(doors + at.DOORS_GUESTS) + index * at.GUEST_SIZE
+
+
+@njit(cache=True)
+def read_features(vid: int, guest: int) -> None:
+    """Puts the negotiated features where the workers read them."""
+    features = word_space()
+    store64(features, 0)
+    get_features(vid, features)
+    exchange(guest + at.GUEST_FEATURES, load64(features))
+
+
+@cfunc(_i32(_i32), cache=True)
+def new_device(vid: int) -> int:
+    """A guest's driver is ready: its relay's entries see it from their next pass on."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index < 0:
+        return -1
+    guest = guest_block(doors, index)
+    read_features(vid, guest)
+    # The relay polls; a guest that kicks all the same leaves its virtual machine for each packet.
+    guest_notification(vid, FIRST_TX_VRING, 0)
+    store64(guest + at.GUEST_CONNECTS, load64(guest + at.GUEST_CONNECTS) + 1)
+    exchange(guest + at.GUEST_VID, vid + 1)
+    push_event(doors, at.EVENT_CONNECTED, index)
+    return 0
+
+
+@cfunc(types.void(_i32), cache=True)
+def destroy_device(vid: int) -> None:
+    """The guest's memory goes when this returns, so it returns when no worker is in a pass that saw the guest."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index < 0:
+        return
+    guest = guest_block(doors, index)
+    exchange(guest + at.GUEST_VID, 0)
+    leave_passes(doors)
+    push_event(doors, at.EVENT_DISCONNECTED, index)
+
+
+@cfunc(_i32(_i32, types.uint16, _i32), cache=True)
+def vring_state_changed(vid: int, vring: int, enabled: int) -> int:
+    """Only records: the vhost thread may hold the queues' locks here, so waiting for a worker would never end."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index < 0:
+        return 0
+    guest = guest_block(doors, index)
+    mask = guest + (at.GUEST_TX_QUEUES if vring & 1 else at.GUEST_RX_QUEUES)
+    bit = _i64(1) << (_i64(vring) >> 1)
+    store_release(mask, (load_acquire(mask) | bit) if enabled else (load_acquire(mask) & ~bit))
+    return 0
+
+
+@cfunc(_i32(_i32, _u64), cache=True)
+def features_changed(vid: int, _features: int) -> int:
+    """Comes with the start and end of a live migration: dirty logging is one of the features."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index >= 0:
+        read_features(vid, guest_block(doors, index))
+        push_event(doors, at.EVENT_FEATURES, index)
+    return 0
+
+
+@cfunc(types.void(_i32), cache=True)
+def destroy_connection(vid: int) -> None:
+    """The socket's peer is gone; the next one enables its queues anew."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index >= 0:
+        guest = guest_block(doors, index)
+        store_release(guest + at.GUEST_RX_QUEUES, 0)
+        store_release(guest + at.GUEST_TX_QUEUES, 0)
+
+
+CALLBACKS = {
+    "new_device": new_device,
+    "destroy_device": destroy_device,
+    "vring_state_changed": vring_state_changed,
+    "features_changed": features_changed,
+    "destroy_connection": destroy_connection,
+}

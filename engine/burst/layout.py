@@ -1,0 +1,128 @@
+"""The memory that Python, the workers and DPDK's vhost thread share: who writes which word, and where it lies.
+
+All words are 64 bits. Each block starts on a cache line, and words with different writers lie on different lines.
+
+- A **worker** block steers one lcore. `SEQUENCE` is odd while the worker is in a pass: whoever changes a word that
+  workers read changes it first (a full barrier) and then waits until each worker is outside a pass or in a later one.
+- A **table** is a count and that many entry addresses. It never changes once it is published.
+- An **entry** is one direction of one relay. It is written by the worker that has it in its table, and by Python
+  while no table has it. Mbufs that the receiver did not take wait in it.
+- A **guest** block is the vhost thread's word on one socket, a **port** block is Python's on one DPDK port.
+- The **doors** block is what vhost's callbacks find by the symbol `vio4wd_doors`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+BURST: Final = 32
+"""Packets a call; DPDK's own default, and its vector drivers' unit."""
+
+# Worker: written by Python
+WORKER_STOP: Final = 0
+WORKER_TABLE: Final = 8
+WORKER_SLEEP_US: Final = 16
+"""The longest sleep of an idle worker in microseconds; 0: never sleep."""
+WORKER_SPIN_CYCLES: Final = 24
+"""Idle for less than this, a worker only pauses."""
+WORKER_CYCLES_PER_US: Final = 32
+WORKER_DRAIN_POOL: Final = 40
+"""Where packets are put that nobody will receive."""
+WORKER_FP_OPS: Final = 48
+"""Address of rte_eth_fp_ops."""
+WORKER_CPUSET: Final = 64
+"""cpu_set_t of 128 bytes: the CPUs that the worker binds itself to."""
+# Worker: written by the worker
+WORKER_SEQUENCE: Final = 192
+WORKER_SLEPT_CYCLES: Final = 256
+WORKER_PASSES: Final = 264
+WORKER_SIZE: Final = 320
+
+# Table
+TABLE_COUNT: Final = 0
+TABLE_ENTRIES: Final = 8
+
+# Entry: written by Python before the entry is in a table
+ENTRY_DIRECTION: Final = 0
+ENTRY_PORT: Final = 8
+"""Address of the port block."""
+ENTRY_GUEST: Final = 16
+"""Address of the guest block."""
+# Entry: written by its worker
+ENTRY_WAITING: Final = 64
+"""How many mbufs wait in ENTRY_MBUFS."""
+ENTRY_COUNTERS: Final = 128
+ENTRY_MBUFS: Final = 256
+ENTRY_SIZE: Final = ENTRY_MBUFS + 8 * BURST
+
+VF_TO_VM: Final = 0
+VM_TO_VF: Final = 1
+
+COUNTERS: Final = (
+    "rx_packets",
+    "rx_bytes",
+    "tx_packets",
+    "tx_bytes",
+    "guest_absent_packets",
+    "guest_absent_bytes",
+    "guest_full_packets",
+    "guest_full_bytes",
+    "vf_absent_packets",
+    "vf_absent_bytes",
+    "vf_full_packets",
+    "vf_full_bytes",
+    "busy_cycles",
+)
+"""In the order in which they lie from ENTRY_COUNTERS; never reset."""
+RX: Final = ENTRY_COUNTERS
+TX: Final = ENTRY_COUNTERS + 16
+GUEST_ABSENT: Final = ENTRY_COUNTERS + 32
+GUEST_FULL: Final = ENTRY_COUNTERS + 48
+VF_ABSENT: Final = ENTRY_COUNTERS + 64
+VF_FULL: Final = ENTRY_COUNTERS + 80
+"""Each of these is a count of packets followed by one of bytes."""
+BUSY_CYCLES: Final = ENTRY_COUNTERS + 96
+
+# Guest: written by the vhost thread
+GUEST_VID: Final = 0
+"""The device's id plus 1, or 0 for no guest."""
+GUEST_FEATURES: Final = 8
+GUEST_CONNECTS: Final = 16
+GUEST_RX_QUEUES: Final = 24
+"""Bit i: the guest has enabled its receive queue i."""
+GUEST_TX_QUEUES: Final = 32
+# Guest: written by Python before the socket is opened
+GUEST_PATH: Final = 64
+"""The socket's path, ended by a zero byte."""
+GUEST_PATH_BYTES: Final = 128
+GUEST_SIZE: Final = 192
+
+# Port: written by Python while no table has its entries
+PORT_ID: Final = 0
+"""The port id plus 1, or 0 for no VF or a link that is down."""
+PORT_POOL: Final = 8
+PORT_SIZE: Final = 64
+
+# Doors: written by Python
+DOORS_WORKERS: Final = 0
+"""How many worker addresses follow from DOORS_WORKER; only ever grows."""
+DOORS_GUESTS: Final = 8
+"""Address of the array of guest blocks."""
+DOORS_GUEST_COUNT: Final = 16
+DOORS_EVENT_FD: Final = 24
+DOORS_WORKER: Final = 64
+DOORS_MAX_WORKERS: Final = 128
+# Doors: the ring of events. Producers reserve at the head, Python takes from the tail.
+EVENTS_HEAD: Final = DOORS_WORKER + 8 * DOORS_MAX_WORKERS
+EVENTS_LOST: Final = EVENTS_HEAD + 8
+EVENTS_TAIL: Final = EVENTS_HEAD + 64
+EVENTS: Final = EVENTS_TAIL + 64
+EVENT_SLOTS: Final = 1024
+EVENT_SIZE: Final = 16
+"""A word that is the event's number plus 1 once the other is written, and `kind << 32 | guest`."""
+DOORS_SIZE: Final = EVENTS + EVENT_SLOTS * EVENT_SIZE
+
+EVENT_CONNECTED: Final = 1
+EVENT_DISCONNECTED: Final = 2
+EVENT_FEATURES: Final = 3
+DOORS_SYMBOL: Final = "vio4wd_doors"

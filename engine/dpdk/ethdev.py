@@ -1,0 +1,136 @@
+"""Ethernet ports: attach at run time, set up, start, read, detach."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+from engine.dpdk.layout import Layout
+from engine.dpdk.library import Dpdk, check, function
+from engine.dpdk.mbuf import Pool
+
+_LINK_STATUS_BIT = 1 << 34
+"""struct rte_eth_link as one word: speed in the low half, then duplex, autonegotiation, status."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    driver: str
+    max_rx_queues: int
+    max_tx_queues: int
+    rx_offload_capa: int
+    tx_offload_capa: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortStats:
+    imissed: int
+    ierrors: int
+    oerrors: int
+    rx_nombuf: int
+
+
+class Ethdevs:
+    """rte_ethdev, by port id."""
+
+    def __init__(self, dpdk: Dpdk) -> None:
+        u16, void = ctypes.c_uint16, ctypes.c_void_p
+        self._layout: Layout = dpdk.layout
+        eth, eal = dpdk.ethdev, dpdk.eal
+        self._probe = function(eal, "rte_dev_probe", ctypes.c_int, ctypes.c_char_p)
+        self._remove = function(eal, "rte_dev_remove", ctypes.c_int, void)
+        self._by_name = function(eth, "rte_eth_dev_get_port_by_name", ctypes.c_int, ctypes.c_char_p, void)
+        self._configure = function(eth, "rte_eth_dev_configure", ctypes.c_int, u16, u16, u16, void)
+        queue = (u16, u16, u16, ctypes.c_uint, void)
+        self._rx_queue = function(eth, "rte_eth_rx_queue_setup", ctypes.c_int, *queue, void)
+        self._tx_queue = function(eth, "rte_eth_tx_queue_setup", ctypes.c_int, *queue)
+        self._adjust = function(eth, "rte_eth_dev_adjust_nb_rx_tx_desc", ctypes.c_int, u16, void, void)
+        self._start = function(eth, "rte_eth_dev_start", ctypes.c_int, u16)
+        self._stop = function(eth, "rte_eth_dev_stop", ctypes.c_int, u16)
+        self._close = function(eth, "rte_eth_dev_close", ctypes.c_int, u16)
+        self._promiscuous = function(eth, "rte_eth_promiscuous_enable", ctypes.c_int, u16)
+        self._allmulticast = function(eth, "rte_eth_allmulticast_enable", ctypes.c_int, u16)
+        self._info = function(eth, "rte_eth_dev_info_get", ctypes.c_int, u16, void)
+        self._link = function(eth, "rte_eth_link_get_nowait", ctypes.c_int, u16, void)
+        self._stats = function(eth, "rte_eth_stats_get", ctypes.c_int, u16, void)
+        self._mac = function(eth, "rte_eth_macaddr_get", ctypes.c_int, u16, void)
+        self._numa = function(eth, "rte_eth_dev_socket_id", ctypes.c_int, u16)
+        self.fp_ops = ctypes.addressof(ctypes.c_char.in_dll(eth, "rte_eth_fp_ops"))
+        """Address of the array of fast-path functions, `layout.fp_ops.size` bytes a port."""
+
+    def port_id(self, name: str) -> int | None:
+        """The id of an attached device, None if there is none. Attaching a name twice returns success: ask first."""
+        found = ctypes.c_uint16()
+        return found.value if self._by_name(name.encode(), ctypes.byref(found)) == 0 else None
+
+    def attach(self, name: str, args: str) -> int:
+        """Probes a device and gives its port id. Raises DpdkError (ENODEV, ENOMEM: the 33rd port, ...)."""
+        devargs = f"{name},{args}" if args else name
+        check(f"rte_dev_probe({devargs})", self._probe(devargs.encode()))
+        port = self.port_id(name)
+        if port is None:
+            check(f"rte_dev_probe({devargs})", -19)
+            raise AssertionError
+        return port
+
+    def start(self, port: int, pool: Pool, descriptors: int, numa_node: int) -> None:
+        """One queue pair, promiscuous, started. Raises DpdkError; the port then still is attached."""
+        conf = ctypes.create_string_buffer(self._layout.eth_conf.size)
+        check("rte_eth_dev_configure", self._configure(port, 1, 1, conf))
+        rx, tx = ctypes.c_uint16(descriptors), ctypes.c_uint16(descriptors)
+        check("rte_eth_dev_adjust_nb_rx_tx_desc", self._adjust(port, ctypes.byref(rx), ctypes.byref(tx)))
+        node = ctypes.c_uint(numa_node).value
+        check("rte_eth_rx_queue_setup", self._rx_queue(port, 0, rx, node, None, pool.address))
+        check("rte_eth_tx_queue_setup", self._tx_queue(port, 0, tx, node, None))
+        check("rte_eth_dev_start", self._start(port))
+        self._promiscuous(port)  # a VF may refuse it to one that is not trusted; its own MAC still arrives
+        self._allmulticast(port)
+
+    def detach(self, port: int) -> None:
+        """Stops, closes and removes; no lcore may poll the port any more. Raises DpdkError."""
+        self._stop(port)
+        # The device must be read before the port is closed.
+        device = int.from_bytes(self._info_bytes(port)[: ctypes.sizeof(ctypes.c_void_p)], "little")
+        self._close(port)
+        check("rte_dev_remove", self._remove(device))
+
+    def info(self, port: int) -> PortInfo:
+        raw, at = self._info_bytes(port), self._layout.dev_info
+
+        def number(offset: int, size: int) -> int:
+            return int.from_bytes(raw[offset : offset + size], "little")
+
+        return PortInfo(
+            driver=(ctypes.c_char_p(number(at.driver_name, 8)).value or b"").decode(),
+            max_rx_queues=number(at.max_rx_queues, 2),
+            max_tx_queues=number(at.max_tx_queues, 2),
+            rx_offload_capa=number(at.rx_offload_capa, 8),
+            tx_offload_capa=number(at.tx_offload_capa, 8),
+        )
+
+    def _info_bytes(self, port: int) -> bytes:
+        raw = ctypes.create_string_buffer(self._layout.dev_info.size)
+        check("rte_eth_dev_info_get", self._info(port, raw))
+        return raw.raw
+
+    def link_up(self, port: int) -> bool:
+        link = ctypes.c_uint64()
+        return self._link(port, ctypes.byref(link)) == 0 and bool(link.value & _LINK_STATUS_BIT)
+
+    def stats(self, port: int) -> PortStats:
+        """What the NIC counted itself since it was started, in packets. Raises DpdkError."""
+        at = self._layout.eth_stats
+        raw = ctypes.create_string_buffer(at.size)
+        check("rte_eth_stats_get", self._stats(port, raw))
+        offsets = (at.imissed, at.ierrors, at.oerrors, at.rx_nombuf)
+        return PortStats(*(int.from_bytes(raw.raw[offset : offset + 8], "little") for offset in offsets))
+
+    def mac(self, port: int) -> str:
+        raw = ctypes.create_string_buffer(6)
+        check("rte_eth_macaddr_get", self._mac(port, raw))
+        return raw.raw.hex(":")
+
+    def numa_node(self, port: int) -> int:
+        """The NUMA node that the device sits on, -1 where it has none."""
+        node: int = self._numa(port)
+        return node

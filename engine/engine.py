@@ -1,0 +1,236 @@
+"""The engine: carries out one action at a time and says what is live.
+
+Every method runs on the engine's main thread except the reads (`observe`, `counters`), which any thread may call:
+registries are replaced, never changed in place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from engine import counters
+from engine.burst import layout as at
+from engine.dpdk import eal
+from engine.fault import Refused
+from engine.machine import Machine
+from engine.ports import Ports
+from engine.relays import Live, Relays
+from engine.sockets import Open, Sockets, observed
+from engine.workers import Idle, Workers
+from schema.model import Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
+
+log = logging.getLogger("vio4wd.engine")
+T = TypeVar("T")
+GUEST_EVENTS = {
+    at.EVENT_CONNECTED: "guest-connected",
+    at.EVENT_DISCONNECTED: "guest-disconnected",
+    at.EVENT_FEATURES: "guest-features",
+}
+Announce = Callable[[str, str, int | None], None]
+"""Told an event's name, its resource and the relay that it concerns."""
+
+
+class RestartRequested(Exception):  # noqa: N818 - not an error
+    """The engine is to end and be started again with other parameters."""
+
+
+class EngineCore:
+    def __init__(
+        self, machine: Machine, eal_: eal.Eal, engine: Engine, lcores: Iterable[int], announce: Announce
+    ) -> None:
+        self._machine = machine
+        self._eal = eal_
+        self._announce = announce
+        self.engine = engine
+        self.workers = Workers(machine, eal_, lcores, Idle.of(engine))
+        self.ports = Ports(machine)
+        self.sockets = Sockets(machine)
+        self.relays = Relays(machine, self.ports, self.sockets, self.workers)
+        self._verbs: Mapping[tuple[Kind, Verb], Callable[[Action, Pin | None], None]] = {
+            (Kind.ENGINE, Verb.UPDATE): self._update_engine,
+            (Kind.ENGINE, Verb.REPLACE): self._replace_engine,
+            (Kind.WORKER, Verb.ADD): lambda action, _pin: self.workers.start(_as(Worker, action.after).cpu),
+            (Kind.WORKER, Verb.REMOVE): lambda action, _pin: self.workers.stop(_as(Worker, action.before).cpu),
+            (Kind.PORT, Verb.ADD): self._add_port,
+            (Kind.PORT, Verb.REMOVE): self._remove_port,
+            (Kind.PORT, Verb.REPLACE): self._replace_port,
+            (Kind.SOCKET, Verb.ADD): lambda action, _pin: self.sockets.open(_as(Socket, action.after)),
+            (Kind.SOCKET, Verb.REMOVE): self._remove_socket,
+            (Kind.SOCKET, Verb.UPDATE): lambda action, _pin: self.sockets.change(_as(Socket, action.after)),
+            (Kind.SOCKET, Verb.REPLACE): self._replace_socket,
+            (Kind.RELAY, Verb.ADD): self._add_relay,
+            (Kind.RELAY, Verb.REMOVE): lambda action, _pin: self.relays.remove(_as(Relay, action.before).id),
+            (Kind.RELAY, Verb.UPDATE): lambda action, _pin: self.relays.update(_as(Relay, action.after)),
+            (Kind.PIN, Verb.MIGRATE): lambda action, _pin: self.relays.migrate(_as(Pin, action.after)),
+        }
+
+    def execute(self, action: Action, pin: Pin | None) -> None:
+        """Carries out one action whole or not at all. Raises Refused, or RestartRequested."""
+        verb = self._verbs.get((action.kind, action.verb))
+        if verb is None:
+            raise Refused("bad-request", f"{action.kind} knows no {action.verb}")
+        verb(action, pin)
+
+    def _update_engine(self, action: Action, _pin: Pin | None) -> None:
+        after = _as(Engine, action.after)
+        if after.main_cpu != self.engine.main_cpu:
+            raise Refused("unsupported", "main_cpu can only be changed by a replace")
+        self._eal.set_log_level(eal.log_level(after.log_level))
+        self.workers.set_idle(Idle.of(after))
+        self.engine = after
+
+    def _replace_engine(self, _action: Action, _pin: Pin | None) -> None:
+        raise RestartRequested
+
+    def _add_port(self, action: Action, _pin: Pin | None) -> None:
+        port = _as(Port, action.after)
+        self.ports.attach(port, len(self.workers.by_cpu))
+        holder = self.relays.holder(port=port.name)
+        if holder:  # it has lost this port before
+            self.relays.quiet(holder)
+            self.relays.resume(holder)
+
+    def _remove_port(self, action: Action, _pin: Pin | None) -> None:
+        name = _as(Port, action.before).name
+        self._unheld(f"port {name}", self.relays.holder(port=name))
+        self.ports.detach(name)
+
+    def _replace_port(self, action: Action, _pin: Pin | None) -> None:
+        """Meanwhile the relay rests: what its guest sends waits in the guest's own ring, so it is not lost."""
+        port = _as(Port, action.after)
+        before, holder = self.ports.require(port.name).port, self.relays.holder(port=port.name)
+        if holder:
+            self.relays.quiet(holder)
+        try:
+            self.ports.detach(port.name)
+            self._attach_or_put_back(port, before)
+        finally:
+            if holder:
+                self.relays.resume(holder)
+
+    def _attach_or_put_back(self, port: Port, before: Port) -> None:
+        try:
+            self.ports.attach(port, len(self.workers.by_cpu))
+        except Refused as reason:
+            try:
+                self.ports.attach(before, len(self.workers.by_cpu))
+            except Refused as worse:
+                raise Refused(reason.code, f"{reason}; and it could not be put back as it was: {worse}") from reason
+            raise
+
+    def _remove_socket(self, action: Action, _pin: Pin | None) -> None:
+        path = _as(Socket, action.before).path
+        self._unheld(f"socket {path}", self.relays.holder(socket=path))
+        self.sockets.close(path)
+
+    def _replace_socket(self, action: Action, _pin: Pin | None) -> None:
+        raise Refused("unsupported", f"{action.key}: vhost-user client mode is not available in this release")
+
+    @staticmethod
+    def _unheld(what: str, holder: Live | None) -> None:
+        if holder:
+            raise Refused("in-use", f"{what} is held by relay {holder.relay.id}; remove that first")
+
+    def _add_relay(self, action: Action, pin: Pin | None) -> None:
+        relay = _as(Relay, action.after)
+        if pin is None or pin.relay != relay.id:
+            raise Refused("bad-request", f"relay {relay.id} comes without the pin that places it")
+        self.relays.add(relay, pin)
+
+    def on_guest_event(self, kind: int, guest: int) -> None:
+        """Announces what a vhost callback has said. Runs on the API's thread."""
+        path = self.sockets.path_of(guest)
+        if path is None:
+            return
+        name = GUEST_EVENTS[kind]
+        holder = self.relays.holder(socket=path)
+        log.info("%s on %s", name, path)
+        self._announce(name, f"socket:{path}", holder.relay.id if holder else None)
+
+    def look_around(self, now: float) -> None:
+        """Housekeeping, several times a second: links, and how much the workers sleep. `now` in seconds."""
+        self.workers.sample(now)
+        for name, attached in self.ports.by_name.items():
+            if self.ports.look_at_link(attached):
+                holder = self.relays.holder(port=name)
+                event = "link-up" if attached.link_up else "link-down"
+                log.info("%s on %s", event, name)
+                self._announce(event, f"port:{name}", holder.relay.id if holder else None)
+
+    def observe(self) -> dict[str, Any]:
+        """The live state, and under `live` what is measured and never compared."""
+        live = self.relays.by_id.values()
+        state = State.of(
+            [
+                self.engine,
+                *(Worker(cpu) for cpu in self.workers.by_cpu),
+                *(attached.port for attached in self.ports.by_name.values()),
+                *(observed(opened.socket) for opened in self.sockets.by_path.values()),
+                *(each.relay for each in live),
+                *(each.pin for each in live),
+            ]
+        )
+        return {"state": state.to_json(), "live": self._live()}
+
+    def _live(self) -> dict[str, Any]:
+        return {
+            "ports": {
+                name: {
+                    "present": True,
+                    "link": "up" if attached.link_up else "down",
+                    "mac": attached.mac,
+                    "driver": attached.driver,
+                    "numa": attached.numa,
+                }
+                for name, attached in self.ports.by_name.items()
+            },
+            "sockets": {path: self._live_socket(opened) for path, opened in self.sockets.by_path.items()},
+            "workers": {
+                str(cpu): {"state": "running", "entries": len(worker.entries), "slept": round(worker.slept, 3)}
+                for cpu, worker in self.workers.by_cpu.items()
+            },
+        }
+
+    def _live_socket(self, opened: Open) -> dict[str, Any]:
+        guest = self.sockets.guest(opened)
+        return {
+            "guest": guest.vid is not None,
+            "vid": guest.vid,
+            "features": hex(guest.features),
+            "queues": guest.queues,
+            "connects": guest.connects,
+        }
+
+    def counters(self) -> dict[str, Any]:
+        return {
+            "tsc_hz": self._eal.tsc_hz,
+            "now_tsc": self._machine.tsc(),
+            "relays": counters.relays(self._machine, self.ports, self.relays),
+        }
+
+    def end(self) -> None:
+        """Takes everything down in the order that a removal takes, guests connected or not."""
+        for relay_id in list(self.relays.by_id):
+            self.relays.remove(relay_id)
+        for path in list(self.sockets.by_path):
+            self._try(self.sockets.close, path)
+        for name in list(self.ports.by_name):
+            self._try(self.ports.detach, name)
+        for cpu in list(self.workers.by_cpu):
+            self._try(self.workers.stop, cpu)
+
+    @staticmethod
+    def _try(step: Callable[[Any], None], key: object) -> None:
+        try:
+            step(key)
+        except Refused as error:
+            log.error("while ending: %s", error)
+
+
+def _as(type_: type[T], resource: object) -> T:
+    """The resource that this action must carry."""
+    if not isinstance(resource, type_):
+        raise Refused("bad-request", f"the action carries no {type_.__name__.lower()} where it needs one")
+    return resource

@@ -1,0 +1,257 @@
+"""One engine process, from its start to its clean end."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import queue
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from engine import parameters as start
+from engine.dpdk import eal, library
+from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
+from engine.fault import Refused
+from engine.server import Change, Server, error
+from schema.model import MAX_RELAYS, Action, Pin
+from schema.paths import cache_dir, engine_parameters
+
+if TYPE_CHECKING:
+    from engine.engine import EngineCore
+
+log = logging.getLogger("vio4wd.engine")
+LOOK_AROUND_S = 0.2
+PARAMETERS_WAIT_S = 10.0
+EXIT_RESTART = 75
+"""sysexits' EX_TEMPFAIL: start me again, with the new parameters."""
+SPARE_LCORES = 8
+"""Workers that may be added at run time without a restart, on top of one a CPU."""
+
+
+class EngineProcess:
+    """State `starting`, `ready` or `stopping`; serves the API in all of them."""
+
+    def __init__(self, shard: int, run_dir: Path, state_dir: Path) -> None:
+        self._shard = shard
+        self._run_dir = run_dir
+        self._state_dir = state_dir
+        self._boot_id = str(uuid.uuid4())
+        self._generation = 0
+        self._state = "starting"
+        self._hugepages = eal.free_hugepages() > 0
+        self._dpdk = library.load()
+        self._core: EngineCore | None = None
+        self._stop = False
+        self._exit = 0
+        self._server = Server(run_dir, shard, self)
+
+    # What the API's thread reads
+
+    def hello(self) -> dict[str, Any]:
+        return {
+            "version": version("vio4wd"),
+            "dpdk": self._dpdk.version,
+            "shard": self._shard,
+            "boot_id": self._boot_id,
+            "generation": self._generation,
+            "pid": os.getpid(),
+            "limits": {"ports": MAX_ETHPORTS, "relays": MAX_RELAYS},
+            "memory": "hugepages" if self._hugepages else "no-huge",
+            "state": self._state,
+        }
+
+    def ready(self) -> bool:
+        return self._state == "ready"
+
+    def observe(self) -> dict[str, Any]:
+        assert self._core is not None
+        return {"boot_id": self._boot_id, "generation": self._generation, **self._core.observe()}
+
+    def counters(self) -> dict[str, Any]:
+        assert self._core is not None
+        return self._core.counters()
+
+    # What the main thread does
+
+    def run(self) -> int:
+        """Serves until SIGTERM or SIGINT: the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._server.start()
+        core = self._start()
+        try:
+            self._state = "ready"
+            self._server.announce("ready", f"engine:{self._shard}", None)
+            log.info("ready: DPDK %s, boot %s", self._dpdk.version, self._boot_id)
+            self._steer(core)
+        finally:
+            self._end(core)
+        return self._exit
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        log.info("%s: ending", signal.Signals(number).name)
+        self._stop = True
+        self._server.changes.put(None)
+
+    def _start(self) -> EngineCore:
+        wanted = wait_for_parameters(engine_parameters(self._state_dir, self._shard))
+        cpus = frozenset(os.sched_getaffinity(0))
+        eal_ = eal.Eal(self._dpdk)
+        first = [worker.cpu for worker in wanted.workers if worker.cpu in cpus]
+        lcores = lcore_cpus(wanted.engine.main_cpu, first, len(cpus))
+        eal_.init(
+            eal.EalParameters(
+                prefix=eal_prefix(self._run_dir, self._shard),
+                main_cpu=wanted.engine.main_cpu,
+                lcore_cpus=lcores,
+                run_dir=self._run_dir,
+                hugepages=self._hugepages,
+                log_level=eal.log_level(wanted.engine.log_level),
+            )
+        )
+        self._eal = eal_
+        core = self._build(eal_, wanted, cpus, lcores)
+        for cpu in first:
+            core.workers.start(cpu)
+        self._core = core
+        return core
+
+    def _build(
+        self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
+    ) -> EngineCore:
+        from engine.burst.cache import numba_cache
+
+        began = time.monotonic()
+        with numba_cache(cache_dir(), self._dpdk.version):
+            from engine.engine import EngineCore
+            from engine.machine import Machine
+
+            machine = Machine(cpus)
+        log.info("burst loops ready after %.1f s", time.monotonic() - began)
+        core = EngineCore(machine, eal_, wanted.engine, lcores, self._server.announce)
+
+        def guest_events() -> None:
+            for event in machine.take_events():
+                core.on_guest_event(event.kind, event.guest)
+
+        self._server.watch(machine.event_fd, guest_events)
+        return core
+
+    def _steer(self, core: EngineCore) -> None:
+        look_at = time.monotonic()
+        while not self._stop:
+            try:
+                change = self._server.changes.get(timeout=max(0.0, look_at - time.monotonic()))
+                if change is not None:
+                    self._carry_out(core, change)
+            except queue.Empty:
+                core.look_around(time.monotonic())
+                look_at = time.monotonic() + LOOK_AROUND_S
+
+    def _carry_out(self, core: EngineCore, change: Change) -> None:
+        from engine.engine import RestartRequested
+
+        began = time.monotonic_ns()
+        try:
+            self._check_generation(change.request)
+            action, pin = parse(change.request)
+            core.execute(action, pin)
+        except RestartRequested:
+            log.info("ending to be started again with other parameters")
+            self._exit, self._stop = EXIT_RESTART, True
+        except Refused as reason:
+            change.reply(error(reason.code, str(reason)))
+            return
+        except Exception:
+            log.exception("an action failed")
+            change.reply(error("failed", "the action failed inside the engine; its log says why"))
+            return
+        self._generation += 1
+        took_us = (time.monotonic_ns() - began) // 1000
+        change.reply({"ok": True, "generation": self._generation, "took_us": took_us})
+
+    def _check_generation(self, request: Mapping[str, Any]) -> None:
+        known = (request.get("boot_id"), request.get("generation"))
+        if known != (self._boot_id, self._generation):
+            raise Refused(
+                "stale",
+                f"the action was made for boot {known[0]}, generation {known[1]}; "
+                f"the engine is at boot {self._boot_id}, generation {self._generation}: observe and plan again",
+            )
+
+    def _end(self, core: EngineCore) -> None:
+        self._state = "stopping"
+        self._server.announce("stopping", f"engine:{self._shard}", None)
+        core.end()
+        self._server.stop()
+        self._eal.cleanup()
+        eal.clear_runtime_directory(self._run_dir, eal_prefix(self._run_dir, self._shard))
+        log.info("ended")
+
+
+def parse(request: Mapping[str, Any]) -> tuple[Action, Pin | None]:
+    """The action of an execute request and the pin beside it. Raises Refused."""
+    try:
+        pin = request.get("pin")
+        return Action.from_json(request["action"]), Pin(**pin) if pin is not None else None
+    except (KeyError, TypeError, ValueError) as reason:
+        raise Refused("bad-request", f"the request carries no action that can be read: {reason}") from reason
+
+
+def lcore_cpus(main_cpu: int, worker_cpus: list[int], cpus: int) -> dict[int, int]:
+    """Worker lcores from 1: the first ones on their CPUs, the others wait on the main CPU until they are needed."""
+    count = min(MAX_LCORE - 1, max(len(worker_cpus), cpus) + SPARE_LCORES)
+    padded = [*worker_cpus, *[main_cpu] * count]
+    return {index + 1: padded[index] for index in range(count)}
+
+
+def eal_prefix(run_dir: Path, shard: int) -> str:
+    """Unique to the run directory, so that several instances live side by side."""
+    return f"vio4wd-{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:8]}-{shard}"
+
+
+def wait_for_parameters(path: Path) -> start.Parameters:
+    """Raises ParametersError when nobody has written them within 10 s."""
+    deadline = time.monotonic() + PARAMETERS_WAIT_S
+    while True:
+        try:
+            return start.read(path)
+        except start.ParametersError:
+            if path.exists() or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+def only_engine(run_dir: Path, shard: int) -> TextIO:
+    """The lock that an engine holds while it lives. Raises BlockingIOError when another one has it."""
+    lock = (run_dir / f"engine-{shard}.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def main(shard: int, run_dir: Path, state_dir: Path) -> int:
+    """`vio4wd engine`: the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    os.umask(0o077)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = only_engine(run_dir, shard)
+    except BlockingIOError:
+        log.error("another engine runs in %s; stop it, or choose another VIO4WD_RUN_DIR", run_dir)
+        return 1
+    with lock:
+        try:
+            return EngineProcess(shard, run_dir, state_dir).run()
+        except (start.ParametersError, library.DpdkMissingError, library.DpdkError, UnknownReleaseError) as reason:
+            log.error("%s", reason)
+            return 1
+        finally:
+            Path(lock.name).unlink(missing_ok=True)

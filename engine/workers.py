@@ -1,0 +1,151 @@
+"""Workers: DPDK lcores that run the burst loop over a table of entries.
+
+A table is never changed. To change what a worker polls, a new one is published and the old one dropped after the
+grace period; until then both entries and table stay alive here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from engine.burst import layout as at
+from engine.dpdk.eal import Eal
+from engine.fault import Refused
+from engine.machine import Machine
+from engine.memory import Block
+from schema.model import Engine
+
+SPIN_US = 50
+"""An idle worker spins for this long before its first sleep: shorter than any sleep, longer than a gap in a burst."""
+CPUSET_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """How workers rest: `longest_us` 0 means never."""
+
+    longest_us: int
+
+    @classmethod
+    def of(cls, engine: Engine) -> Idle:
+        return cls(0 if engine.idle == "busy" else engine.idle_sleep_us)
+
+
+class Worker:
+    """One lcore bound to one CPU."""
+
+    def __init__(self, cpu: int, lcore: int, block: Block) -> None:
+        self.cpu = cpu
+        self.lcore = lcore
+        self.block = block
+        self.entries: tuple[int, ...] = ()
+        self.table = table_of(())
+        block.write(at.WORKER_TABLE, self.table.address)
+        self.slept = 0.0
+        """Share of the last sample's time that it slept."""
+        self._sampled = (0.0, 0)
+
+    def sample(self, now: float, hz: int) -> None:
+        """Measures `slept` since the last call; `now` in seconds."""
+        cycles = self.block.read(at.WORKER_SLEPT_CYCLES)
+        then, before = self._sampled
+        if then and now > then:
+            self.slept = min(1.0, (cycles - before) / (hz * (now - then)))
+        self._sampled = (now, cycles)
+
+
+def table_of(entries: Sequence[int]) -> Block:
+    """A table of entry addresses."""
+    block = Block(at.TABLE_ENTRIES + 8 * len(entries))
+    block.write(at.TABLE_COUNT, len(entries))
+    for index, address in enumerate(entries):
+        block.write(at.TABLE_ENTRIES + 8 * index, address)
+    return block
+
+
+class Workers:
+    """The running workers by CPU."""
+
+    def __init__(self, machine: Machine, eal: Eal, lcores: Iterable[int], idle: Idle) -> None:
+        self._machine = machine
+        self._eal = eal
+        self._free = sorted(lcores)
+        self._blocks: dict[int, Block] = {}
+        """By lcore and never freed: vhost's thread may look at one at any time."""
+        self._idle = idle
+        self.by_cpu: dict[int, Worker] = {}
+
+    def start(self, cpu: int) -> None:
+        if cpu in self.by_cpu:
+            raise Refused("exists", f"CPU {cpu} has a worker already")
+        if cpu not in self._machine.cpus:
+            allowed = ",".join(map(str, sorted(self._machine.cpus)))
+            raise Refused("no-device", f"CPU {cpu} is not available to the engine (it may run on {allowed})")
+        if not self._free:
+            raise Refused("limit", f"no lcore is left for a worker on CPU {cpu}; restart the engine to have more")
+        lcore = self._free.pop(0)
+        worker = Worker(cpu, lcore, self._block(lcore, cpu))
+        self._eal.launch(self._machine.work_address, worker.block.address, lcore)
+        self.by_cpu = {**self.by_cpu, cpu: worker}
+
+    def _block(self, lcore: int, cpu: int) -> Block:
+        block = self._blocks.get(lcore)
+        if block is None:
+            block = self._blocks[lcore] = Block(at.WORKER_SIZE)
+            self._machine.add_worker_block(block)
+        hz = self._eal.tsc_hz
+        block.write(at.WORKER_STOP, 0)
+        block.write(at.WORKER_SLEEP_US, self._idle.longest_us)
+        block.write(at.WORKER_SPIN_CYCLES, hz * SPIN_US // 1_000_000)
+        block.write(at.WORKER_CYCLES_PER_US, max(1, hz // 1_000_000))
+        block.write(at.WORKER_DRAIN_POOL, self._machine.drain_pool.address)
+        block.write(at.WORKER_FP_OPS, self._machine.ethdevs.fp_ops)
+        block.write_bytes(at.WORKER_CPUSET, (1 << cpu).to_bytes(CPUSET_BYTES, "little"))
+        return block
+
+    def stop(self, cpu: int) -> None:
+        """Ends a worker that has no entries."""
+        worker = self._worker(cpu)
+        if worker.entries:
+            polled = len(worker.entries)
+            raise Refused("in-use", f"the worker on CPU {cpu} still polls {polled} directions; move them first")
+        worker.block.write(at.WORKER_STOP, 1)
+        self._eal.wait(worker.lcore)
+        self._free = sorted([*self._free, worker.lcore])
+        self.by_cpu = {key: value for key, value in self.by_cpu.items() if key != cpu}
+
+    def _worker(self, cpu: int) -> Worker:
+        worker = self.by_cpu.get(cpu)
+        if worker is None:
+            raise Refused("unknown", f"there is no worker on CPU {cpu}")
+        return worker
+
+    def require(self, *cpus: int) -> None:
+        for cpu in cpus:
+            self._worker(cpu)
+
+    def take(self, entry: int) -> None:
+        """Removes an entry from whichever worker has it; when this returns no worker touches it."""
+        for worker in self.by_cpu.values():
+            if entry in worker.entries:
+                self._publish(worker, tuple(each for each in worker.entries if each != entry))
+
+    def give(self, entry: int, cpu: int) -> None:
+        """Adds an entry to a worker; no other worker may have it."""
+        worker = self._worker(cpu)
+        self._publish(worker, (*worker.entries, entry))
+
+    def _publish(self, worker: Worker, entries: tuple[int, ...]) -> None:
+        table = table_of(entries)
+        self._machine.publish_table(worker.block.address, table.address)
+        worker.table, worker.entries = table, entries
+
+    def set_idle(self, idle: Idle) -> None:
+        self._idle = idle
+        for worker in self.by_cpu.values():
+            worker.block.write(at.WORKER_SLEEP_US, idle.longest_us)
+
+    def sample(self, now: float) -> None:
+        for worker in self.by_cpu.values():
+            worker.sample(now, self._eal.tsc_hz)
