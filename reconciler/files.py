@@ -12,8 +12,11 @@ from schema.model import Engine, State, Worker
 from schema.paths import engine_parameters
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replaces `path` by a file with this text; makes its directory when missing. Raises OSError."""
+def write_atomically(path: Path, text: str, durable: bool = True, mode: int = 0o644) -> None:
+    """Replaces `path` by a file with this text; makes its directory when missing. Raises OSError.
+
+    `durable=False` is for what means nothing after a power cut, and saves the wait for the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -21,12 +24,14 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    if durable:
+        _sync_directory(path.parent)
 
 
 def _sync_directory(directory: Path) -> None:

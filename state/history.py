@@ -71,4 +71,8 @@ def entries(store: Store, limit: int) -> list[Applied]:
     """The latest applies, the newest first."""
     query = "SELECT id, time, who, source, sha256, plan, outcome FROM history ORDER BY id DESC LIMIT ?"
     rows = store.run(lambda connection: connection.execute(query, (limit,)).fetchall())
-    return [Applied(*row[:5], plan=json.loads(row[5]), outcome=json.loads(row[6])) for row in rows]
+    return [_applied(*row) for row in rows]
+
+
+def _applied(id_: int, when: float, who: str, source: str, sha256: str, plan: str, outcome: str) -> Applied:
+    return Applied(id_, when, who, source, sha256, json.loads(plan), json.loads(outcome))

@@ -1,0 +1,79 @@
+"""What the watch loop says about itself, in `watch.json` under the run directory, for `vio4wd status`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reconciler.files import write_atomically
+
+FILE = "watch.json"
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The spec that is being kept up."""
+
+    file: str
+    sha256: str
+    since: float
+    """Seconds since 1970."""
+    origin: str
+    """`file`, or `last-good`: what the file said before, because it says nothing valid now."""
+    relays: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Relay id to `{"port": ..., "socket": ...}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSpec:
+    """Why what the file says now is not in force."""
+
+    since: float
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LastApply:
+    """The latest plan that was carried out."""
+
+    id: int
+    time: float
+    verdict: str
+    message: str
+    summary: dict[str, Any]
+    relays: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of it."""
+
+    pid: int
+    file: str
+    started: float
+    in_force: InForce | None = None
+    refused: RefusedSpec | None = None
+    last_apply: LastApply | None = None
+    next_retry: float | None = None
+    engine: str = "absent"
+    """`absent`, `starting` or `ready`, when it was last looked at."""
+    faults: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def write_report(run_dir: Path, report: Report) -> None:
+    """Raises OSError."""
+    write_atomically(run_dir / FILE, json.dumps(report.to_json(), indent=1) + "\n", durable=False)
+
+
+def read_report(run_dir: Path) -> dict[str, Any] | None:
+    """The latest report, also of a watch that is gone; None when there is none."""
+    try:
+        value = json.loads((run_dir / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,200 @@
+"""The reconcile loop: what the file wants is made live, and kept so. Only this outermost loop waits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import zmq
+
+from engine.client import EngineClient, EngineError, EngineUnavailable
+from reconciler.apply import Outcome, Verdict, apply
+from reconciler.files import write_engine_parameters
+from reconciler.filewatch import FileWatch
+from reconciler.host import Host
+from reconciler.lock import APPLY, WATCH, Locked, locked
+from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
+from reconciler.plan import Plan, plan
+from reconciler.report import LastApply, Report, write_report
+from reconciler.savedplan import SavedPlan, save, summary
+from reconciler.specfile import SpecFile
+from state.history import record
+from state.store import Store
+
+LOG = logging.getLogger("vio4wd.watch")
+
+
+class Watch:
+    """Keeps one engine as one file wants it. `run` until `stop`."""
+
+    def __init__(self, file: Path, run_dir: Path, state_dir: Path, host: Host, timing: Timing | None = None) -> None:
+        self._run_dir = run_dir
+        self._state_dir = state_dir
+        self._store = Store(state_dir)
+        self._file = SpecFile(file, host, self._store)
+        self._machine = Machine(time.monotonic(), timing)
+        self._report = Report(os.getpid(), str(self._file.path), time.time())
+        self._wake, self._waker = os.pipe()
+        self._stopping = False
+        self._last_failure: str | None = None
+        self._said: dict[str, str] = {}
+
+    def stop(self) -> None:
+        """Ends `run` after what it is doing now; may be called from a signal's function or another thread."""
+        self._stopping = True
+        os.write(self._waker, b"x")
+
+    def run(self) -> None:
+        """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
+        with locked(self._run_dir / WATCH, wait_s=1.0), EngineClient(self._run_dir) as client:
+            LOG.info("keeping the engine as %s wants it", self._file.path)
+            files = FileWatch(self._file.path)
+            events = client.events()
+            poller = zmq.Poller()
+            for source in (files, *events.sources, self._wake):
+                poller.register(source, zmq.POLLIN)
+            while not self._stopping:
+                command = self._machine.step(time.monotonic())
+                if isinstance(command, Wait):
+                    poller.poll(int(max(0.0, command.until - time.monotonic()) * 1000) + 1)
+                    touch = files.touched()
+                    if touch is not None:
+                        self._machine.file_touched(time.monotonic(), touch.writing)
+                    for event in events.drain():
+                        self._machine.engine_event(time.monotonic(), event["event"])
+                else:
+                    self._do(command, files, client)
+                    self._show()
+            events.close()
+            files.close()
+        self._store.close()
+        LOG.info("ended; the engine goes on as it is")
+
+    def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, client: EngineClient) -> None:
+        match command:
+            case ReadFile():
+                files.arm()
+                self._read()
+            case LookAtEngine():
+                self._look(client)
+            case Reconcile():
+                self._reconcile(client)
+
+    def _read(self) -> None:
+        changed = self._file.read()
+        refused, accepted = self._file.refused, self._file.accepted
+        problems = "\n".join(refused.problems) if refused else ""
+        self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
+        if changed and accepted is not None:
+            LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
+            try:
+                write_engine_parameters(self._state_dir, accepted.target)
+            except OSError as error:
+                LOG.error("an engine that starts now finds no parameters: %s", error)
+        self._machine.file_read(time.monotonic(), changed)
+
+    def _look(self, client: EngineClient) -> None:
+        now = time.monotonic
+        try:
+            hello = client.hello()
+        except (EngineUnavailable, EngineError) as error:
+            self._machine.engine_absent(now())
+            self._report = replace(self._report, engine="absent")
+            self._tell("engine", str(error), "%s", "")
+            return
+        self._report = replace(self._report, engine=hello.state)
+        if hello.state == "ready":
+            self._tell("engine", "", "", "the engine is ready (boot id " + hello.boot_id + ")")
+            self._machine.engine_seen(now(), hello.boot_id, hello.generation)
+        else:
+            self._machine.engine_absent(now())
+            self._tell("engine", f"the engine is {hello.state}", "%s", "")
+
+    def _reconcile(self, client: EngineClient) -> None:
+        accepted = self._file.accepted
+        assert accepted is not None, "the machine reconciles only with a spec"
+        try:
+            with locked(self._run_dir / APPLY):
+                seen = client.observe()
+                todo = plan(accepted.target, seen.state)
+                outcome = apply(todo, accepted.target, seen, client)
+                saved = save(todo, seen, accepted.shown.file, accepted.spec.sha256)
+        except Locked:
+            self._machine.busy(time.monotonic())
+            return
+        except (EngineUnavailable, EngineError) as error:
+            self._tell("engine", str(error), "%s", "")
+            self._machine.reconciled(time.monotonic(), Verdict.LOST, "", 0)
+            return
+        self._machine.reconciled(time.monotonic(), outcome.verdict, outcome.boot_id, outcome.generation)
+        healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
+        if todo.actions or healed:
+            self._remember(todo, outcome, saved, accepted.spec.text)
+
+    def _remember(self, todo: Plan, outcome: Outcome, saved: SavedPlan, text: str) -> None:
+        """Writes an apply down, unless it is the same failure again."""
+        result = outcome.to_json()
+        failure = None if outcome.verdict is Verdict.APPLIED else f"{saved.sha256} {[s.message for s in outcome.steps]}"
+        before = self._report.last_apply
+        if failure is None or failure != self._last_failure or before is None:
+            _log_outcome(todo, outcome)
+            id_ = record(
+                self._store,
+                who="watch",
+                source=saved.file,
+                sha256=saved.sha256,
+                text=text,
+                plan=saved.to_json(),
+                outcome=result,
+            )
+        else:
+            id_ = before.id
+        self._last_failure = failure
+        last = LastApply(
+            id=id_,
+            time=time.time(),
+            verdict=outcome.verdict.value,
+            message=outcome.message,
+            summary=asdict(summary(todo.actions)),
+            relays=tuple(result["relays"]),
+        )
+        self._report = replace(self._report, last_apply=last)
+
+    def _show(self) -> None:
+        retry_at = self._machine.retry_at
+        report = replace(
+            self._report,
+            in_force=self._file.accepted.shown if self._file.accepted is not None else None,
+            refused=self._file.refused,
+            next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
+            faults=(self._store.fault,) if self._store.fault else (),
+        )
+        self._tell("store", self._store.fault or "", "%s", "")
+        if self._said.get("report") == repr(report):
+            return
+        self._report, self._said["report"] = report, repr(report)
+        try:
+            write_report(self._run_dir, report)
+        except OSError as error:
+            LOG.error("status can not be kept: %s", error)
+
+    def _tell(self, about: str, fault: str, words: str, healed: str) -> None:
+        """Logs a fault once, and once that it is over."""
+        if fault == self._said.get(about, ""):
+            return
+        self._said[about] = fault
+        if fault:
+            LOG.warning(words, fault)
+        elif healed:
+            LOG.info(healed)
+
+
+def _log_outcome(todo: Plan, outcome: Outcome) -> None:
+    level = logging.INFO if outcome.verdict in (Verdict.APPLIED, Verdict.RESTARTING) else logging.WARNING
+    LOG.log(level, "%s: %s%s", outcome.verdict, summary(todo.actions), outcome.message and f"; {outcome.message}")
+    for step in outcome.steps:
+        if step.message:
+            LOG.warning("%s %s %s: %s", step.action.verb, step.action.resource, step.ending, step.message)

@@ -1,0 +1,70 @@
+"""Whatever the two states: the plan leads from one to the other, no shorter one does, and survivors stay untouched."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+
+from reconciler.apply import Verdict, apply
+from reconciler.plan import plan
+from reconciler.predict import predict
+from schema.model import Engine, Kind, State
+from tests.reconciler.fake_engine import FakeEngine, LocalClient
+from tests.reconciler.states import shortest, states
+
+
+def carried_out(desired: State, observed: State) -> FakeEngine:
+    engine = FakeEngine.of(observed)
+    client = LocalClient(engine)
+    seen = client.observe()
+    outcome = apply(plan(desired, seen.state), desired, seen, client)
+    assert outcome.verdict is Verdict.APPLIED, [s for s in outcome.steps if s.message] or outcome.message
+    return engine
+
+
+def without_pins(state: State) -> dict[str, object]:
+    return {kind: value for kind, value in state.to_json().items() if kind != "pin"}
+
+
+@given(desired=states(), observed=states(observed=True))
+@settings(max_examples=400, deadline=None)
+def test_leads_there(desired: State, observed: State) -> None:
+    live = carried_out(desired, observed).state
+    assert without_pins(live) == without_pins(desired)
+    assert all(live.pins[relay] == pin for relay, pin in desired.pins.items())
+    assert plan(desired, live).actions == ()
+    assert predict(observed, plan(desired, observed)) == live
+
+
+@given(desired=states(), observed=states(observed=True))
+@settings(max_examples=400, deadline=None)
+def test_no_shorter_plan_exists(desired: State, observed: State) -> None:
+    assert len(plan(desired, observed).actions) == shortest(desired, observed)
+
+
+@given(desired=states(), observed=states(observed=True))
+@settings(max_examples=200, deadline=None)
+def test_survivors_are_not_touched(desired: State, observed: State) -> None:
+    before = FakeEngine.of(observed).serials
+    after = carried_out(desired, observed)
+    changed = {(a.kind, a.key) for a in after.executed}
+    for kind in (Kind.PORT, Kind.SOCKET, Kind.RELAY, Kind.WORKER):
+        wanted, live = desired.resources(kind), observed.resources(kind)
+        for key in wanted.keys() & live.keys():
+            if wanted[key] == live[key]:
+                assert (kind, key) not in changed
+                assert after.serials[kind, key] == before[kind, key]
+
+
+@given(desired=states(), observed=states(observed=True))
+@settings(max_examples=100, deadline=None)
+def test_same_input_same_plan(desired: State, observed: State) -> None:
+    again = State.from_json(desired.to_json()), State.from_json(observed.to_json())
+    assert plan(desired, observed) == plan(*again)
+
+
+@given(wanted=states(), live=states(observed=True))
+@settings(max_examples=50, deadline=None)
+def test_a_new_process_is_a_plan_of_its_own(wanted: State, live: State) -> None:
+    desired = State(Engine(main_cpu=3), wanted.workers, wanted.ports, wanted.sockets, wanted.relays, wanted.pins)
+    actions = plan(desired, live).actions
+    assert [(a.verb, a.resource, a.impact) for a in actions] == [("replace", "engine:0", "host")]
