@@ -60,13 +60,14 @@ def _type(document: Document, path: Path, error: Any) -> Iterator[Problem]:
     # null stands for the default; nobody is told to write it.
     words = _TYPE_WORDS[allowed[0]]
     node = document.at(path)
-    hint = f", such as {_example(error.schema)}" if path else ""
-    if isinstance(node, Scalar) and isinstance(error.instance, int | float) and "string" in allowed:
-        hint = f'; put it in quotes, such as "{error.schema["examples"][0]}"'
+    such_as = f"{words}, such as {_example(error.schema)}"
     if error.instance is None:
-        yield document.problem(path, f"is empty; it must be {words}{hint}")
+        message = f"is empty; it must be {such_as}"
+    elif isinstance(node, Scalar) and "string" in allowed:
+        message = f"must be {words}, not {node.text}; put it in quotes, such as {_example(error.schema)}"
     else:
-        yield document.problem(path, f"must be {words}, not {_given(document, path)}{hint}")
+        message = f"must be {such_as}, not {_given(document, path)}"
+    yield document.problem(path, message)
 
 
 def _choice(document: Document, path: Path, error: Any) -> Iterator[Problem]:
@@ -118,8 +119,10 @@ def _unknown(document: Document, path: Path, error: Any) -> Iterator[Problem]:
     allowed = sorted(error.schema["properties"])
     for key in error.instance:
         if key not in allowed:
-            near = _nearest(key, allowed)
-            message = f"unknown key '{shorten(key)}'{near}; allowed are {', '.join(allowed)}"
+            # In {}, the comma before a virtual device's arguments ends the value.
+            comma = "; if it goes with the value before it, put both in quotes." if "=" in key else ""
+            near = comma or _nearest(key, allowed)
+            message = f"unknown key '{shorten(key)}'{near or '.'} Allowed are {', '.join(allowed)}"
             yield document.problem((*path, key), message, document.key_place((*path, key)))
 
 
@@ -165,8 +168,8 @@ def _order(place: Any) -> tuple[int, int]:
 
 
 def _nearest(given: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(given[:80].lower(), allowed, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(given[:80].lower(), allowed, n=1, cutoff=0.6)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _given(document: Document, path: Path) -> str:

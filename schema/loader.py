@@ -22,7 +22,6 @@ MAX_FILE_BYTES = 1024 * 1024
 _WHY_UNREADABLE = {
     errno.ENOENT: "does not exist; check the path",
     errno.ENOTDIR: "does not exist; check the path",
-    errno.EISDIR: "is a directory; give the path of a file",
     errno.EACCES: "may not be read by this user; check its permissions",
     errno.ELOOP: "is a chain of links that never ends; check the links",
 }
@@ -64,11 +63,13 @@ def _read(path: Path) -> bytes:
     """At most one byte more than is allowed. Raises OSError."""
     # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise _refused(str(path), "the file is no regular file; give the path of one")
-        return file.read(MAX_FILE_BYTES + 1)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _refused(str(path), "this is no regular file; give the path of one")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _decode(content: bytes, name: str) -> str:

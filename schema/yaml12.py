@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from schema.nodes import Document, Mapping, Node, Path, Place, Scalar, Sequence, dotted, shorten
+from schema.nodes import Document, Mapping, Node, Place, Scalar, Sequence, dotted, shorten
 from schema.problem import Problem, SpecError
 from schema.scalars import resolve
 from schema.syntax import TOO_LONG_NUMBER, sentence_of
@@ -37,7 +37,7 @@ def _events(text: str, file: str) -> Iterator[Any]:
     try:
         loader = yaml.SafeLoader(text)
         while loader.check_event():
-            yield loader.get_event()
+            yield loader.get_event()  # type: ignore[no-untyped-call]
     except yaml.YAMLError as error:
         place, message = sentence_of(error, text)
         raise SpecError([Problem(file, place.line, place.column, "", message)]) from None
@@ -67,7 +67,7 @@ class _Builder:
         next(self.events)
         another = next(self.events)
         if not isinstance(another, yaml.StreamEndEvent):
-            raise self._fatal(_place(another), "a second document begins here; a spec is one document, remove the '---'")
+            raise self._fatal(_place(another), "a second document begins here; a spec is one, remove it")
         return root
 
     def _node(self, event: Any, depth: int) -> Node:
@@ -75,7 +75,8 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
         if event.tag is not None:
-            self._say(_place(event), f"the tag {shorten(event.tag)} is not allowed; remove it, keys know their types")
+            tag = shorten(event.tag.replace("tag:yaml.org,2002:", "!!"))
+            self._say(_place(event), f"the tag {tag} is not allowed; remove it, each key has its type")
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         node = self._untagged(event, depth)
@@ -148,7 +149,8 @@ class _Builder:
     def _count(self, event: Any, nodes: int, depth: int) -> None:
         self.nodes += nodes
         if self.nodes > MAX_NODES:
-            raise self._fatal(_place(event), f"more than {MAX_NODES:,} values up to here; aliases count as what they repeat")
+            message = f"more than {MAX_NODES:,} values up to here, aliases counted as what they repeat; write less"
+            raise self._fatal(_place(event), message)
         if depth > MAX_DEPTH:
             raise self._fatal(_place(event), f"nested more than {MAX_DEPTH} deep; a spec needs 5")
 
