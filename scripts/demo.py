@@ -8,30 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from engine.client import EngineClient, EngineError, EngineUnavailable, Observation
-from tests.kit import cleanup, host
+from engine.client import EngineError, EngineUnavailable, Observation
+from tests.kit import cleanup
 from tests.kit.guest import TestpmdGuest, wait_for_socket
 from tests.kit.netns import CommandError, Namespace, PingReport, VethWire, delete_stale_namespaces
-from tests.kit.terminal import TerminalError
+from tests.kit.specfile import RelayLine, save, spec_text
 from tests.kit.testpmd import Cpus
-from tests.kit.waiting import WaitTimeoutError, wait_for
+from tests.kit.vio4wd import READY_S, Instance
+from tests.kit.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parents[1]
-VIO4WD = str(ROOT / ".venv" / "bin" / "vio4wd")
-# The first start on a machine compiles the loops.
-START_TIMEOUT_S = 60.0
 FLOOD_PACKETS = 4000
 FLOOD_INTERVAL_S = 0.001
 MAX_MOVES = 6
@@ -42,138 +37,83 @@ class DemoError(Exception):
     """A step did not do what it should; the text says which and how."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One line of the demo's file: a relay, the device of its VF, its socket, its CPU."""
-
-    id: int
-    vf: str
-    socket: Path
-    cpu: int
-
-    def line(self) -> str:
-        return f'  - {{id: {self.id}, vf: "{self.vf}", socket: {self.socket}, cpus: {self.cpu}}}\n'
-
-
 @dataclass(slots=True)
 class Demo:
-    """What the steps share: where everything lies, and what has been started."""
+    """What the steps share: a vio4wd of the demo's own, the CPUs that it may use, and what has been started."""
 
-    directory: Path
+    instance: Instance
     cpus: list[int]
     stack: contextlib.ExitStack
     step: int = 0
     wires: list[VethWire] = field(default_factory=list)
-    guests: dict[int, TestpmdGuest] = field(default_factory=dict)
-    relays: dict[int, Spec] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def file(self) -> Path:
-        return self.directory / "demo.yaml"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "run.log"
-
-    @property
-    def run_dir(self) -> Path:
-        return self.directory / "run"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The demo's own directories, so that it can run beside an installed vio4wd."""
-        own = {"VIO4WD_RUN_DIR": str(self.run_dir), "VIO4WD_STATE_DIR": str(self.directory / "state")}
-        cache = os.environ.get("VIO4WD_CACHE_DIR", str(ROOT / ".cache" / "compiled"))
-        return {**os.environ, **own, "VIO4WD_CACHE_DIR": cache, "COLUMNS": "118"}
-
-    # --- what it says -------------------------------------------------------------------------------------------------
+    relays: dict[int, RelayLine] = field(default_factory=dict)
 
     def title(self, text: str) -> None:
         self.step += 1
         print(f"\n[{self.step}/{STEPS}] {text}", flush=True)
 
-    def show(self, *arguments: str) -> str:
+    def show(self, *arguments: str) -> None:
         """Run a vio4wd command and show what it prints. Raises DemoError when it fails."""
-        print("    $ vio4wd " + " ".join(arguments).replace(str(self.file), self.file.name), flush=True)
-        done = subprocess.run(
-            [VIO4WD, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        print("".join(f"    {line}\n" for line in (done.stdout + done.stderr).splitlines()), end="", flush=True)
+        print("    $ vio4wd " + " ".join(arguments).replace(f"{self.instance.directory}/", ""), flush=True)
+        done = self.instance.call(*arguments)
+        tell(done.stdout + done.stderr)
         if done.returncode != 0:
             raise DemoError(f"vio4wd {arguments[0]} ended with {done.returncode}")
-        return done.stdout
-
-    # --- what it does -------------------------------------------------------------------------------------------------
 
     def save(self, path: Path | None = None) -> None:
         """Write the demo's file anew, as an editor does: the new one takes the old one's name."""
-        path = path or self.file
-        head = "apiVersion: vio4wd/v1\n"
-        engine = f"engine: {{main_cpu: {self.cpus[0]}, worker_cpus: {self.cpus}, idle: adaptive}}\n"
-        me = f"vhost_user: {{directory: {self.directory}, owner: root, group: root}}\n"
-        lines = "".join(relay.line() for relay in self.relays.values())
-        temporary = path.with_suffix(".new")
-        temporary.write_text(head + engine + me + "relays:\n" + lines)
-        temporary.rename(path)
-
-    def observe(self) -> Observation:
-        with EngineClient(self.run_dir) as engine:
-            return engine.observe()
+        lines = list(self.relays.values())
+        text = spec_text(lines, self.instance.sockets, worker_cpus=self.cpus, main_cpu=self.cpus[0])
+        save(path or self.instance.file, text)
 
     def counters(self, relay: int) -> dict[str, Any]:
-        with EngineClient(self.run_dir) as engine:
-            found: dict[str, Any] = engine.counters()["relays"][str(relay)]
+        found: dict[str, Any] = self.instance.client.counters()["relays"][str(relay)]
         return found
 
     def session(self, relay: int) -> tuple[str, int, int]:
-        """Which connection of a guest it is: the engine's boot id, DPDK's device number, how many came before."""
-        seen = self.observe()
-        live = seen.live["sockets"][str(self.relays[relay].socket)]
+        """Which connection of a guest it is: the engine's boot id, DPDK's device number, how many have come so far."""
+        seen = self.instance.client.observe()
+        live = seen.live["sockets"][str(self.instance.socket(relay))]
         return seen.boot_id, live["vid"], live["connects"]
 
-    def wait_until(self, what: str, true: Callable[[Observation], bool], timeout_s: float = 15.0) -> float:
+    def wait_until(self, what: str, true: Callable[[Observation], bool], timeout_s: float = 30.0) -> float:
         """Wait until the engine is seen so, while `vio4wd run` lives. Gives the seconds that it took."""
         started = time.monotonic()
 
         def probe() -> bool:
-            if self.process is not None and self.process.poll() is not None:
-                raise DemoError(f"vio4wd run has ended with {self.process.returncode}")
-            with contextlib.suppress(EngineUnavailable, EngineError):
-                return true(self.observe())
-            return False
+            self.instance.check_running()
+            seen = self.instance.observed()
+            return seen is not None and true(seen)
 
         wait_for(what, probe, timeout_s)
         return time.monotonic() - started
 
     def add_relay(self, number: int) -> None:
         cpu = self.cpus[(number - 1) % len(self.cpus)]
-        vf = self.wires[number - 1].vf_device
-        self.relays[number] = Spec(number, vf, self.directory / f"vm{number}.sock", cpu)
+        self.relays[number] = RelayLine(number, self.wires[number - 1].vf_device, (cpu,))
 
     def boot_guest(self, number: int) -> None:
-        wait_for_socket(self.relays[number].socket, START_TIMEOUT_S)
+        path = self.instance.socket(number)
+        wait_for_socket(path)
         cpu = self.cpus[-1]
-        guest = TestpmdGuest([self.relays[number].socket], "icmpecho", Cpus(cpu, (cpu,)))
-        self.guests[number] = self.stack.enter_context(guest)
+        guest = self.stack.enter_context(TestpmdGuest([path], "icmpecho", Cpus(cpu, (cpu,))))
         guest.start()
-        path = str(self.relays[number].socket)
-        self.wait_until(f"guest {number} on its socket", lambda seen: bool(seen.live["sockets"][path]["guest"]))
+        self.wait_until(f"guest {number} on its socket", lambda seen: bool(seen.live["sockets"][str(path)]["guest"]))
         print(f"    guest {number} is connected", flush=True)
 
     def ping(self, number: int, count: int = 20) -> None:
-        """Ping a guest from its namespace; every packet must come back, after one that may wait for ARP."""
+        """Ping a guest from its namespace; every packet must come back, once ARP has been answered."""
         namespace, address = self.wires[number - 1].namespace, guest_address(number)
         wait_for(f"the first answer of guest {number}", lambda: namespace.ping(address, 1).received)
         report = namespace.ping(address, count)
         print(f"    ping {address} across relay {number}: {words(report)}", flush=True)
         if report.lost or report.duplicates:
             raise DemoError(f"guest {number} should have answered every ping once")
+
+
+def tell(text: str, sign: str = "") -> None:
+    """Print text indented, each line after `sign`."""
+    print("".join(f"    {sign}{line}\n" for line in text.splitlines()), end="", flush=True)
 
 
 def guest_address(number: int) -> str:
@@ -201,13 +141,10 @@ def start(demo: Demo) -> None:
     demo.title("vio4wd run, on a file with one relay: engine and watch loop together")
     demo.add_relay(1)
     demo.save()
-    print("".join(f"    | {line}\n" for line in demo.file.read_text().splitlines()), end="", flush=True)
-    with demo.log.open("wb") as log:
-        # Of a session of its own, so that Ctrl-C reaches the demo first, which ends things in order.
-        command = [VIO4WD, "run", str(demo.file)]
-        demo.process = subprocess.Popen(command, env=demo.environment, stdout=log, stderr=log, start_new_session=True)
-    took_s = demo.wait_until("relay 1", lambda seen: 1 in seen.state.relays, START_TIMEOUT_S)
-    print(f"    relay 1 is in force {took_s:.1f} s after the start; the guest's socket waits", flush=True)
+    tell(demo.instance.file.read_text(), "| ")
+    demo.instance.start("run", str(demo.instance.file))
+    took_s = demo.wait_until("relay 1", lambda seen: 1 in seen.state.relays, READY_S)
+    print(f"    relay 1 is in force {took_s:.1f} s after the start (the first on a machine compiles)", flush=True)
 
 
 def first_guest(demo: Demo) -> None:
@@ -218,7 +155,7 @@ def first_guest(demo: Demo) -> None:
 
 def second_relay(demo: Demo) -> None:
     demo.title("The file is edited: relay 2 is added. First what that would do, then it is saved")
-    draft = demo.directory / "draft.yaml"
+    draft = demo.instance.directory / "draft.yaml"
     demo.add_relay(2)
     demo.save(draft)
     demo.show("plan", str(draft))
@@ -268,11 +205,10 @@ def check_flood(moves: int, reports: list[PingReport]) -> None:
 
 
 def move_once(demo: Demo, cpu: int) -> None:
-    spec = demo.relays[1]
-    demo.relays[1] = Spec(spec.id, spec.vf, spec.socket, cpu)
+    demo.relays[1] = replace(demo.relays[1], cpus=(cpu,))
     demo.save()
     took_s = demo.wait_until(f"relay 1 on CPU {cpu}", lambda seen: seen.state.pins[1].vf_to_vm == cpu)
-    print(f"    cpus: {cpu} saved, moved {took_s * 1000:.0f} ms later", flush=True)
+    print(f"    cpus: [{cpu}] saved, moved {took_s * 1000:.0f} ms later", flush=True)
 
 
 def remove_first(demo: Demo) -> None:
@@ -305,57 +241,34 @@ def statistics(demo: Demo) -> None:
     demo.show("stats")
 
 
-def end(demo: Demo, before: host.Leftovers) -> None:
+def end(demo: Demo) -> None:
     demo.title("The end: vio4wd is asked to stop while guest 2 is still connected; nothing may be left")
-    status = stop(demo)
+    status = demo.instance.terminate()["run"]
     if status != 0:
         raise DemoError(f"vio4wd run ended with {status}, not with 0")
+    demo.instance.check_nothing_left()
     demo.stack.close()
-    left = host.snapshot().naming(str(demo.directory)).since(before)
-    if left:
-        raise DemoError("something was left behind: " + "; ".join(left))
-    print("    vio4wd ended with 0; sockets, guests, namespaces and wires are gone", flush=True)
-
-
-def stop(demo: Demo) -> int | None:
-    """End `vio4wd run`, orderly if it lets itself be. Gives its exit code."""
-    if demo.process is None:
-        return None
-    demo.process.terminate()
-    try:
-        return demo.process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(demo.process.pid, signal.SIGKILL)
-        return demo.process.wait()
+    print("    vio4wd ended with 0; its sockets, processes and files are gone, and so are guests and wires", flush=True)
 
 
 # --- around them ------------------------------------------------------------------------------------------------------
 
-
-def run_steps(demo: Demo) -> None:
-    before = host.snapshot().naming(str(demo.directory))
-    for step in (make_wires, start, first_guest, second_relay, second_guest, move_pin, remove_first, statistics):
-        step(demo)
-    end(demo, before)
-
-
-def last_words(demo: Demo) -> str:
-    lines = demo.log.read_text(errors="replace").splitlines()[-25:] if demo.log.exists() else []
-    return "".join(f"    | {line}\n" for line in lines)
+WALK = (make_wires, start, first_guest, second_relay, second_guest, move_pin, remove_first, statistics, end)
+FAILURES = (DemoError, AssertionError, CommandError, EngineError, EngineUnavailable)
+"""What a step that fails raises; the kit's own errors are AssertionErrors."""
 
 
 def run() -> int:
     """The demo, and taking everything away again whatever happens."""
     started = time.monotonic()
-    directory = cleanup.short_directory()
-    with contextlib.ExitStack() as stack:
-        demo = Demo(directory, sorted(os.sched_getaffinity(0))[:2], stack)
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        stack.callback(stop, demo)
+    with Instance() as instance, contextlib.ExitStack() as stack:
+        demo = Demo(instance, sorted(os.sched_getaffinity(0))[:2], stack)
         try:
-            run_steps(demo)
-        except (DemoError, WaitTimeoutError, TerminalError, CommandError, EngineError, EngineUnavailable) as error:
-            print(f"\ndemo: step {demo.step} failed: {error}\n{last_words(demo)}", file=sys.stderr, flush=True)
+            for step in WALK:
+                step(demo)
+        except FAILURES as error:
+            print(f"\ndemo: step {demo.step} failed: {error}", file=sys.stderr)
+            tell("\n".join(instance.log.splitlines()[-25:]), "| ")
             return 1
     print(f"\ndemo: every step did what it said ({time.monotonic() - started:.0f} s)", flush=True)
     return 0
