@@ -79,23 +79,20 @@ def drop(entry: int, counter: int, packets: int) -> None:
 
 @njit(cache=True)
 def receive_from_vf(entry: int, fp_ops: int, port_id: int, room: int) -> int:
-    """Up to `room` packets into the entry's mbufs: how many came."""
+    """Up to `room` packets into the entry's mbufs, uncounted: how many came."""
     fp = fp_ops + (port_id - 1) * FP_SIZE
-    mbufs = entry + at.ENTRY_MBUFS
-    received = call_burst(load64(fp + FP_RX), load64(load64(fp + FP_RXQ)), mbufs, room)
-    if received > 0:
-        count(entry + at.RX, received, total_bytes(mbufs, 0, received))
-    return received
+    return call_burst(load64(fp + FP_RX), load64(load64(fp + FP_RXQ)), entry + at.ENTRY_MBUFS, room)
 
 
 @njit(cache=True)
-def send_to_guest(entry: int, guest: int, packets: int) -> int:
-    """Copies the entry's first packets to the guest; what it has no room for waits. How many were taken."""
+def send_to_guest(entry: int, guest: int, packets: int, size: int) -> int:
+    """Copies the entry's first packets, of `size` bytes, to the guest; what it has no room for waits."""
     mbufs = entry + at.ENTRY_MBUFS
     sent = _i64(enqueue_burst(guest - 1, GUEST_RX, mbufs, packets))
-    if sent > 0:
-        count(entry + at.TX, sent, total_bytes(mbufs, 0, sent))
-        free_mbufs(mbufs, sent)
+    if sent < packets:
+        size -= total_bytes(mbufs, sent, packets)
+    count(entry + at.TX, sent, size)
+    free_mbufs(mbufs, sent)
     keep(entry, sent, packets)
     return sent
 
@@ -110,11 +107,12 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
     if guest == 0:
         if waiting == 0 and port_id > 0:
             waiting = receive_from_vf(entry, fp_ops, port_id, BURST)
+            count(entry + at.RX, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
         if waiting > 0:
             drop(entry, at.GUEST_ABSENT, waiting)
         return waiting
     if waiting > 0:
-        return send_to_guest(entry, guest, waiting)
+        return send_to_guest(entry, guest, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
     if port_id == 0:
         return 0
     room = _i64(BURST)
@@ -124,17 +122,20 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
         return 0
     received = receive_from_vf(entry, fp_ops, port_id, room)
     if received > 0:
-        send_to_guest(entry, guest, received)
+        size = total_bytes(entry + at.ENTRY_MBUFS, 0, received)
+        count(entry + at.RX, received, size)
+        send_to_guest(entry, guest, received, size)
     return received
 
 
 @njit(cache=True)
-def send_to_vf(entry: int, fp_ops: int, port_id: int, packets: int) -> int:
-    """Hands the entry's first packets to the VF; what it has no room for waits. How many were taken."""
+def send_to_vf(entry: int, fp_ops: int, port_id: int, packets: int, size: int) -> int:
+    """Hands the entry's first packets, of `size` bytes, to the VF; what it has no room for waits.
+
+    An mbuf that was taken may be freed at any time: its length is read before, and of those not taken after.
+    """
     fp = fp_ops + (port_id - 1) * FP_SIZE
     mbufs = entry + at.ENTRY_MBUFS
-    # An mbuf that was taken may be freed at any time: bytes are summed before, those not taken are subtracted.
-    size = total_bytes(mbufs, 0, packets)
     sent = call_burst(load64(fp + FP_TX), load64(load64(fp + FP_TXQ)), mbufs, packets)
     if sent < packets:
         size -= total_bytes(mbufs, sent, packets)
@@ -154,7 +155,7 @@ def vm_to_vf(entry: int, fp_ops: int, drain_pool: int) -> int:
         if port_id == 0:
             drop(entry, at.VF_ABSENT, waiting)
             return waiting
-        return send_to_vf(entry, fp_ops, port_id, waiting)
+        return send_to_vf(entry, fp_ops, port_id, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
     if guest == 0:
         return 0
     pool = load64(port_block + at.PORT_POOL) if port_id > 0 else drain_pool
@@ -162,11 +163,12 @@ def vm_to_vf(entry: int, fp_ops: int, drain_pool: int) -> int:
     received = _i64(dequeue_burst(guest - 1, GUEST_TX, pool, mbufs, BURST))
     if received == 0:
         return 0
-    count(entry + at.RX, received, total_bytes(mbufs, 0, received))
+    size = total_bytes(mbufs, 0, received)
+    count(entry + at.RX, received, size)
     if port_id == 0:
         drop(entry, at.VF_ABSENT, received)
     else:
-        send_to_vf(entry, fp_ops, port_id, received)
+        send_to_vf(entry, fp_ops, port_id, received, size)
     return received
 
 

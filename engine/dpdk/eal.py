@@ -55,8 +55,11 @@ def arguments(parameters: EalParameters) -> list[str]:
         "--file-prefix",
         parameters.prefix,
         "--no-telemetry",
-        "--log-level",
-        f"*:{parameters.log_level}",
+        *[
+            word
+            for pattern, level in log_levels(parameters.log_level)
+            for word in ("--log-level", f"{pattern}:{level}")
+        ],
         *token,
     ]
 
@@ -108,7 +111,8 @@ class Eal:
         self._wait(lcore)
 
     def set_log_level(self, level: int) -> None:
-        self._log_level(b"*", level)
+        for pattern, number in log_levels(level):
+            self._log_level(pattern.encode(), number)
 
     def cleanup(self) -> None:
         self._cleanup()
@@ -116,6 +120,16 @@ class Eal:
 
 LOG_LEVELS: Sequence[str] = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
 """syslog's names from 0 to 7; DPDK counts from 1."""
+
+
+DEBUG, NOTICE, WARNING = 8, 6, 5
+
+
+def log_levels(level: int) -> list[tuple[str, int]]:
+    """Patterns of DPDK's log types with their level. Its info is for debugging: vhost writes a line a message."""
+    if level == DEBUG:
+        return [("*", level)]
+    return [("*", min(level, NOTICE)), ("lib.vhost.*", min(level, WARNING))]
 
 
 def log_level(name: str) -> int:
