@@ -1,0 +1,117 @@
+"""The command line: finds the command, turns what went wrong into a sentence and an exit code.
+
+0: done, or nothing to do. 1: an error. 64: the command line itself is wrong (EX_USAGE of sysexits.h).
+`plan --detailed-exitcode` adds 2: there are changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from reconciler.commands import COMMANDS
+
+EX_USAGE = 64
+
+EPILOG = """\
+A first day:
+  vio4wd validate vio4wd.yaml     is the file right?
+  vio4wd run vio4wd.yaml          start the engine, and keep it as the file says
+  vio4wd status                   what is live, and what is wrong
+  vio4wd plan vio4wd.yaml         what would a changed file do?
+
+Where it keeps its files: $VIO4WD_RUN_DIR (/run/vio4wd), $VIO4WD_STATE_DIR (/var/lib/vio4wd),
+$VIO4WD_CACHE_DIR (/var/cache/vio4wd).
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class _Version(argparse.Action):
+    """The version is looked up only when asked for: that alone takes 30 ms."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"vio4wd {version('vio4wd')}")
+        except PackageNotFoundError:
+            print("vio4wd (not installed)")
+        parser.exit()
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their help."""
+    top = Parser(
+        prog="vio4wd",
+        description="Relays packets between SR-IOV VFs and the virtio NICs of guests, as one YAML file says.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=f"{command.HELP[0].upper()}{command.HELP[1:]}.",
+            epilog=command.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.arguments(sub)
+        sub.set_defaults(execute=command.execute)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; gives its exit code."""
+    asked = parser().parse_args(argv)
+    try:
+        code: int = asked.execute(asked)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has seen enough. Python must not complain about the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 1
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(sentence, file=sys.stderr)
+        return 1
+    return code
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say about an error that is no fault of ours; None for one that is."""
+    from engine.client import EngineError, EngineUnavailable
+    from reconciler.desired import SpecUnfit
+    from reconciler.lock import Locked
+    from reconciler.savedplan import PlanError
+    from reconciler.steer import Stale
+    from schema import SpecError
+
+    if isinstance(error, SpecError | SpecUnfit | EngineUnavailable | Stale | PlanError):
+        return str(error)
+    if isinstance(error, EngineError):
+        return f"The engine refused: {error.message}"
+    if isinstance(error, Locked):
+        return f"{error}; wait until it has finished, or end it"
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: permission denied; run as root, or set VIO4WD_RUN_DIR and VIO4WD_STATE_DIR"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

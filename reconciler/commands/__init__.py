@@ -1,0 +1,25 @@
+"""One file per command. What a command needs is imported when it runs: `validate` must not wait for ZeroMQ, and
+nothing but `engine` may wait for Numba or DPDK."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Protocol
+
+from reconciler.commands import apply, engine, history, plan, run, stats, status, validate, watch
+
+
+class Command(Protocol):
+    """The shape of every file here."""
+
+    NAME: str
+    HELP: str
+    EPILOG: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def execute(self, asked: argparse.Namespace) -> int: ...
+
+
+COMMANDS: tuple[Command, ...] = (run, validate, plan, apply, status, stats, history, engine, watch)
+"""In the order of `vio4wd --help`: what a first day needs comes first."""

@@ -1,0 +1,127 @@
+"""`vio4wd apply`: make the engine match a file, or carry out a plan that was kept."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from reconciler.commands.common import file_argument, json_argument, positive
+
+if TYPE_CHECKING:
+    from reconciler.apply import Outcome, Step
+    from reconciler.plan import Plan
+    from reconciler.steer import Steering
+
+NAME = "apply"
+HELP = "make the engine match a file, or carry out a plan made with plan -o"
+EPILOG = """\
+A plan is carried out only on the state that it was made for; when the engine was changed or started again since, it is
+refused and nothing is done. Afterwards the engine is observed again and compared: exit code 0 means that it matches.
+One relay that fails does not stop the others; what failed is said, and the exit code is 1.
+
+While `vio4wd watch` (or `run`) keeps the engine as another file says, it will undo what this command did.
+
+Examples:
+  vio4wd apply vio4wd.yaml
+  vio4wd plan -o today.plan vio4wd.yaml && vio4wd apply today.plan
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    file_argument(parser, "the spec, or a plan made with plan -o")
+    wait_help = "wait this long for an engine that starts (default: 60)"
+    parser.add_argument("--wait", metavar="S", type=positive, default=60.0, help=wait_help)
+    json_argument(parser)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    from engine.client import EngineClient
+    from reconciler.output import complain, emit, say
+    from reconciler.steer import Steering
+    from schema.paths import run_dir, state_dir
+
+    quiet = asked.json
+    with EngineClient(run_dir()) as client:
+        steering = Steering(client, state_dir(), asked.wait, complain, None if quiet else _show_step)
+        done, outcome, origin = _apply(asked, steering)
+    _remember(done, outcome, origin)
+    if asked.json:
+        emit(outcome.to_json())
+    else:
+        _conclude(done, outcome, str(asked.file), say)
+    return 0 if outcome.verdict == "applied" else 1
+
+
+def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Plan, Outcome, dict[str, Any]]:
+    """What was done, how it ended, and where it came from."""
+    import schema
+    from reconciler.desired import desired
+    from reconciler.host import ThisHost
+    from reconciler.savedplan import is_plan, parse_plan
+
+    text = _text(asked)
+    if is_plan(text):
+        saved = parse_plan(text, str(asked.file))
+        done, outcome = steering.apply_saved(saved)
+        return done, outcome, {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
+    spec = schema.load(asked.file)
+    done, outcome = steering.apply_state(desired(spec, ThisHost()))
+    return done, outcome, {"source": str(asked.file), "sha256": spec.sha256, "text": spec.text}
+
+
+def _text(asked: argparse.Namespace) -> str:
+    """The file's text as far as it tells a plan from a spec; the spec's loader has better words for what is wrong."""
+    from reconciler.savedplan import MAX_BYTES
+
+    try:
+        with asked.file.open("rb") as file:
+            return str(file.read(MAX_BYTES).decode())
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _show_step(step: Step) -> None:
+    from reconciler.output import say
+    from reconciler.render import SYMBOLS, words
+
+    took = f" ({step.took_us / 1000:.1f} ms)" if step.took_us else ""
+    detail = f"  {words(step.action)}".rstrip()
+    line = f"  {SYMBOLS[step.action.verb]:>3} {step.action.resource}{detail}: {step.ending}{took}"
+    say(f"{line}: {step.message}" if step.message else line, None if step.ending == "done" else "bad")
+
+
+def _conclude(done: Plan, outcome: Outcome, source: str, say: Any) -> None:
+    from reconciler.savedplan import summary
+
+    if outcome.verdict == "applied" and not done.actions:
+        say(f"Nothing to do: the engine matches {source}.")
+    elif outcome.verdict == "applied":
+        say(f"Applied and verified: {summary(done.actions)}", "good")
+    else:
+        say(f"Not all of it was applied: {outcome.message}", "bad")
+
+
+def _remember(done: Plan, outcome: Outcome, origin: dict[str, Any]) -> None:
+    import getpass
+    import os
+    from dataclasses import asdict
+
+    from reconciler.output import complain
+    from reconciler.savedplan import summary
+    from schema.paths import state_dir
+    from state.history import record
+    from state.store import Store
+
+    if not done.actions:
+        return
+    store = Store(state_dir())
+    try:
+        who = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        who = str(os.getuid())
+    changes = [action.to_json() for action in done.actions]
+    document = {"changes": changes, "summary": asdict(summary(done.actions))}
+    record(store, who=who, plan=document, outcome=outcome.to_json(), **origin)
+    if store.fault:
+        complain(store.fault)
+    store.close()

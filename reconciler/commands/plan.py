@@ -1,0 +1,69 @@
+"""`vio4wd plan`: what would applying the file do?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from reconciler.commands.common import file_argument, json_argument
+
+NAME = "plan"
+HELP = "show what applying a file would do, and what that costs whom"
+EPILOG = """\
+  +  add     -  remove     ~  change in place     -/+  take down and set up again     >  migrate to other CPUs
+
+Impact, from least to most: none; relay (that relay's traffic stops for a moment, or for good when it is removed);
+guest (the guest sees its link go); host (every relay is interrupted).
+
+Examples:
+  vio4wd plan vio4wd.yaml
+  vio4wd plan -o today.plan vio4wd.yaml && vio4wd apply today.plan
+  vio4wd plan --detailed-exitcode vio4wd.yaml     exit code 0: nothing to do, 2: changes, 1: error
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    file_argument(parser)
+    parser.add_argument("-o", "--out", metavar="PLAN", type=Path, help="keep the plan in a file, for apply")
+    parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there is something to do")
+    json_argument(parser)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    import json
+
+    import schema
+    from engine.client import EngineClient
+    from reconciler import plan, savedplan
+    from reconciler.desired import desired
+    from reconciler.files import write_atomically
+    from reconciler.host import ThisHost
+    from reconciler.output import emit, say
+    from schema.paths import run_dir
+
+    spec = schema.load(asked.file)
+    target = desired(spec, ThisHost())
+    with EngineClient(run_dir()) as client:
+        seen = client.observe()
+    todo = plan.plan(target, seen.state)
+    saved = savedplan.save(todo, seen, str(asked.file), spec.sha256).to_json()
+    if asked.out is not None:
+        write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")
+    if asked.json:
+        emit(saved)
+    else:
+        show(todo, str(asked.file))
+        if asked.out is not None:
+            say(f"Kept in {asked.out}; carry it out with: vio4wd apply {asked.out}")
+    return 2 if asked.detailed_exitcode and todo.actions else 0
+
+
+def show(todo: object, source: str) -> None:
+    """Prints a plan, coloured by what is done."""
+    from reconciler import render
+    from reconciler.output import say
+    from reconciler.plan import Plan
+
+    assert isinstance(todo, Plan)
+    for line, verb in render.lines(todo, source):
+        say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)

@@ -1,0 +1,110 @@
+"""`vio4wd stats`: what was counted."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from reconciler.commands.common import count, json_argument, positive
+
+if TYPE_CHECKING:
+    from engine.client import EngineClient
+
+NAME = "stats"
+HELP = "show counters per relay and direction, or rates with --interval"
+EPILOG = """\
+Counters run since a relay was added and are never reset. Drops are counted by reason: no guest, guest full, no VF (or
+its link down), VF full; MISSED is what the NIC itself dropped because the relay or its guest could not keep up.
+
+Examples:
+  vio4wd stats
+  vio4wd stats --interval 1               rates over one second
+  vio4wd stats --interval 1 --count 0     again and again, until Ctrl-C
+"""
+WAYS = {"vf_to_vm": "VF to VM", "vm_to_vf": "VM to VF"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--interval", metavar="S", type=positive, help="show rates over S seconds")
+    parser.add_argument(
+        "--count", metavar="N", type=count, default=1, help="with --interval: N times (default: 1; 0: until Ctrl-C)"
+    )
+    json_argument(parser)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    from engine.client import EngineClient
+    from reconciler.output import emit
+    from schema.paths import run_dir
+
+    with EngineClient(run_dir()) as client:
+        if asked.interval is not None:
+            return _rates(asked, client)
+        counters = client.counters()
+    if asked.json:
+        emit(counters)
+    else:
+        _show_counters(counters["relays"])
+    return 0
+
+
+def _rates(asked: argparse.Namespace, client: EngineClient) -> int:
+    from reconciler.output import emit
+    from reconciler.rates import rates
+
+    before = client.counters()
+    shown = 0
+    while not asked.count or shown < asked.count:
+        time.sleep(asked.interval)
+        after = client.counters()
+        measured = rates(before, after)
+        if asked.json:
+            emit(measured)
+        else:
+            _show_rates(measured["relays"])
+        before, shown = after, shown + 1
+    return 0
+
+
+def _show_counters(relays: Mapping[str, Any]) -> None:
+    from reconciler.output import say, table
+    from reconciler.rates import DIRECTIONS, REASONS
+
+    if not relays:
+        say("No relay is live.")
+        return
+    rows = []
+    for relay in sorted(relays, key=int):
+        for way in DIRECTIONS:
+            counted = relays[relay][way]
+            numbers = [counted[n] for n in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")]
+            drops = [counted[f"{reason}_packets"] for reason in REASONS]
+            missed = relays[relay]["port"]["imissed"] if way == "vf_to_vm" else ""
+            rows.append([relay, WAYS[way], *(str(n) for n in (*numbers, *drops, missed))])
+    names = ("RELAY", "WAY", "RX", "RX BYTES", "TX", "TX BYTES", "NO GUEST", "GUEST FULL", "NO VF", "VF FULL", "MISSED")
+    table(names, rows)
+
+
+def _show_rates(relays: Mapping[str, Any]) -> None:
+    from reconciler.output import say, table
+
+    if not relays:
+        say("No relay is live.")
+        return
+    rows = [
+        [
+            relay,
+            WAYS[way],
+            f"{rate['rx_pps']:.0f}",
+            f"{rate['rx_bps'] / 1e6:.2f}",
+            f"{rate['tx_pps']:.0f}",
+            f"{rate['tx_bps'] / 1e6:.2f}",
+            f"{rate['dropped_pps']:.0f}",
+            f"{100 * rate['load']:.0f} %",
+        ]
+        for relay in sorted(relays, key=int)
+        for way, rate in relays[relay].items()
+    ]
+    table(("RELAY", "WAY", "RX/S", "RX MBIT/S", "TX/S", "TX MBIT/S", "DROPPED/S", "LOAD"), rows)

@@ -1,0 +1,60 @@
+"""`vio4wd validate`: is the file right?"""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.commands.common import file_argument, json_argument
+
+NAME = "validate"
+HELP = "check a file; nothing is asked of the engine or the host"
+EPILOG = """\
+Each problem is said as file:line:column: where: what is wrong and what to do. Exit code 1 when there is one.
+
+Examples:
+  vio4wd validate vio4wd.yaml
+  vio4wd validate --json vio4wd.yaml | jq .problems
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    file_argument(parser)
+    json_argument(parser)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    import schema
+    from reconciler.output import complain, emit, say
+
+    try:
+        spec = schema.load(asked.file)
+    except schema.SpecError as error:
+        if asked.json:
+            emit(_report(error.problems, (), ()))
+        else:
+            complain(str(error))
+        return 1
+    if asked.json:
+        emit(_report((), spec.warnings, spec.unsupported))
+        return 0
+    for problem in spec.warnings:
+        say(f"{problem} (warning)", "warn")
+    for problem in spec.unsupported:
+        say(f"{problem} (plan and apply refuse it)", "warn")
+    relays = f"{len(spec.relays)} relay{'' if len(spec.relays) == 1 else 's'}"
+    say(f"{asked.file} is valid: {relays}.", "good")
+    return 0
+
+
+def _report(problems: object, warnings: object, unsupported: object) -> dict[str, object]:
+    from dataclasses import asdict
+
+    def plain(items: object) -> list[dict[str, object]]:
+        return [asdict(item) for item in items]  # type: ignore[attr-defined]
+
+    return {
+        "valid": not problems,
+        "problems": plain(problems),
+        "warnings": plain(warnings),
+        "unsupported": plain(unsupported),
+    }

@@ -1,0 +1,39 @@
+"""`vio4wd watch`: the reconcile loop alone."""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.commands.common import file_argument, log_to_stderr
+
+NAME = "watch"
+HELP = "keep a running engine as a file says (the engine goes on without it)"
+EPILOG = """\
+Examples:
+  vio4wd engine & vio4wd watch vio4wd.yaml     the two parts of vio4wd run, apart
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    file_argument(parser)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    import signal
+
+    from reconciler.host import ThisHost
+    from reconciler.lock import Locked
+    from reconciler.output import complain
+    from reconciler.watch import Watch
+    from schema.paths import run_dir, state_dir
+
+    log_to_stderr()
+    watch = Watch(asked.file, run_dir(), state_dir(), ThisHost())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: watch.stop())
+    try:
+        watch.run()
+    except Locked:
+        complain(f"another vio4wd watch runs on {run_dir()}; end it, or set VIO4WD_RUN_DIR for a second instance")
+        return 1
+    return 0
