@@ -30,6 +30,11 @@ def _pages(name: str) -> int:
         return 0
 
 
+def cpus() -> frozenset[int]:
+    """The CPUs on which this process may run."""
+    return frozenset(os.sched_getaffinity(0))
+
+
 def hugetlbfs_mounts() -> list[Path]:
     lines = Path("/proc/mounts").read_text().splitlines()
     return [Path(line.split()[1]) for line in lines if line.split()[2] == "hugetlbfs"]

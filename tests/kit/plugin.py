@@ -1,6 +1,6 @@
 """pytest: skips by the name of what is missing, says at the end what was skipped and why, leaves nothing running.
 
-    @pytest.mark.needs("root", "netns", "dpdk-testpmd")
+@pytest.mark.needs("root", "netns", "dpdk-testpmd")
 """
 
 from __future__ import annotations

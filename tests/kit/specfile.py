@@ -36,7 +36,7 @@ def spec_text(
     lines = [
         "apiVersion: vio4wd/v1",
         f"engine: {json.dumps(engine)}",
-        f'vhost_user: {json.dumps({"directory": str(directory), "name": "vm%u.sock"})}',
+        f"vhost_user: {json.dumps({'directory': str(directory), 'name': 'vm%u.sock'})}",
         "relays:" if relays else "relays: []",
         *(f"  - {relay}" for relay in relays),
     ]

@@ -103,4 +103,11 @@ class Terminal:
         return TerminalError(f"{self.process.args!r} has ended (status {self.process.poll()}); {self._last_words()}")
 
     def _last_words(self) -> str:
-        return "it last said:\n" + self._heard[-1500:].decode(errors="replace")
+        return f"its threads are {self._threads()}; it last said:\n{self._heard[-1500:].decode(errors='replace')}"
+
+    def _threads(self) -> str:
+        """Each thread's name and state letter, as proc(5) has them."""
+        stats = (path / "stat" for path in Path("/proc", str(self.process.pid), "task").glob("*"))
+        with contextlib.suppress(OSError):
+            return ", ".join(" ".join(stat.read_text().split()[1:3]) for stat in stats) or "gone"
+        return "gone"

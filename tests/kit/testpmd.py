@@ -62,7 +62,8 @@ class Cpus:
 class Testpmd:
     """One dpdk-testpmd process, interactive, with a runtime directory of its own.
 
-    `vdevs` are DPDK's virtual devices, ports in that order. Forwarding starts with `start()`.
+    `vdevs` are DPDK's virtual devices, ports in that order. Forwarding starts with `start()`. The pool that testpmd
+    sizes for itself (`mbufs` None) needs 512 MiB.
     """
 
     __test__ = False  # pytest would take the name for a test case's
@@ -74,14 +75,14 @@ class Testpmd:
         cpus: Cpus | None = None,
         memory_mib: int = 256,
         options: Sequence[str] = (),
-        eal_options: Sequence[str] = (),
+        mbufs: int | None = 16_384,
     ) -> None:
         self.cpus = cpus or Cpus()
         self.mode = mode
         self._vdevs = tuple(vdevs)
         self._memory_mib = memory_mib
         self._options = tuple(options)
-        self._eal_options = tuple(eal_options)
+        self._mbufs = mbufs
         self._terminal: Terminal | None = None
         self._directory: Path | None = None
 
@@ -96,10 +97,9 @@ class Testpmd:
         vdevs = [f"--vdev={vdev}" for vdev in self._vdevs]
         eal = ["--no-pci", "--no-telemetry", f"--lcores={self.cpus.lcores}", "--main-lcore=0", *memory]
         prefix = [f"--file-prefix=v4t{os.getpid():x}{secrets.token_hex(3)}"]
-        # The pool that testpmd sizes for itself fills 256 MiB on its own.
-        fit = [] if any("total-num-mbufs" in option for option in self._options) else ["--total-num-mbufs=16384"]
-        own = ["-i", f"--nb-cores={len(self.cpus.workers)}", f"--forward-mode={self.mode}", *fit, *self._options]
-        return [PROGRAM, *eal, *prefix, *self._eal_options, *vdevs, "--", *own]
+        pool = [] if self._mbufs is None else [f"--total-num-mbufs={self._mbufs}"]
+        own = ["-i", f"--nb-cores={len(self.cpus.workers)}", f"--forward-mode={self.mode}", *pool, *self._options]
+        return [PROGRAM, *eal, *prefix, *vdevs, "--", *own]
 
     def __enter__(self) -> Self:
         self._directory = cleanup.short_directory()

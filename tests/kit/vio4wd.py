@@ -224,7 +224,8 @@ class Instance:
         nothing = host.Leftovers(*(frozenset[str]() for _ in range(5)))
         found = host.snapshot().naming(str(self.directory)).since(nothing)
         files = [path for path in (*self.sockets.iterdir(), *self.run_dir.rglob("*")) if path.is_socket()]
-        return found + [f"socket file: {path}" for path in files] + [f"process: {pid}" for pid in self.pids()]
+        files += (self.run_dir / "dpdk").glob("*")  # the EAL's runtime directory
+        return found + [f"file: {path}" for path in files] + [f"process: {pid}" for pid in self.pids()]
 
     def check_nothing_left(self) -> None:
         """Raises `LeftBehindError` with what is still there."""

@@ -1,0 +1,118 @@
+"""Rates of both sides on the same work, in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.benchmarks.cases import Case
+from scripts.benchmarks.sides import Side, TestpmdSide, Vio4wdSide
+
+SETTLE_S = 0.2
+"""After a thaw: caches, branch predictors and the rings find their steady state."""
+TURNS = 6
+"""Windows per side in a run."""
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: both sides started afresh, each the median of its windows, in packets per second."""
+
+    vio4wd_pps: float
+    testpmd_pps: float
+
+    @property
+    def ratio(self) -> float:
+        return self.vio4wd_pps / self.testpmd_pps
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All runs of a case."""
+
+    case: Case
+    runs: tuple[Run, ...]
+
+    @property
+    def vio4wd_pps(self) -> float:
+        return statistics.median(run.vio4wd_pps for run in self.runs)
+
+    @property
+    def testpmd_pps(self) -> float:
+        return statistics.median(run.testpmd_pps for run in self.runs)
+
+    @property
+    def ratio(self) -> float:
+        """The ratio of the medians."""
+        return self.vio4wd_pps / self.testpmd_pps
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the greatest ratio of one run."""
+        ratios = [run.ratio for run in self.runs]
+        return min(ratios), max(ratios)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.case.name,
+            "vio4wd_pps": round(self.vio4wd_pps),
+            "testpmd_pps": round(self.testpmd_pps),
+            "ratio": round(self.ratio, 4),
+            "ratio_min": round(self.spread[0], 4),
+            "ratio_max": round(self.spread[1], 4),
+            "least": self.case.least,
+            "runs": [{"vio4wd_pps": round(r.vio4wd_pps), "testpmd_pps": round(r.testpmd_pps)} for r in self.runs],
+        }
+
+
+def compare(case: Case, runs: int, seconds: float, notice: Notice) -> Comparison:
+    """Measure a case `runs` times with windows of `seconds`."""
+    done = []
+    for index in range(runs):
+        run = _run(case, seconds, first=index % 2)
+        notice(
+            f"{case.name} {index + 1}/{runs}: vio4wd {run.vio4wd_pps / 1e6:.2f} Mpps, "
+            f"testpmd {run.testpmd_pps / 1e6:.2f} Mpps, ratio {run.ratio:.3f}"
+        )
+        done.append(run)
+    return Comparison(case, tuple(done))
+
+
+def _run(case: Case, seconds: float, first: int) -> Run:
+    """Both sides started afresh, then windows in turns: A, B, B, A, A, B, ... so that neither is always the first."""
+    with contextlib.ExitStack() as stack:
+        sides: list[Side] = []
+        for kind in (Vio4wdSide, TestpmdSide):
+            sides.append(stack.enter_context(kind(case)))
+            sides[-1].freeze()
+        windows: dict[str, list[float]] = {side.name: [] for side in sides}
+        for side in _turns(sides, first):
+            windows[side.name].append(_window(side, seconds))
+    return Run(statistics.median(windows["vio4wd"]), statistics.median(windows["testpmd"]))
+
+
+def _turns(sides: Sequence[Side], first: int) -> list[Side]:
+    pair = [sides[first], sides[1 - first]]
+    return list(itertools.chain.from_iterable(pair if turn % 2 == 0 else pair[::-1] for turn in range(TURNS)))
+
+
+def _window(side: Side, seconds: float) -> float:
+    """The rate, in packets per second, as the guest's port counts it between two readings of its own."""
+    side.thaw()
+    try:
+        time.sleep(SETTLE_S)
+        rate = side.case.rate(side.guest.rates(seconds))
+    finally:
+        side.freeze()
+    if rate == 0:
+        raise RuntimeError(
+            f"{side.name} forwarded nothing on {side.case.name}; the guest said:\n{side.guest.output[-800:]}"
+        )
+    return rate
