@@ -30,6 +30,8 @@ from tests.kit.waiting import wait_for
 FLOOD_PACKETS = 4000
 FLOOD_INTERVAL_S = 0.001
 MAX_MOVES = 6
+PAUSE_S = 0.4
+"""Between two moves, so that they spread over the flood."""
 STEPS = 9
 
 
@@ -66,6 +68,16 @@ class Demo:
         text = spec_text(lines, self.instance.sockets, worker_cpus=self.cpus, main_cpu=self.cpus[0])
         save(path or self.instance.file, text)
 
+    def show_applied(self, resource: str) -> None:
+        """Show what the history says was done last, once it has recorded a change of `resource`."""
+
+        def recorded() -> bool:
+            latest = self.instance.report("history", "--limit", "1")["applies"][:1]
+            return any(change["resource"] == resource for each in latest for change in each["plan"]["changes"])
+
+        wait_for(f"a change of {resource} in the history", recorded, 20.0, 0.2)
+        self.show("history", "--limit", "1")
+
     def counters(self, relay: int) -> dict[str, Any]:
         found: dict[str, Any] = self.instance.client.counters()["relays"][str(relay)]
         return found
@@ -90,7 +102,8 @@ class Demo:
 
     def add_relay(self, number: int) -> None:
         cpu = self.cpus[(number - 1) % len(self.cpus)]
-        self.relays[number] = RelayLine(number, self.wires[number - 1].vf_device, (cpu,))
+        vf = f"net_af_packet{number},iface={self.wires[number - 1].vf}"
+        self.relays[number] = RelayLine(number, vf, (cpu,))
 
     def boot_guest(self, number: int) -> None:
         path = self.instance.socket(number)
@@ -134,7 +147,7 @@ def make_wires(demo: Demo) -> None:
         namespace = demo.stack.enter_context(Namespace())
         wire = demo.stack.enter_context(VethWire(namespace, f"10.77.{number}.1/24"))
         demo.wires.append(wire)
-        print(f"    network {number}: 10.77.{number}.1 in {namespace.name}; its VF: {wire.vf_device}", flush=True)
+        print(f"    network {number}: 10.77.{number}.1 in {namespace.name}; its VF: {wire.vf}", flush=True)
 
 
 def start(demo: Demo) -> None:
@@ -163,7 +176,7 @@ def second_relay(demo: Demo) -> None:
     demo.save()
     took_s = demo.wait_until("relay 2", lambda seen: 2 in seen.state.relays)
     print(f"    saved; {took_s * 1000:.0f} ms later relay 2 is in force. What was done:", flush=True)
-    demo.show("history", "--limit", "1")
+    demo.show_applied("relay:2")
     if demo.session(1) != before:
         raise DemoError("guest 1 was disconnected though nothing about relay 1 changed")
 
@@ -192,7 +205,9 @@ def move_pin(demo: Demo) -> None:
     while flood.is_alive() and moves < MAX_MOVES:
         moves += 1
         move_once(demo, demo.cpus[moves % 2])
+        time.sleep(PAUSE_S)
     flood.join()
+    demo.show_applied("pin:1")
     check_flood(moves, reports)
 
 
@@ -217,7 +232,7 @@ def remove_first(demo: Demo) -> None:
     del demo.relays[1]
     demo.save()
     demo.wait_until("the end of relay 1", lambda seen: 1 not in seen.state.relays)
-    demo.show("history", "--limit", "1")
+    demo.show_applied("relay:1")
     demo.ping(2)
     if demo.session(2) != session:
         raise DemoError(f"guest 2's session changed from {session} to {demo.session(2)}")
@@ -236,7 +251,7 @@ def shrunken(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def statistics(demo: Demo) -> None:
-    demo.title("What is live, and what was counted")
+    demo.title("What is live now, and what was counted")
     demo.show("status")
     demo.show("stats")
 
@@ -246,8 +261,8 @@ def end(demo: Demo) -> None:
     status = demo.instance.terminate()["run"]
     if status != 0:
         raise DemoError(f"vio4wd run ended with {status}, not with 0")
-    demo.instance.check_nothing_left()
     demo.stack.close()
+    demo.instance.check_nothing_left()
     print("    vio4wd ended with 0; its sockets, processes and files are gone, and so are guests and wires", flush=True)
 
 
@@ -267,7 +282,7 @@ def run() -> int:
             for step in WALK:
                 step(demo)
         except FAILURES as error:
-            print(f"\ndemo: step {demo.step} failed: {error}", file=sys.stderr)
+            print(f"\ndemo: step {demo.step} failed: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
             tell("\n".join(instance.log.splitlines()[-25:]), "| ")
             return 1
     print(f"\ndemo: every step did what it said ({time.monotonic() - started:.0f} s)", flush=True)
