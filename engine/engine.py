@@ -86,7 +86,7 @@ class EngineCore:
 
     def _add_port(self, action: Action, _pin: Pin | None) -> None:
         port = _as(Port, action.after)
-        self.ports.attach(port, len(self.workers.by_cpu))
+        self.ports.attach(port)
         holder = self.relays.holder(port=port.name)
         if holder:  # it has lost this port before
             self.relays.quiet(holder)
@@ -112,10 +112,10 @@ class EngineCore:
 
     def _attach_or_put_back(self, port: Port, before: Port) -> None:
         try:
-            self.ports.attach(port, len(self.workers.by_cpu))
+            self.ports.attach(port)
         except Refused as reason:
             try:
-                self.ports.attach(before, len(self.workers.by_cpu))
+                self.ports.attach(before)
             except Refused as worse:
                 raise Refused(reason.code, f"{reason}; and it could not be put back as it was: {worse}") from reason
             raise

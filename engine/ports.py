@@ -16,7 +16,9 @@ from schema.model import Port
 DESCRIPTORS = 1024
 """Of each ring; the driver adjusts it to what the device can."""
 STRANDED_MBUFS = CACHE_MBUFS * 3 // 2
-"""The most that one lcore's cache holds back: a pool has that for each worker that its relay may be moved to."""
+"""The most that one lcore's cache holds back after a relay has moved on."""
+CACHES_COVERED = 8
+"""So many of those a pool has to spare, or one a CPU where there are fewer."""
 
 
 @dataclass(slots=True)
@@ -42,23 +44,23 @@ class Ports:
         self._pools_made = 0
         self.by_name: dict[str, Attached] = {}
 
-    def attach(self, port: Port, workers: int) -> None:
+    def attach(self, port: Port) -> None:
         """Attaches and starts; a failure leaves nothing behind."""
         if port.name in self.by_name or self._machine.ethdevs.port_id(port.name) is not None:
             raise Refused("exists", f"{port.name} is attached already")
         if len(self.by_name) >= MAX_ETHPORTS:
             raise Refused("limit", f"{port.name}: this engine has {MAX_ETHPORTS} ports, the most that this DPDK can")
         block = Block(at.PORT_SIZE)
-        self.by_name = {**self.by_name, port.name: self._set_up(port, block, workers)}
+        self.by_name = {**self.by_name, port.name: self._set_up(port, block)}
 
-    def _set_up(self, port: Port, block: Block, workers: int) -> Attached:
+    def _set_up(self, port: Port, block: Block) -> Attached:
         ethdevs = self._machine.ethdevs
         try:
             port_id = ethdevs.attach(port.name, port.args)
         except DpdkError as error:
             raise refused(f"{port.name} cannot be attached", error) from error
         try:
-            pool = self._pool(port_id, workers)
+            pool = self._pool(port_id)
         except DpdkError as error:
             ethdevs.detach(port_id)
             raise refused(f"{port.name}: no memory for its packet buffers", error) from error
@@ -74,8 +76,9 @@ class Ports:
         self.look_at_link(attached)
         return attached
 
-    def _pool(self, port_id: int, workers: int) -> Pool:
-        mbufs = 2 * DESCRIPTORS + 4 * at.BURST + STRANDED_MBUFS * max(2, workers)
+    def _pool(self, port_id: int) -> Pool:
+        caches = min(CACHES_COVERED, len(self._machine.cpus))
+        mbufs = 2 * DESCRIPTORS + 4 * at.BURST + STRANDED_MBUFS * caches
         self._pools_made += 1
         node = self._machine.ethdevs.numa_node(port_id)
         return self._machine.mbufs.create(

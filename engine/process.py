@@ -86,7 +86,11 @@ class EngineProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._server.start()
-        core = self._start()
+        try:
+            core = self._start()
+        except BaseException:
+            self._server.stop()
+            raise
         try:
             self._state = "ready"
             self._server.announce("ready", f"engine:{self._shard}", None)
@@ -102,7 +106,7 @@ class EngineProcess:
         self._server.changes.put(None)
 
     def _start(self) -> EngineCore:
-        wanted = wait_for_parameters(engine_parameters(self._state_dir, self._shard))
+        wanted = self._wait_for_parameters(engine_parameters(self._state_dir, self._shard))
         cpus = frozenset(os.sched_getaffinity(0))
         eal_ = eal.Eal(self._dpdk)
         first = [worker.cpu for worker in wanted.workers if worker.cpu in cpus]
@@ -123,6 +127,13 @@ class EngineProcess:
             core.workers.start(cpu)
         self._core = core
         return core
+
+    def _wait_for_parameters(self, path: Path) -> start.Parameters:
+        """Raises ParametersError when nobody has written them within 10 s."""
+        deadline = time.monotonic() + PARAMETERS_WAIT_S
+        while not path.exists() and not self._stop and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return start.read(path)
 
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
@@ -216,18 +227,6 @@ def lcore_cpus(main_cpu: int, worker_cpus: list[int], cpus: int) -> dict[int, in
 def eal_prefix(run_dir: Path, shard: int) -> str:
     """Unique to the run directory, so that several instances live side by side."""
     return f"vio4wd-{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:8]}-{shard}"
-
-
-def wait_for_parameters(path: Path) -> start.Parameters:
-    """Raises ParametersError when nobody has written them within 10 s."""
-    deadline = time.monotonic() + PARAMETERS_WAIT_S
-    while True:
-        try:
-            return start.read(path)
-        except start.ParametersError:
-            if path.exists() or time.monotonic() > deadline:
-                raise
-        time.sleep(0.05)
 
 
 def only_engine(run_dir: Path, shard: int) -> TextIO:
