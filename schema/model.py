@@ -55,7 +55,7 @@ class Engine:
 
     main_cpu: int = 0
     idle: str = "adaptive"
-    idle_sleep_us: int = 100
+    idle_sleep_us: int = 1000
     """The longest that a worker with nothing to do sleeps before it looks again, in microseconds."""
     log_level: str = "info"
 

@@ -18,7 +18,7 @@ class EngineSpec:
     main_cpu: int = 0
     worker_cpus: tuple[int, ...] = (1, 2)
     idle: str = "adaptive"
-    idle_sleep_us: int = 100
+    idle_sleep_us: int = 1000
     """The longest sleep of a worker with nothing to do, in microseconds."""
     log_level: str = "info"
 
