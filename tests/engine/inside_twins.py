@@ -1,0 +1,268 @@
+"""The compiled turns beside slow twins, with stand-ins for NIC and guest. Run by test_burst_twins.py, in a process of
+its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.burst.cache import numba_cache
+from engine.dpdk import library
+from schema.paths import cache_dir
+from tests.engine.slow_entry import Packet, SlowEntry, Surroundings
+
+with numba_cache(cache_dir(), library.load().version):
+    from tests.engine import stand_ins  # isort: skip - its symbols must be there first
+    from engine.burst import callbacks, loops
+    from engine.burst import layout as at
+    from engine.machine import Machine
+    from engine.memory import Block
+
+settings.register_profile("twins", deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
+settings.load_profile("twins")
+
+LENGTHS = st.one_of(st.integers(1, 9216), st.sampled_from([0, 60, 64, 1518, 65_535, 2**31, 2**32 - 1]))
+FEATURES = st.sampled_from([0, 1 << 26, 1 << 34, 1 << 26 | 1 << 34, 1 << 32, ~(1 << 26 | 1 << 34) & (2**63 - 1)])
+SURROUNDINGS = st.builds(
+    Surroundings,
+    vf=st.sampled_from([True, True, True, False]),
+    guest=st.sampled_from([True, True, True, False]),
+    features=FEATURES,
+    arrives=st.lists(LENGTHS, max_size=40).map(tuple),
+    room=st.one_of(st.just(256), st.integers(0, 40), st.just(65_535)),
+    takes=st.one_of(st.just(32), st.integers(0, 32)),
+)
+DIRECTIONS = st.sampled_from([at.VF_TO_VM, at.VM_TO_VF])
+
+
+@dataclass
+class Pair:
+    """A compiled entry and its slow twin, which see the same packets arrive."""
+
+    world: stand_ins.World
+    place: stand_ins.Place
+    twin: SlowEntry
+
+    @classmethod
+    def of(cls, world: stand_ins.World, direction: int) -> Pair:
+        return cls(world, world.add(direction), SlowEntry(direction))
+
+    def surround(self, now: Surroundings) -> None:
+        arriving = self.world.packets(now.arrives)
+        self.place.surround(now, arriving)
+        self.twin.inbox += arriving
+
+    def compare(self, before: dict[str, int]) -> None:
+        place, twin, after = self.place, self.twin, self.place.counters()
+        assert self.world.wrongs == []
+        assert place.waiting() == twin.waiting
+        assert place.sent == twin.sent
+        assert place.inbox == twin.inbox
+        assert {name: value for name, value in after.items() if name != "busy_cycles"} == twin.counters()
+        assert all(after[name] >= value for name, value in before.items()), "a counter went backwards"
+        assert place.intact()
+
+    def check_every_packet(self) -> None:
+        """Each packet received was sent, was dropped, or waits: once, and those sent and waiting in their order."""
+        ended = [packet for packets in self.twin.dropped.values() for packet in packets]
+        kept = [*self.place.sent, *self.place.waiting()]
+        assert sorted(packet.serial for packet in kept) == [packet.serial for packet in kept]
+        assert sorted(ended + kept, key=lambda packet: packet.serial) == self.twin.received
+
+
+def check_mbufs(world: stand_ins.World, pairs: list[Pair]) -> None:
+    """An mbuf is in use for each packet that waits and for nothing else."""
+    waiting = [packet for pair in pairs for packet in pair.place.waiting()]
+    by_serial = sorted(world.mbufs.packets.values(), key=lambda packet: packet.serial)
+    assert by_serial == sorted(waiting, key=lambda packet: packet.serial)
+
+
+def compiled_turn(world: stand_ins.World, place: stand_ins.Place, how: str) -> int:
+    entry, fp_ops = place.entry.address, world.fp_ops.address
+    if how == "turn":
+        return int(loops.turn(entry, fp_ops, stand_ins.DRAIN_POOL))
+    if place.entry.read(at.ENTRY_DIRECTION) == at.VF_TO_VM:
+        return int(loops.vf_to_vm(entry, fp_ops))
+    return int(loops.vm_to_vf(entry, fp_ops, stand_ins.DRAIN_POOL))
+
+
+@given(direction=DIRECTIONS, how=st.sampled_from(["turn", "direct"]), story=st.lists(SURROUNDINGS, max_size=30))
+def test_a_direction_does_what_its_twin_does(direction: int, how: str, story: list[Surroundings]) -> None:
+    world = stand_ins.fresh()
+    pair = Pair.of(world, direction)
+    for now in story:
+        pair.surround(now)
+        before = pair.place.counters()
+        assert compiled_turn(world, pair.place, how) == pair.twin.turn(now)
+        pair.compare(before)
+        assert pair.place.counters()["busy_cycles"] == 0
+    pair.check_every_packet()
+    check_mbufs(world, [pair])
+
+
+@given(
+    directions=st.lists(DIRECTIONS, max_size=6),
+    story=st.lists(st.tuples(*[SURROUNDINGS] * 6), max_size=8),
+)
+def test_a_pass_is_a_turn_of_each_entry(directions: list[int], story: list[tuple[Surroundings, ...]]) -> None:
+    world = stand_ins.fresh()
+    pairs = [Pair.of(world, direction) for direction in directions]
+    table = Block(at.TABLE_ENTRIES + 8 * len(pairs))
+    table.write(at.TABLE_COUNT, len(pairs))
+    for index, pair in enumerate(pairs):
+        table.write(at.TABLE_ENTRIES + 8 * index, pair.place.entry.address)
+    for nows in story:
+        for pair, now in zip(pairs, nows, strict=False):
+            pair.surround(now)
+        before = [pair.place.counters() for pair in pairs]
+        moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL)
+        by_twin = [pair.twin.turn(now) for pair, now in zip(pairs, nows, strict=False)]
+        assert moved == sum(by_twin)
+        for pair, old, packets in zip(pairs, before, by_twin, strict=True):
+            pair.compare(old)
+            charged = pair.place.counters()["busy_cycles"] - old["busy_cycles"]
+            assert (charged > 0) == (packets > 0), "cycles are charged to the entries that moved packets"
+    check_mbufs(world, pairs)
+
+
+@given(counter=st.integers(0, 2**60), size=st.integers(0, 2**60), packets=st.integers(0, 32), add=st.integers(0, 2**37))
+def test_count(counter: int, size: int, packets: int, add: int) -> None:
+    block = Block(24)
+    for offset, value in enumerate((counter, size, 7)):
+        block.write(8 * offset, value)
+    loops.count(block.address, packets, add)
+    assert stand_ins.words(block.address, 3) == [counter + packets, size + add, 7]
+
+
+@given(mbufs=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=32, max_size=32), cut=st.integers(0, 32), data=st.data())
+def test_keep(mbufs: list[int], cut: int, data: st.DataObject) -> None:
+    last = data.draw(st.integers(cut, 32))
+    entry = Block(at.ENTRY_SIZE)
+    for index, value in enumerate(mbufs):
+        entry.write(at.ENTRY_MBUFS + 8 * index, value)
+    loops.keep(entry.address, cut, last)
+    assert entry.read(at.ENTRY_WAITING) == last - cut
+    assert stand_ins.words(entry.address + at.ENTRY_MBUFS, last - cut) == mbufs[cut:last]
+
+
+REASONS = {name[: -len("_packets")]: at.ENTRY_COUNTERS + 8 * i for i, name in enumerate(at.COUNTERS) if "_packets" in name}
+
+
+@given(lengths=st.lists(LENGTHS, max_size=32), reason=st.sampled_from(sorted(REASONS)), through=st.booleans())
+def test_drop(lengths: list[int], reason: str, through: bool) -> None:
+    world = stand_ins.fresh()
+    place = world.add(at.VF_TO_VM)
+    for index, packet in enumerate(world.packets(tuple(lengths))):
+        place.entry.write(at.ENTRY_MBUFS + 8 * index, world.mbufs.hold(packet))
+    place.entry.write(at.ENTRY_WAITING, len(lengths))
+    if through:
+        ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(loops.drop_waiting.address)(
+            place.entry.address, REASONS[reason]
+        )
+    else:
+        loops.drop(place.entry.address, REASONS[reason], len(lengths))
+    assert world.wrongs == []
+    assert world.mbufs.packets == {}
+    assert place.entry.read(at.ENTRY_WAITING) == 0
+    wanted = {f"{reason}_packets": len(lengths), f"{reason}_bytes": sum(lengths)}
+    assert place.counters() == {**dict.fromkeys(at.COUNTERS, 0), **wanted}
+
+
+def test_the_reasons_lie_where_the_loops_count_them() -> None:
+    names = {"rx": at.RX, "tx": at.TX, "guest_absent": at.GUEST_ABSENT, "guest_full": at.GUEST_FULL}
+    assert REASONS == {**names, "vf_absent": at.VF_ABSENT, "vf_full": at.VF_FULL}
+    assert at.ENTRY_COUNTERS + 8 * at.COUNTERS.index("busy_cycles") == at.BUSY_CYCLES
+
+
+@given(
+    left=st.one_of(st.text("/ab\0", max_size=128), st.text(max_size=60)).map(str.encode),
+    right=st.one_of(st.none(), st.text("/ab\0", max_size=128).map(str.encode)),
+)
+def test_same_path(left: bytes, right: bytes | None) -> None:
+    one, other = (bytes(each[:128]).ljust(128, b"x") for each in (left, left if right is None else right))
+    left_block, right_block = Block(128), Block(128)
+    left_block.write_bytes(0, one)
+    right_block.write_bytes(0, other)
+    wanted = b"\0" in one and one.split(b"\0")[0] == other.split(b"\0")[0] and b"\0" in other
+    assert bool(callbacks.same_path(left_block.address, right_block.address)) == wanted
+
+
+class Ring:
+    """A doors block of its own, read by the engine's reader."""
+
+    def __init__(self) -> None:
+        self.doors = Block(at.DOORS_SIZE)
+        self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.doors.write(at.DOORS_EVENT_FD, self.event_fd)
+
+    def take(self) -> list[tuple[int, int]]:
+        return [(event.kind, event.guest) for event in Machine.take_events(cast(Any, SimpleNamespace(**vars(self))))]
+
+    def close(self) -> None:
+        os.close(self.event_fd)
+
+
+EVENTS = st.tuples(st.integers(1, 3), st.integers(0, 63))
+STORY = st.lists(st.one_of(st.none(), st.lists(EVENTS, max_size=8), st.integers(1, 1100)), max_size=12)
+
+
+@given(story=STORY)
+def test_the_ring_of_events(story: list[None | list[tuple[int, int]] | int]) -> None:
+    """None: read. A list: push these. A number: push so many, to come round the ring or to overrun it."""
+    ring, twin, lost = Ring(), deque[tuple[int, int]](), 0
+    for step in [*story, None]:
+        if step is None:
+            assert ring.take() == list(twin)
+            twin.clear()
+            continue
+        for event in step if isinstance(step, list) else [(1, index % 64) for index in range(step)]:
+            callbacks.push_event(ring.doors.address, *event)
+            if len(twin) < at.EVENT_SLOTS:
+                twin.append(event)
+            else:
+                lost += 1
+    assert ring.doors.read(at.EVENTS_LOST) == lost
+    ring.close()
+
+
+def test_many_threads_push_and_none_of_their_events_is_lost_or_doubled() -> None:
+    from numba import cfunc, types
+
+    def push_all(doors: int, first: int, count: int) -> None:
+        for index in range(count):
+            callbacks.push_event(doors, first, index)
+
+    compiled = cfunc(types.void(types.int64, types.int64, types.int64))(push_all)
+    call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(compiled.address)
+    ring, producers, each = Ring(), 4, 200  # together fewer than the ring has slots: none may be counted as lost
+    for _round in range(50):
+        threads = [threading.Thread(target=call, args=(ring.doors.address, kind, each)) for kind in range(producers)]
+        seen: list[tuple[int, int]] = []
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            seen += ring.take()
+        seen += ring.take()
+        for kind in range(producers):
+            assert [guest for k, guest in seen if k == kind] == list(range(each))
+    assert ring.doors.read(at.EVENTS_LOST) == 0
+    ring.close()
+
+
+def test_the_stand_ins_are_what_the_loops_call() -> None:
+    """Else everything above would have proved nothing: the real library would have crashed or said no."""
+    world = stand_ins.fresh()
+    place = world.add(at.VM_TO_VF)
+    place.surround(Surroundings(True, True, 0, (64,), 0, 32), world.packets((64,)))
+    assert loops.turn(place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL) == 1
+    assert place.sent == [Packet(0, 64)]
+    assert Path("/proc/self/maps").read_text().count("librte_vhost") > 0
