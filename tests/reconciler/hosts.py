@@ -1,0 +1,28 @@
+"""A host from a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TableHost:
+    """CPUs 0 to 3, the user libvirt-qemu and the group kvm, unless told otherwise."""
+
+    uid: int = 0
+    gid: int = 0
+    users: dict[str, int] = field(default_factory=lambda: {"libvirt-qemu": 64055})
+    groups: dict[str, int] = field(default_factory=lambda: {"kvm": 108})
+    usable: frozenset[int] = frozenset(range(4))
+
+    def uid_of(self, name: str) -> int | None:
+        return self.users.get(name)
+
+    def gid_of(self, name: str) -> int | None:
+        return self.groups.get(name)
+
+    def runs_on(self, cpu: int) -> bool:
+        return cpu in self.usable
+
+    def cpus(self) -> str:
+        return "0-3"

@@ -1,0 +1,286 @@
+"""A real directory, real inotify, real editors, and a watch that steers a fake engine on the real wire: however the
+file is saved, it ends in its last content, and nothing is removed on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.filewatch import FileWatch, watched_names
+from reconciler.machine import Timing
+from reconciler.report import read_report
+from reconciler.watch import Watch
+from schema.model import Verb
+from tests.reconciler.fake_engine import FakeEngine, Served
+from tests.reconciler.hosts import TableHost
+
+PATIENCE_S = 20.0
+"""How long to wait for what must happen; nothing is said about how long it takes."""
+NEVER_POLL = Timing(poll_s=3600.0)
+"""So that it is inotify that tells, not the slow poll."""
+
+
+def document(*relays: int) -> str:
+    lines = "".join(f'  - {{id: {i}, vf: "net_null{i}", cpus: [1]}}\n' for i in relays)
+    return "apiVersion: vio4wd/v1\nengine: {worker_cpus: [1, 2]}\nrelays:" + (f"\n{lines}" if relays else " []\n")
+
+
+class Steered:
+    """A directory with a spec, an engine, and a watch between them."""
+
+    def __init__(self, directory: Path, file: Path) -> None:
+        self.file = file
+        self.directory = directory
+        self.run_dir = directory / "run"
+        self.engine = FakeEngine()
+        self.watch: Watch | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, timing: Timing = NEVER_POLL) -> None:
+        made = threading.Event()
+
+        def live() -> None:
+            # Made where it runs: a database connection belongs to one thread.
+            self.watch = Watch(self.file, self.run_dir, self.directory / "state", TableHost(), timing)
+            made.set()
+            self.watch.run()
+
+        self._thread = threading.Thread(target=live)
+        self._thread.start()
+        assert made.wait(PATIENCE_S)
+
+    def stop(self) -> None:
+        if self.watch is not None and self._thread is not None:
+            self.watch.stop()
+            self._thread.join()
+
+    def until(self, what: str, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, f"never came: {what}; {read_report(self.run_dir)}"
+            time.sleep(0.01)
+
+    def until_relays(self, *relays: int) -> None:
+        self.until(f"relays {relays}", lambda: set(self.engine.state.relays) == set(relays))
+
+    def until_refused(self) -> str:
+        self.until("a refusal", lambda: bool((read_report(self.run_dir) or {}).get("refused")))
+        report = read_report(self.run_dir)
+        assert report is not None
+        return " ".join(report["refused"]["problems"])
+
+    @property
+    def removed(self) -> list[str]:
+        return [action.resource for action in list(self.engine.executed) if action.verb is Verb.REMOVE]
+
+
+@pytest.fixture
+def steered() -> Iterator[Steered]:
+    with tempfile.TemporaryDirectory(prefix="v4-") as name:
+        directory = Path(name)
+        file = directory / "vio4wd.yaml"
+        file.write_text(document(1))
+        made = Steered(directory, file)
+        with Served(made.engine, made.run_dir):
+            made.start()
+            try:
+                made.until_relays(1)
+                yield made
+            finally:
+                made.stop()
+
+
+def test_written_in_place(steered: Steered) -> None:
+    steered.file.write_text(document(1, 2))
+    steered.until_relays(1, 2)
+    assert steered.removed == []
+
+
+def test_sed(steered: Steered) -> None:
+    for id_ in range(2, 6):
+        line = f'  - {{id: {id_}, vf: "net_null{id_}", cpus: [2]}}'
+        subprocess.run(["sed", "-i", f"$a\\{line}", str(steered.file)], check=True)
+    steered.until_relays(1, 2, 3, 4, 5)
+    assert steered.removed == []
+
+
+def test_vim(steered: Steered) -> None:
+    vim = shutil.which("vim") or shutil.which("vi")
+    if vim is None:
+        pytest.skip("vim is missing")
+    commands = "$put ='  - {id: 2, vf: net_null2}'\nw\nq\n"
+    subprocess.run([vim, "-u", "NONE", "-N", "-es", str(steered.file)], input=commands, text=True, timeout=30)
+    assert "net_null2" in steered.file.read_text()
+    steered.until_relays(1, 2)
+    assert steered.removed == []
+
+
+def test_moved_over(steered: Steered) -> None:
+    other = steered.directory / "new.yaml"
+    other.write_text(document(1, 3))
+    other.rename(steered.file)
+    steered.until_relays(1, 3)
+    assert steered.removed == []
+
+
+def test_copied_over(steered: Steered) -> None:
+    other = steered.directory / "new.yaml"
+    other.write_text(document(1, 4))
+    subprocess.run(["cp", str(other), str(steered.file)], check=True)
+    steered.until_relays(1, 4)
+    assert steered.removed == []
+
+
+def test_truncated_and_written_slowly(steered: Steered) -> None:
+    """Half of it is a valid file with fewer relays: what is still open for writing must not be believed."""
+    steered.file.write_text(document(1, 2))
+    steered.until_relays(1, 2)
+    text = document(1, 2, 3)
+    half = text.index("  - {id: 2")
+    with steered.file.open("w") as file:
+        file.write(text[:half])
+        file.flush()
+        time.sleep(0.3)
+        file.write(text[half:])
+    steered.until_relays(1, 2, 3)
+    assert steered.removed == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "\n", "# nothing\n", document(1)[:-12], "relays: [", "apiVersion: vio4wd/v1\nrelays:\n  - {id: 1", "\x00\xff"],
+)
+def test_what_is_no_spec_changes_nothing(steered: Steered, content: str) -> None:
+    steered.file.write_text(content)
+    assert str(steered.file) in steered.until_refused()
+    steered.file.write_text(document(1, 2))
+    steered.until_relays(1, 2)
+    steered.until("the refusal is over", lambda: not (read_report(steered.run_dir) or {})["refused"])
+    assert steered.removed == []
+
+
+def test_deleted_and_back(steered: Steered) -> None:
+    steered.file.unlink()
+    assert "does not exist" in steered.until_refused()
+    steered.file.write_text(document(1, 2))
+    steered.until_relays(1, 2)
+    assert steered.removed == []
+
+
+def test_an_empty_list_is_no_accident(steered: Steered) -> None:
+    steered.file.write_text(document())
+    steered.until_relays()
+
+
+def test_restarted_with_an_empty_file_the_last_good_spec_stays(steered: Steered) -> None:
+    steered.stop()
+    steered.file.write_text("")
+    steered.engine.restart()
+    steered.start()
+    steered.until_relays(1)
+    report = read_report(steered.run_dir)
+    assert report is not None
+    assert report["in_force"]["origin"] == "last-good"
+    assert steered.until_refused()
+
+
+def test_a_restarted_engine_is_rebuilt(steered: Steered) -> None:
+    assert steered.watch is not None
+    steered.engine.restart()
+    steered.file.touch()
+    steered.stop()
+    steered.start(Timing(look_s=0.05))
+    steered.until_relays(1)
+    steered.engine.restart()
+    steered.until_relays(1)
+
+
+def test_a_save_storm_ends_in_the_last_content(steered: Steered) -> None:
+    for round_ in range(60):
+        other = steered.directory / f"new-{round_}.yaml"
+        other.write_text(document(1, 2 + round_ % 5))
+        other.rename(steered.file)
+    steered.file.write_text(document(1, 9))
+    steered.until_relays(1, 9)
+    assert "relay:1" not in steered.removed
+
+
+def test_what_fails_is_retried_until_it_works(steered: Steered) -> None:
+    steered.engine.broken[Verb.ADD, "port:net_null2"] = "no-device"
+    steered.file.write_text(document(1, 2, 3))
+    steered.until_relays(1, 3)
+    steered.until("a retry", lambda: bool((read_report(steered.run_dir) or {}).get("next_retry")))
+    steered.engine.broken.clear()
+    steered.until_relays(1, 2, 3)
+    assert steered.removed == []
+
+
+def swap(mount: Path, name: str, text: str) -> None:
+    """As the kubelet does: a new directory, then one rename of the link to it."""
+    directory = mount / name
+    directory.mkdir()
+    (directory / "vio4wd.yaml").write_text(text)
+    link = mount / "..data_tmp"
+    link.symlink_to(name)
+    link.rename(mount / "..data")
+
+
+def test_configmap() -> None:
+    with tempfile.TemporaryDirectory(prefix="v4-") as name:
+        mount = Path(name) / "mount"
+        mount.mkdir()
+        swap(mount, "..2024_01", document(1))
+        (mount / "vio4wd.yaml").symlink_to("..data/vio4wd.yaml")
+        made = Steered(Path(name), mount / "vio4wd.yaml")
+        with Served(made.engine, made.run_dir):
+            made.start()
+            try:
+                made.until_relays(1)
+                for number in range(2, 6):
+                    swap(mount, f"..2024_0{number}", document(1, number))
+                    shutil.rmtree(mount / f"..2024_0{number - 1}")
+                    made.until_relays(1, number)
+                assert not {"relay:1", "port:net_null1"} & set(made.removed)
+            finally:
+                made.stop()
+
+
+def test_every_directory_of_a_symlink_chain_is_watched(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "c" / "real.yaml").write_text("")
+    (tmp_path / "b" / "there.yaml").symlink_to("../c/real.yaml")
+    (tmp_path / "a" / "here.yaml").symlink_to(tmp_path / "b" / "there.yaml")
+    (tmp_path / "way").symlink_to("a")
+    names = watched_names(tmp_path / "way" / "here.yaml")
+    real = Path(os.path.realpath(tmp_path))
+    assert names[real] == {"way"}
+    assert (names[real / "a"], names[real / "b"], names[real / "c"]) == ({"here.yaml"}, {"there.yaml"}, {"real.yaml"})
+
+
+def test_a_directory_that_does_not_exist_yet_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "later" / "vio4wd.yaml"
+    watch = FileWatch(file)
+    watch.arm()
+    assert watch.touched() is None
+    file.parent.mkdir()
+    assert watch.touched() is not None
+    watch.arm()
+    file.write_text("x")
+    touch = watch.touched()
+    assert touch is not None
+    assert not touch.writing
+    watch.close()
+
+
+def test_a_symlink_to_itself_is_no_endless_way(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert watched_names(tmp_path / "loop")

@@ -1,0 +1,54 @@
+"""Each folder of cases/ is a plan: from an engine as observed.yaml made it to desired.yaml, as a person reads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import schema
+from reconciler.desired import desired
+from reconciler.plan import plan
+from reconciler.predict import predict
+from reconciler.render import plain
+from schema.model import State
+from tests.reconciler.hosts import TableHost
+from tests.reconciler.test_plan_properties import carried_out
+
+CASES = sorted((Path(__file__).parent / "cases").iterdir())
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+HOST = TableHost(usable=frozenset(range(1024)))
+
+
+def state(path: Path) -> State:
+    return desired(schema.load(path), HOST)
+
+
+def applied(path: Path) -> State:
+    """What an engine is once this spec was applied to it."""
+    target = state(path)
+    empty = State(engine=target.engine)
+    return predict(empty, plan(target, empty))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_case(case: Path) -> None:
+    text = plain(plan(state(case / "desired.yaml"), applied(case / "observed.yaml")), "desired.yaml")
+    expected = case / "plan.txt"
+    if os.environ.get("VIO4WD_WRITE_PLANS"):
+        expected.write_text(text)
+    assert text == expected.read_text()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "main-cpu"], ids=lambda case: case.name)
+def test_case_leads_there(case: Path) -> None:
+    carried_out(state(case / "desired.yaml"), applied(case / "observed.yaml"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_every_example_is_planned(example: Path) -> None:
+    target = state(example)
+    live = carried_out(target, State(engine=target.engine)).state
+    assert set(live.relays) == set(target.relays)
+    assert plan(target, live).actions == ()

@@ -1,0 +1,124 @@
+"""What is remembered survives a kill, and what is broken is said and gone around."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from state.history import entries, record
+from state.lastgood import keep, last_good
+from state.store import FILE, Store
+
+PLAN: dict[str, object] = {"changes": [], "summary": {}}
+OUTCOME = {"verdict": "applied"}
+
+
+def remember(store: Store, who: str = "watch", sha256: str = "aa", text: str = "text", now: float = 1.0) -> int:
+    return record(
+        store, who=who, source="/a.yaml", sha256=sha256, text=text, plan=PLAN, outcome=OUTCOME, now=now
+    )
+
+
+def test_history_is_newest_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert entries(store, 5) == []
+    ids = [remember(store, who) for who in ("a", "b", "c")]
+    assert [e.id for e in entries(store, 2)] == [ids[2], ids[1]]
+    entry = entries(store, 1)[0]
+    assert (entry.who, entry.time, entry.plan, entry.outcome) == ("c", 1.0, PLAN, OUTCOME)
+    store.close()
+    assert [e.who for e in entries(Store(tmp_path), 9)] == ["c", "b", "a"]
+
+
+def test_history_forgets_the_oldest_and_their_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("state.history.KEPT", 20)
+    store = Store(tmp_path)
+    keep(store, "/b.yaml", "kept", "kept", now=1.0)
+    for i in range(25):
+        remember(store, sha256=str(i))
+    assert len(entries(store, 100)) == 20
+    specs = store.run(lambda c: c.execute("SELECT count(*) FROM spec").fetchone()[0])
+    assert specs == 20 + 1
+    assert last_good(store, "/b.yaml") is not None
+
+
+def test_last_good_is_by_file_and_keeps_its_time(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert last_good(store, "/a.yaml") is None
+    keep(store, "/a.yaml", "aa", "one", now=1.0)
+    keep(store, "/a.yaml", "aa", "one", now=2.0)
+    keep(store, "/b.yaml", "bb", "two", now=3.0)
+    kept = last_good(store, "/a.yaml")
+    assert kept is not None
+    assert (kept.text, kept.since) == ("one", 1.0)
+    keep(store, "/a.yaml", "cc", "three", now=4.0)
+    kept = last_good(store, "/a.yaml")
+    assert kept is not None
+    assert (kept.text, kept.since) == ("three", 4.0)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from state.history import record
+from state.store import Store
+store = Store(Path(sys.argv[1]))
+while True:
+    id_ = record(store, who="k", source="f", sha256="s", text="t", plan={}, outcome={"verdict": "applied"})
+    print(id_, flush=True)
+"""
+
+
+def test_what_was_recorded_is_there_after_kill_9(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        said = [int(child.stdout.readline()) for _ in range(20)]
+        child.send_signal(signal.SIGKILL)
+        said += [int(line) for line in child.stdout if line.endswith("\n")]
+    store = Store(tmp_path)
+    assert store.fault is None
+    assert {e.id for e in entries(store, 10**6)} >= set(said)
+    assert store.run(lambda c: c.execute("PRAGMA integrity_check").fetchone()[0]) == "ok"
+    assert remember(store) > said[-1]
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_a_corrupt_database_is_said_and_memory_is_used(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    store = Store(tmp_path)
+    remember(store)
+    keep(store, "/a.yaml", "aa", "one")
+    assert len(entries(store, 5)) == 1
+    assert last_good(store, "/a.yaml") is not None
+    assert store.fault is not None
+    assert str(tmp_path / FILE) in store.fault
+    assert (tmp_path / FILE).read_bytes() == content, "what can't be read is left for a person to look at"
+
+
+def test_a_database_that_breaks_later_is_said_and_memory_is_used(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    remember(store)
+    with sqlite3.connect(tmp_path / FILE) as other:
+        other.execute("DROP TABLE history")
+    assert remember(store) == 1
+    assert store.fault is not None
+
+
+def test_a_directory_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "state")
+    assert store.fault is not None
+    assert remember(store) == 1
+
+
+def test_a_newer_releases_database_is_not_touched(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as other:
+        other.execute("PRAGMA user_version = 99")
+    store = Store(tmp_path)
+    assert store.fault is not None
+    assert "newer release" in store.fault
