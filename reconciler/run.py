@@ -39,29 +39,35 @@ class Started:
 
 def run(file: Path) -> int:
     """Runs engine and watch until SIGTERM or SIGINT; 0, or 1 when one of them had to be killed."""
-    libc = ctypes.CDLL(None, use_errno=True)  # before any fork: a child must not load libraries
     base = [sys.executable, "-m", "reconciler.cli"]
-    both = [
-        Started(Child("engine"), [*base, "engine"]),
-        Started(Child("watch"), [*base, "watch", str(file.absolute())]),
-    ]
+    return keep_up(
+        [
+            Started(Child("engine"), [*base, "engine"]),
+            Started(Child("watch"), [*base, "watch", str(file.absolute())]),
+        ]
+    )
+
+
+def keep_up(children: Sequence[Started]) -> int:
+    """Starts these in order and again when they die; ends them in reverse when told to. As `run`."""
+    libc = ctypes.CDLL(None, use_errno=True)  # before any fork: a child must not load libraries
     old = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
-        _until_told_to_end(both, libc)
+        _until_told_to_end(children, libc)
     finally:
-        ended = [_end(started) for started in reversed(both)]
+        ended = [_end(started) for started in reversed(children)]
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return 0 if all(ended) else 1
 
 
-def _until_told_to_end(both: Sequence[Started], libc: ctypes.CDLL) -> None:
+def _until_told_to_end(children: Sequence[Started], libc: ctypes.CDLL) -> None:
     while True:
         now = time.monotonic()
-        for started in both:
+        for started in children:
             _bury(started, now)
             if started.process is None and now >= started.child.start_at:
                 _start(started, libc)
-        due = [s.child.start_at for s in both if s.process is None]
+        due = [s.child.start_at for s in children if s.process is None]
         wait_s = max(0.0, min(due) - time.monotonic()) if due else 60.0
         heard = signal.sigtimedwait(HEARD, wait_s)
         if heard is not None and heard.si_signo != signal.SIGCHLD:
@@ -101,6 +107,10 @@ def _how(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
+def _patience_s(name: str) -> float:
+    return END_WITHIN_S.get(name, 10.0)
+
+
 def _end(started: Started) -> bool:
     """Whether it ended by itself."""
     process, name = started.process, started.child.name
@@ -108,9 +118,9 @@ def _end(started: Started) -> bool:
         return True
     process.terminate()
     try:
-        code = process.wait(END_WITHIN_S[name])
+        code = process.wait(_patience_s(name))
     except subprocess.TimeoutExpired:
-        LOG.error("%s did not end within %g s and is killed", name, END_WITHIN_S[name])
+        LOG.error("%s did not end within %g s and is killed", name, _patience_s(name))
         process.kill()
         process.wait()
         return False

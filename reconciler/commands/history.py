@@ -49,6 +49,7 @@ def _what(plan: Mapping[str, Any]) -> str:
     from schema.model import Verb
 
     changes = plan.get("changes", [])
-    words = [f"{SYMBOLS[Verb(c['action'])]} {c['resource']}" for c in changes[:SHOWN_ACTIONS]]
+    telling = changes if len(changes) <= SHOWN_ACTIONS else [c for c in changes if c["kind"] not in ("port", "socket")]
+    words = [f"{SYMBOLS[Verb(c['action'])]} {c['resource']}" for c in telling[:SHOWN_ACTIONS]]
     more = len(changes) - len(words)
     return ", ".join(words) + (f", and {more} more" if more else "")

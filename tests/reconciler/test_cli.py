@@ -1,0 +1,260 @@
+"""The command line as a person or a script meets it, against a fake engine on the real wire."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from reconciler.savedplan import PlanError, is_plan, parse_plan
+from schema.model import Engine, Verb
+from tests.reconciler.fake_engine import FakeEngine, Served
+
+PLAN_SCHEMA = json.loads((Path(__file__).parents[2] / "schema" / "plan.schema.json").read_text())
+ESCAPE = "\x1b"
+
+
+def document(*relays: str, engine: str = "worker_cpus: [0]") -> str:
+    lines = "".join(f"  - {{{relay}}}\n" for relay in relays)
+    return f"apiVersion: vio4wd/v1\nengine: {{{engine}}}\nrelays:" + (f"\n{lines}" if relays else " []\n")
+
+
+ONE = document("id: 1, vf: net_null1")
+TWO = document("id: 1, vf: net_null1", "id: 2, vf: net_null2")
+
+
+class Shell:
+    """Runs vio4wd with directories of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.file = directory / "vio4wd.yaml"
+        self.run_dir = directory / "run"
+        self.engine = FakeEngine()
+
+    def __call__(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        env = {
+            **os.environ,
+            "VIO4WD_RUN_DIR": str(self.run_dir),
+            "VIO4WD_STATE_DIR": str(self.directory / "state"),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        command = [sys.executable, "-m", "reconciler", *(str(a) for a in arguments)]
+        done = subprocess.run(command, env=env, cwd=self.directory, capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert ESCAPE not in done.stdout + done.stderr
+        return done
+
+    def json(self, *arguments: str | Path) -> Any:
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def write(self, text: str) -> Path:
+        self.file.write_text(text)
+        return self.file
+
+
+@pytest.fixture
+def alone() -> Iterator[Shell]:
+    with tempfile.TemporaryDirectory(prefix="v4-") as name:
+        yield Shell(Path(name))
+
+
+@pytest.fixture
+def shell(alone: Shell) -> Iterator[Shell]:
+    with Served(alone.engine, alone.run_dir):
+        yield alone
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nonsense",),
+        ("plan", "--nonsense"),
+        ("plan", "a", "b"),
+        ("stats", "--interval", "0"),
+        ("history", "--limit", "-1"),
+        ("engine", "--shard", "x"),
+    ],
+)
+def test_usage_errors_are_64(alone: Shell, arguments: tuple[str, ...]) -> None:
+    done = alone(*arguments)
+    assert done.returncode == 64
+    assert "usage:" in done.stderr
+
+
+def test_version_and_help(alone: Shell) -> None:
+    assert alone("--version").stdout.startswith("vio4wd ")
+    assert "A first day:" in alone("--help").stdout
+    for command in ("run", "engine", "watch", "validate", "plan", "apply", "status", "stats", "history"):
+        done = alone(command, "--help")
+        assert (done.returncode, "Example" in done.stdout) == (0, True), command
+
+
+def test_validate(alone: Shell) -> None:
+    assert alone("validate", alone.write(ONE)).stdout.endswith("is valid: 1 relay.\n")
+    alone.write(ONE.replace("net_null1", "nonsense"))
+    done = alone("validate", alone.file)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{alone.file}:4:")
+    report = alone.json("validate", alone.file)
+    assert (report["valid"], report["problems"][0]["line"]) == (False, 4)
+    done = alone("validate", alone.directory / "missing.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_without_an_engine_a_sentence_says_how_to_start_one(alone: Shell) -> None:
+    alone.write(ONE)
+    for command in (("plan", alone.file), ("apply", alone.file), ("stats",)):
+        done = alone(*command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "start one with: vio4wd run FILE" in done.stderr
+    done = alone("status")
+    assert done.returncode == 1
+    assert "no engine answers" in done.stdout
+    assert "no watch is running" in done.stdout
+    assert alone.json("status")["engine"] is None
+
+
+def test_plan_apply_and_nothing_to_do(shell: Shell) -> None:
+    shell.write(TWO)
+    done = shell("plan", shell.file)
+    assert done.returncode == 0
+    assert "Plan: 7 to add, 0 to change, 0 to remove, 0 to migrate (impact: none)\n" in done.stdout
+    assert shell("plan", "--detailed-exitcode", shell.file).returncode == 2
+    done = shell("apply", shell.file)
+    assert (done.returncode, "Applied and verified: 7 to add" in done.stdout) == (0, True), done
+    for _ in range(2):
+        done = shell("plan", "--detailed-exitcode", shell.file)
+        assert (done.returncode, done.stdout) == (0, f"Nothing to do: the engine matches {shell.file}.\n")
+    assert shell("apply", shell.file).stdout == f"Nothing to do: the engine matches {shell.file}.\n"
+    assert shell("plan", "--detailed-exitcode", shell.directory / "missing.yaml").returncode == 1
+    parameters = json.loads((shell.directory / "state" / "engine-0.json").read_text())
+    assert (parameters["engine"]["main_cpu"], parameters["workers"]) == (0, [{"cpu": 0}])
+
+
+def test_plan_json_is_as_its_schema_says(shell: Shell) -> None:
+    shell("apply", shell.write(TWO))
+    shell.write(document("id: 1, vf: net_null2", "id: 3, vf: net_null3"))
+    document_ = shell.json("plan", shell.file)
+    jsonschema.Draft202012Validator.check_schema(PLAN_SCHEMA)
+    jsonschema.validate(document_, PLAN_SCHEMA)
+    assert document_["format_version"] == "1"
+    assert document_["engine"] == [{"shard": 0, "boot_id": shell.engine.boot_id, "generation": 7}]
+    assert document_["summary"] == {"add": 3, "change": 1, "remove": 3, "migrate": 0, "impact": "guest"}
+    assert document_ == shell.json("plan", shell.file)
+
+
+def test_a_kept_plan_is_applied_once(shell: Shell) -> None:
+    kept = shell.directory / "today.plan"
+    assert shell("plan", "-o", kept, shell.write(TWO)).returncode == 0
+    jsonschema.validate(json.loads(kept.read_text()), PLAN_SCHEMA)
+    shell.file.unlink()
+    assert shell("apply", kept).returncode == 0
+    assert set(shell.engine.state.relays) == {1, 2}
+    done = shell("apply", kept)
+    assert (done.returncode, "was made for generation 0" in done.stderr) == (1, True)
+    shell.engine.restart()
+    assert "started again since" in shell("apply", kept).stderr
+
+
+def test_a_plan_of_another_version_or_a_broken_one_is_refused(shell: Shell) -> None:
+    kept = shell.directory / "today.plan"
+    kept.write_text('{"format_version": "2"}')
+    assert "format version 2" in shell("apply", kept).stderr
+    kept.write_text('{"format_version": "1"}')
+    assert "no whole plan" in shell("apply", kept).stderr
+    assert not is_plan('{"apiVersion": "vio4wd/v1", "relays": []}')
+    assert not is_plan("{")
+    with pytest.raises(PlanError, match="no pin"):
+        parse_plan(json.dumps(_without_pin()), "x")
+
+
+def _without_pin() -> dict[str, Any]:
+    relay = {"id": 1, "port": "p", "socket": "/s"}
+    change = {"action": "add", "kind": "relay", "resource": "relay:1", "relay": 1, "before": None, "after": relay}
+    return {
+        "format_version": "1",
+        "spec": {"file": "f", "sha256": "0" * 64},
+        "engine": [{"shard": 0, "boot_id": "b", "generation": 0}],
+        "changes": [{**change, "impact": "none", "reason": "", "pin": None}],
+        "summary": {},
+    }
+
+
+def test_a_relay_that_fails_is_said_and_the_rest_applied(shell: Shell) -> None:
+    shell.engine.broken[Verb.ADD, "port:net_null2"] = "no-device"
+    done = shell("apply", shell.write(TWO))
+    assert done.returncode == 1
+    assert "port:net_null2 is broken" in done.stdout
+    assert set(shell.engine.state.relays) == {1}
+    outcome = shell.json("apply", shell.file)
+    assert [(r["relay"], r["applied"]) for r in outcome["relays"]] == [(1, True), (2, False)]
+    assert shell.json("history")["applies"][0]["outcome"]["verdict"] == "failed"
+
+
+def test_a_new_process_is_waited_for_and_rebuilt(shell: Shell) -> None:
+    shell("apply", shell.write(ONE))
+    done = shell("apply", shell.write(document("id: 1, vf: net_null1", engine="worker_cpus: [0], main_cpu: 1")))
+    if "not to be had" in done.stderr:
+        pytest.skip("a second CPU is missing")
+    assert done.returncode == 0, done
+    assert shell.engine.state.engine == Engine(main_cpu=1)
+    assert set(shell.engine.state.relays) == {1}
+
+
+def test_what_this_host_has_not_is_refused_with_a_sentence(shell: Shell) -> None:
+    shell.write(document("id: 1, vf: net_null1", engine="worker_cpus: [1023]"))
+    for command in ("plan", "apply"):
+        done = shell(command, shell.file)
+        assert (done.returncode, "CPU 1023 is not to be had" in done.stderr) == (1, True)
+    assert shell.engine.executed == []
+
+
+def test_an_engine_that_starts_is_waited_for(shell: Shell) -> None:
+    shell.engine.ready = "starting"
+    shell.write(ONE)
+    assert shell("plan", shell.file).returncode == 1
+    done = shell("apply", "--wait", "0.3", shell.file)
+    assert (done.returncode, "waiting until it is ready" in done.stderr) == (1, True)
+
+
+def test_status_stats_and_history(shell: Shell) -> None:
+    shell("apply", shell.write(TWO))
+    shell.engine.guests.add("/tmp/virtio-forwarder1.sock")
+    status = shell.json("status")
+    assert [(r["id"], r["condition"]) for r in status["relays"]] == [(1, "Ready"), (2, "Pending")]
+    assert status["workers"][0]["slept"] == 0.93
+    text = shell("status").stdout
+    assert "93 %" in text
+    assert "no guest is connected" in text
+    assert set(shell.json("stats")["relays"]) == {"1", "2"}
+    assert "VF to VM" in shell("stats").stdout
+    assert shell("stats", "--interval", "0.01").returncode == 0
+    assert "seconds" in shell.json("stats", "--interval", "0.01")
+    assert "+ relay:2" in shell("history", "--limit", "1").stdout
+    applied = shell.json("history", "--limit", "1")["applies"][0]
+    assert (applied["source"], applied["outcome"]["verdict"]) == (str(shell.file), "applied")
+
+
+def test_a_corrupt_database_does_not_stop_an_apply(shell: Shell) -> None:
+    (shell.directory / "state").mkdir()
+    (shell.directory / "state" / "vio4wd.db").write_bytes(b"broken" * 1000)
+    done = shell("apply", shell.write(ONE))
+    assert (done.returncode, "kept in memory only" in done.stderr) == (0, True), done
+    assert shell("history").returncode == 1
+
+
+def test_light_commands_load_nothing_heavy() -> None:
+    """What `vio4wd validate` may not wait for."""
+    code = "import sys; from reconciler.cli import parser; parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numba", "numpy", "zmq", "rich", "jsonschema", "engine.process", "sqlite3"} & set(loaded)

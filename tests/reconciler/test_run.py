@@ -1,0 +1,122 @@
+"""Children that die are started again; whoever is told to end, ends in order and leaves nobody behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.supervise import AGAIN_AT_ONCE, LAST_S, Child
+
+PATIENCE_S = 20.0
+
+
+def test_a_child_that_keeps_dying_is_started_less_and_less_often() -> None:
+    child = Child("engine")
+    waits = []
+    now = 0.0
+    for _ in range(9):
+        child.born(now)
+        child.died(now + 1, 1)
+        waits.append(round(child.start_at - now - 1, 1))
+        now = child.start_at
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, LAST_S, LAST_S, LAST_S]
+
+
+def test_a_child_that_lived_a_while_is_started_soon() -> None:
+    child = Child("engine", deaths=20)
+    child.born(0.0)
+    child.died(11.0, -signal.SIGKILL)
+    assert child.start_at == pytest.approx(11.1)
+
+
+def test_a_child_that_asks_for_it_is_started_at_once() -> None:
+    child = Child("engine", deaths=20)
+    child.born(0.0)
+    child.died(1.0, AGAIN_AT_ONCE)
+    assert child.start_at == 1.0
+
+
+PARENT = """
+import logging, sys
+from reconciler.run import Started, keep_up
+from reconciler.supervise import Child
+logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+body = '''
+import os, signal, sys, time
+name, directory = sys.argv[1:]
+def end(*_):
+    open(directory + "/ended", "a").write(name + chr(10))
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+open(directory + "/" + name + ".tmp", "w").write(str(os.getpid()))
+os.rename(directory + "/" + name + ".tmp", directory + "/" + name)
+while True:
+    time.sleep(60)
+'''
+names = ("engine", "watch")
+sys.exit(keep_up([Started(Child(n), [sys.executable, "-c", body, n, sys.argv[1]]) for n in names]))
+"""
+
+
+def until(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Family:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.parent = subprocess.Popen([sys.executable, "-c", PARENT, str(directory)], stderr=subprocess.DEVNULL)
+
+    def pid(self, name: str) -> int:
+        until(f"{name} started", (self.directory / name).exists)
+        return int((self.directory / name).read_text())
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    made = Family(tmp_path)
+    yield made
+    made.parent.terminate()
+    made.parent.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_ends_the_watch_first(family: Family, how: signal.Signals) -> None:
+    pids = [family.pid("engine"), family.pid("watch")]
+    family.parent.send_signal(how)
+    assert family.parent.wait(PATIENCE_S) == 0
+    assert (family.directory / "ended").read_text().split() == ["watch", "engine"]
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_killed_child_is_started_again_and_the_other_left_alone(family: Family) -> None:
+    engine, watch = family.pid("engine"), family.pid("watch")
+    (family.directory / "watch").unlink()
+    os.kill(watch, signal.SIGKILL)
+    assert family.pid("watch") != watch
+    assert alive(engine)
+    assert not (family.directory / "ended").exists()
+
+
+def test_children_do_not_outlive_a_parent_that_is_killed(family: Family) -> None:
+    pids = [family.pid("engine"), family.pid("watch")]
+    family.parent.kill()
+    until("the end of both", lambda: not any(alive(pid) for pid in pids))
+    assert sorted((family.directory / "ended").read_text().split()) == ["engine", "watch"]
