@@ -195,9 +195,12 @@ def one_pass(table: int, fp_ops: int, drain_pool: int) -> int:
     return moved
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rest(worker: int, idle_since: int) -> None:
-    """What a worker does after a pass in which nothing moved: pause, then sleep ever longer up to its bound."""
+    """What a worker does after a pass in which nothing moved: pause, then sleep ever longer up to its bound.
+
+    Its division must not be able to raise, which would take the GIL: with Numpy's rules n // 0 is 0.
+    """
     longest_us = load_acquire(worker + at.WORKER_SLEEP_US)
     now = rdtsc()
     idle_cycles = now - idle_since
