@@ -143,7 +143,10 @@ def test_count(counter: int, size: int, packets: int, add: int) -> None:
     assert stand_ins.words(block.address, 3) == [counter + packets, size + add, 7]
 
 
-@given(mbufs=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=32, max_size=32), cut=st.integers(0, 32), data=st.data())
+WORDS = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(mbufs=st.lists(WORDS, min_size=32, max_size=32), cut=st.integers(0, 32), data=st.data())
 def test_keep(mbufs: list[int], cut: int, data: st.DataObject) -> None:
     last = data.draw(st.integers(cut, 32))
     entry = Block(at.ENTRY_SIZE)
@@ -154,7 +157,11 @@ def test_keep(mbufs: list[int], cut: int, data: st.DataObject) -> None:
     assert stand_ins.words(entry.address + at.ENTRY_MBUFS, last - cut) == mbufs[cut:last]
 
 
-REASONS = {name[: -len("_packets")]: at.ENTRY_COUNTERS + 8 * i for i, name in enumerate(at.COUNTERS) if "_packets" in name}
+REASONS = {
+    name.removesuffix("_packets"): at.ENTRY_COUNTERS + 8 * index
+    for index, name in enumerate(at.COUNTERS)
+    if name.endswith("_packets")
+}
 
 
 @given(lengths=st.lists(LENGTHS, max_size=32), reason=st.sampled_from(sorted(REASONS)), through=st.booleans())
@@ -179,7 +186,7 @@ def test_drop(lengths: list[int], reason: str, through: bool) -> None:
 
 def test_the_reasons_lie_where_the_loops_count_them() -> None:
     names = {"rx": at.RX, "tx": at.TX, "guest_absent": at.GUEST_ABSENT, "guest_full": at.GUEST_FULL}
-    assert REASONS == {**names, "vf_absent": at.VF_ABSENT, "vf_full": at.VF_FULL}
+    assert {**names, "vf_absent": at.VF_ABSENT, "vf_full": at.VF_FULL} == REASONS
     assert at.ENTRY_COUNTERS + 8 * at.COUNTERS.index("busy_cycles") == at.BUSY_CYCLES
 
 
@@ -216,7 +223,7 @@ STORY = st.lists(st.one_of(st.none(), st.lists(EVENTS, max_size=8), st.integers(
 
 
 @given(story=STORY)
-def test_the_ring_of_events(story: list[None | list[tuple[int, int]] | int]) -> None:
+def test_the_ring_of_events(story: list[list[tuple[int, int]] | int | None]) -> None:
     """None: read. A list: push these. A number: push so many, to come round the ring or to overrun it."""
     ring, twin, lost = Ring(), deque[tuple[int, int]](), 0
     for step in [*story, None]:
