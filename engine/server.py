@@ -21,6 +21,8 @@ from schema.paths import engine_events, engine_socket
 
 log = logging.getLogger("vio4wd.engine")
 MAX_REQUEST_BYTES = 64 * 1024
+MAX_RECEIVED_BYTES = 16 * MAX_REQUEST_BYTES
+"""What is longer is not received and its sender cut off; up to here it is told why."""
 POLL_MS = 500
 
 
@@ -59,7 +61,6 @@ class Server:
         self._watched: dict[int, Callable[[], None]] = {}
         self._context = zmq.Context()
         self._requests = self._bind(zmq.ROUTER, self._paths[0])
-        self._requests.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
         self._events = self._bind(zmq.PUB, self._paths[1])
         self._thread = threading.Thread(target=self._serve, name="vio4wd-api", daemon=True)
 
@@ -67,6 +68,7 @@ class Server:
         path.unlink(missing_ok=True)
         bound = self._context.socket(kind)
         bound.setsockopt(zmq.LINGER, 200)
+        bound.setsockopt(zmq.MAXMSGSIZE, MAX_RECEIVED_BYTES)  # holds for what is bound after it
         bound.bind(f"ipc://{path}")
         return bound
 
@@ -110,9 +112,17 @@ class Server:
                 self._take_request()
             for fd, readable in self._watched.items():
                 if fd in ready:
-                    readable()
+                    self._tell(readable)
             self._send_due()
         self._send_due()
+
+    @staticmethod
+    def _tell(readable: Callable[[], None]) -> None:
+        """What is watched is not the API's own: its fault must not end the API."""
+        try:
+            readable()
+        except Exception:
+            log.exception("an event could not be dealt with")
 
     def _send_due(self) -> None:
         while self._outbox:
@@ -131,6 +141,9 @@ class Server:
             self._outbox.append((client, message))
             self._ring()
 
+        if len(body) > MAX_REQUEST_BYTES:
+            reply(error("bad-request", f"the request is {len(body)} bytes long; at most {MAX_REQUEST_BYTES} are read"))
+            return
         try:
             request = json.loads(body)
             self._answer(request, reply)
