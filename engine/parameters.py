@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from schema.model import Engine, Worker
@@ -23,10 +23,22 @@ def read(path: Path) -> Parameters:
     """Raises ParametersError with a sentence."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        return Parameters(Engine(**value["engine"]), tuple(Worker(**each) for each in value["workers"]))
+        engine, workers = Engine(**value["engine"]), tuple(Worker(**each) for each in value["workers"])
+        _check_types("engine", engine, Engine())
+        for each in workers:
+            _check_types("worker", each, Worker(0))
+        return Parameters(engine, workers)
     except OSError as error:
         raise ParametersError(f"{path}: {error.strerror}; it is written by 'vio4wd watch' or 'vio4wd run'") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ParametersError(
             f"{path}: not the parameters of an engine ({error}); remove it and restart watch"
         ) from error
+
+
+def _check_types(what: str, given: Engine | Worker, example: Engine | Worker) -> None:
+    """Raises TypeError for a value of another type than the example's: a dataclass takes anything."""
+    for field in fields(example):
+        value, wanted = getattr(given, field.name), type(getattr(example, field.name))
+        if type(value) is not wanted:
+            raise TypeError(f"{what} {field.name} is {value!r} and should be of type {wanted.__name__}")
