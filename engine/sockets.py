@@ -7,13 +7,16 @@ import socket as unix
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.burst import layout as at
 from engine.dpdk import layout as dpdk
 from engine.dpdk.library import DpdkError
 from engine.fault import Refused
-from engine.machine import Machine
 from schema.model import Socket
+
+if TYPE_CHECKING:  # importing it compiles, which nothing here needs
+    from engine.machine import Machine
 
 FEATURES_OFF = sum(
     1 << bit
