@@ -44,6 +44,7 @@ def check(file: str, name: str) -> None:
 
 
 def require_dpdk() -> None:
+    """Skips the test where DPDK is not installed."""
     try:
         library.load()
     except library.DpdkMissingError as error:
