@@ -25,6 +25,8 @@ _MAGIC = 0x76346B74
 _SO_RCVBUFFORCE = 33
 _BATCH = 32
 _QUIET_S = 0.5
+_WINDOW_QUIET_S = 30.0
+"""Who asks for a window wants late frames to be told from lost ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +80,26 @@ def number_of(received: bytes) -> int | None:
 class SequencedFlow:
     """Sends numbered frames into `wire` from its namespace and notes what arrives at `back` (default: the same wire).
 
-    Frames go out in batches of 32 at `rate_pps` on average, until `finish`.
+    Frames go out in batches of 32 at `rate_pps` on average, until `finish`. With a `window`, at most so many are on
+    their way: then a host that is too busy to run guest or relay for seconds delays frames and overflows no queue, and
+    what is lost was lost by whoever carried it.
     """
 
     def __init__(
-        self, wire: VethWire, back: VethWire | None = None, rate_pps: int = 10_000, size_bytes: int = 64
+        self,
+        wire: VethWire,
+        back: VethWire | None = None,
+        rate_pps: int = 10_000,
+        size_bytes: int = 64,
+        window: int | None = None,
     ) -> None:
+        if window is not None and window < _BATCH:
+            raise ValueError(f"a window of {window} frames is less than a batch of {_BATCH}")
         self._wire = wire
         self._back = back or wire
         self._rate_pps = rate_pps
         self._size_bytes = size_bytes
+        self._window = window
         self._stop = threading.Event()
         self._sent = 0
         self._seen: list[int] = []
@@ -122,11 +134,12 @@ class SequencedFlow:
         return len(self._seen)
 
     def finish(self) -> SequenceReport:
-        """Stop sending, wait until nothing has arrived for half a second, and judge."""
+        """Stop sending, wait until all or nothing more has arrived for a while, and judge."""
         self._stop.set()
         self._sender.join()
         self._last_arrival = time.monotonic()
-        while time.monotonic() - self._last_arrival < _QUIET_S and len(self._seen) < self._sent:
+        quiet_s = _QUIET_S if self._window is None else _WINDOW_QUIET_S
+        while time.monotonic() - self._last_arrival < quiet_s and len(self._seen) < self._sent:
             time.sleep(0.02)
         return judge(self._sent, self._seen)
 
@@ -134,6 +147,9 @@ class SequencedFlow:
         source = bytes.fromhex(self._wire.inner_mac.replace(":", ""))
         started = time.monotonic()
         while not self._stop.is_set():
+            if self._window is not None and self._sent + _BATCH - len(self._seen) > self._window:
+                time.sleep(0.001)
+                continue
             for _ in range(_BATCH):
                 # A full queue of the interface is not a loss of the relay's: the same frame is sent again.
                 while not self._sent_one(frame(self._sent, self._size_bytes, b"\x02\0\0\0\0\x01", source)):

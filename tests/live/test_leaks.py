@@ -1,0 +1,144 @@
+"""What comes and goes leaves nothing behind in the engine: descriptors, hugepages, ordinary memory."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.apply import Verdict, apply
+from reconciler.files import write_engine_parameters
+from reconciler.plan import plan
+from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
+from schema.vf import parse_vf
+from tests.kit import host
+from tests.kit.netns import Namespace, VethWire
+from tests.kit.vio4wd import READY_S, Instance
+from tests.kit.waiting import wait_for
+from tests.live.counts import times
+from tests.live.scene import MAIN_CPU, WORKER_CPU, descriptors
+
+PORT_ROUNDS, SOCKET_ROUNDS, RELAY_ROUNDS = 200, 100, 100
+WIRE_ROUNDS = times(40, 200)
+"""The kernel takes 80 ms to close a packet socket with a ring."""
+WARM_ROUNDS = 20
+"""Allocators settle, and the thread of vhost's sockets starts, in the first rounds."""
+GROWTH_KIB = 2048
+"""Of ordinary memory: a leak of 10 KiB a round would be as much."""
+NULL_GROWTH_KIB = 4096
+"""Of hugepages: DPDK's net_null never frees its two dummy packets, 300 bytes a round. A leaked pool is 10 MiB."""
+BASE: tuple[Resource, ...] = (Engine(main_cpu=MAIN_CPU), Worker(WORKER_CPU))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a process holds."""
+
+    descriptors: int
+    """Without those of hugepages: each page is one."""
+    resident_kib: int
+    hugepages_kib: int
+
+
+def held(pid: int) -> Held:
+    text = Path("/proc", str(pid), "smaps_rollup").read_text()
+    sizes = {name: int(kib) for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
+    hugepages_kib = sizes["Private_Hugetlb"] + sizes["Shared_Hugetlb"]
+    ours = [name for name in descriptors(pid) if not name.startswith("/memfd:")]
+    return Held(len(ours), sizes["Rss"], hugepages_kib)
+
+
+class Bare:
+    """An engine without a reconciler, told what it is to be."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+
+    def become(self, *resources: Resource) -> None:
+        """Make the engine's state these and nothing else. Raises AssertionError with what did not work."""
+        target = State.of([*BASE, *resources])
+        seen = self.instance.client.observe()
+        outcome = apply(plan(target, seen.state), target, seen, self.instance.client)
+        assert outcome.verdict is Verdict.APPLIED, [step.message for step in outcome.steps if step.message]
+
+    def rounds(self, count: int, resources: Iterable[Resource]) -> tuple[Held, Held]:
+        """Let resources come and go `count` times. What the engine holds after the first rounds, and at the end."""
+        pid, there = self.instance.engine_pid, tuple(resources)
+        early = held(pid)
+        for number in range(count):
+            self.become(*there)
+            self.become()
+            if number + 1 == WARM_ROUNDS:
+                early = held(pid)
+        return early, held(pid)
+
+
+@contextlib.contextmanager
+def bare() -> Iterator[Bare]:
+    with Instance() as instance:
+        write_engine_parameters(instance.state_dir, State.of(BASE))
+        instance.start("engine")
+        wait_for("the engine", lambda: instance.observed(), READY_S)
+        yield Bare(instance)
+
+
+def check(early: Held, late: Held, hugepages_kib: int = 0) -> None:
+    assert late.descriptors == early.descriptors
+    assert late.hugepages_kib - early.hugepages_kib <= hugepages_kib
+    assert late.resident_kib - early.resident_kib < GROWTH_KIB
+
+
+def test_ports_come_and_go() -> None:
+    with bare() as engine:
+        check(*engine.rounds(PORT_ROUNDS, [Port("net_null0"), Port("net_null1")]), NULL_GROWTH_KIB)
+
+
+def test_ports_on_wires_come_and_go() -> None:
+    with Namespace() as namespace, VethWire(namespace, "10.77.1.1/24") as wire, bare() as engine:
+        check(*engine.rounds(WIRE_ROUNDS, [parse_vf(wire.vf_device)]))
+
+
+def test_sockets_come_and_go() -> None:
+    with bare() as engine:
+        sockets = [Socket(str(engine.instance.socket(number))) for number in range(3)]
+        check(*engine.rounds(SOCKET_ROUNDS, sockets))
+        assert not list(engine.instance.sockets.iterdir())
+
+
+def test_relays_come_and_go() -> None:
+    """The port receives without end, so that each removal is one in the middle of traffic."""
+    with bare() as engine:
+        path = str(engine.instance.socket(1))
+        relay = (Relay(1, "net_null0", path), Pin(1, WORKER_CPU, WORKER_CPU))
+        whole: list[Resource] = [Port("net_null0"), Socket(path), *relay]
+        check(*engine.rounds(RELAY_ROUNDS, whole), NULL_GROWTH_KIB)
+
+
+def test_refused_additions_leave_nothing() -> None:
+    with bare() as engine:
+        pid = engine.instance.engine_pid
+        blocked = engine.instance.socket(9)
+        blocked.mkdir()
+        early = held(pid)
+        for number in range(2 * WARM_ROUNDS):
+            for refused in (Port("net_af_packet0", "iface=v4none"), Port("0000:fe:1f.7"), Socket(str(blocked))):
+                state = State.of([*BASE, refused])
+                seen = engine.instance.client.observe()
+                outcome = apply(plan(state, seen.state), state, seen, engine.instance.client)
+                assert outcome.verdict is Verdict.FAILED
+                assert outcome.steps[-1].message
+            if number + 1 == WARM_ROUNDS:
+                early = held(pid)
+        check(early, held(pid))
+
+
+def test_hugepages_are_free_again_after_the_end() -> None:
+    """Other work on the host takes and gives pages too, so the count is waited for and not read once."""
+    before = host.free_hugepages_mib()
+    with bare() as engine:
+        engine.become(*(Port(f"net_null{number}") for number in range(8)))
+        during = held(engine.instance.engine_pid).hugepages_kib
+        assert (during > 0) == (engine.instance.client.hello().memory == "hugepages")
+    wait_for(f"{before} MiB of free hugepages", lambda: host.free_hugepages_mib() >= before, 60.0, 0.2)
