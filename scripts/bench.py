@@ -95,6 +95,8 @@ def main() -> int:
         results.write_json(asked.json)
     if asked.json != "-":
         show(results)
+    for words in results.doubts():
+        print(f"doubtful: {words}", file=sys.stderr)
     missed = results.missed()
     for words in missed if asked.check else ():
         print(f"missed: {words}", file=sys.stderr)

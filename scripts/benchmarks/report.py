@@ -39,12 +39,21 @@ class Results:
         ]
         return slow + late
 
+    def doubts(self) -> list[str]:
+        """What was measured while other work held the CPUs, in words."""
+        return [
+            f"{c.case.name}: other work shared the CPUs in {c.shared} of {c.windows} windows; measure again on a quiet machine"
+            for c in self.comparisons
+            if c.shared * 4 > c.windows
+        ]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "machine": machine(),
             "throughput": [comparison.to_json() for comparison in self.comparisons],
             "timings": [timing.to_json() for timing in self.timings],
             "missed": self.missed(),
+            "doubts": self.doubts(),
         }
 
     def write_json(self, path: str) -> None:

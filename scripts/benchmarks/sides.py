@@ -7,6 +7,7 @@ one of them runs: the turns are then short, and what the machine does meanwhile 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,14 @@ from tests.kit.vio4wd import Instance
 
 GUEST_CPU = 0
 RELAY_CPU = 1
+WORKER_THREAD = ("rte-worker-", "lcore-worker-")
+"""The first until DPDK 23.03, the second afterwards."""
+
+
+def polling_threads(pid: int) -> list[Path]:
+    """The threads of a process that poll: DPDK names them."""
+    threads = Path("/proc", str(pid), "task").iterdir()
+    return [thread for thread in threads if (thread / "comm").read_text().startswith(WORKER_THREAD)]
 
 
 class Side(ABC):
@@ -55,12 +64,17 @@ class Side(ABC):
             self.guest = stack.enter_context(guest)
             self.guest.start()
             self._pids = [*self._relay_pids(), self.guest.pid]
+            self.workers = [thread for pid in self._pids for thread in polling_threads(pid)]
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.thaw()
         self._stack.close()
+
+    def account(self) -> str:
+        """What the guest said last, for a message about what went wrong."""
+        return self.guest.output[-1200:]
 
     def freeze(self) -> None:
         """Stop every process of this side; it uses no CPU until it is thawed."""
@@ -107,3 +121,7 @@ class Vio4wdSide(Side):
 
     def _relay_pids(self) -> Iterable[int]:
         return self.instance.pids()
+
+    def account(self) -> str:
+        seen = json.dumps({"stats": self.instance.stats(), "status": self.instance.status()}, indent=1)
+        return f"{super().account()}\n{seen}\n{self.instance.log[-4000:]}"

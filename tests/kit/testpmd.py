@@ -139,7 +139,7 @@ class Testpmd:
     def output(self) -> str:
         return self.terminal.text
 
-    def tell(self, command: str, timeout_s: float = 20.0) -> str:
+    def tell(self, command: str, timeout_s: float = 60.0) -> str:
         """Give a command and wait for the next prompt. Gives what was answered."""
         position = self.terminal.tell(command)
         return self.terminal.expect(_PROMPT, position, timeout_s)
