@@ -42,7 +42,8 @@ class Results:
     def doubts(self) -> list[str]:
         """What was measured while other work held the CPUs, in words."""
         return [
-            f"{c.case.name}: other work shared the CPUs in {c.shared} of {c.windows} windows; measure again on a quiet machine"
+            f"{c.case.name}: other work shared the CPUs in {c.shared} of {c.windows} windows; "
+            "measure again on a quiet machine"
             for c in self.comparisons
             if c.shared * 4 > c.windows
         ]
