@@ -18,6 +18,7 @@ from engine.burst import cache
 from tests.engine.conftest import Compiled, compile_with
 from tests.kit.guest import TestpmdGuest
 from tests.kit.specfile import RelayLine
+from tests.kit.testpmd import Cpus
 from tests.kit.vio4wd import ROOT, Instance
 from tests.kit.waiting import wait_for
 
@@ -143,24 +144,30 @@ def test_an_engine_compiles_nothing_once_it_is_ready(compiled: Compiled, monkeyp
     monkeypatch.setenv("NUMBA_DEBUG_CACHE", "1")
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     before = compiled.files()
-    relays = [RelayLine(id=index, vf=f"net_null{index}", cpus=(0, 0)) for index in (1, 2)]
-    cpu = max(os.sched_getaffinity(0))
-    with Instance.relaying(relays[:1], cache=compiled.cache, worker_cpus=sorted({0, cpu})) as instance:
+    cpus = sorted(os.sched_getaffinity(0))
+    main, cpu = cpus[0], cpus[-1]
+    before_move, after_move = [relays_on(cpu, 1), relays_on(main, 1, 2)]
+    keys = {"main_cpu": main, "worker_cpus": sorted({main, cpu})}
+    with Instance.relaying(before_move, cache=compiled.cache, **keys) as instance:
         instance.run()
         start, ready, _ = instance.log.partition("ready: DPDK")
         assert ready
         assert "[cache] index loaded" in start
-        with TestpmdGuest([instance.socket(1)], "io") as guest:
+        with TestpmdGuest([instance.socket(1)], "io", Cpus(main, (main,))) as guest:
             guest.start()
             wait_for("packets both ways", lambda: flows(instance))
-            instance.relay([RelayLine(id=1, vf="net_null1", cpus=(cpu, 0)), relays[1]], worker_cpus=sorted({0, cpu}))
+            instance.relay(after_move, **keys)
             instance.wait_applied()
-        instance.relay([], worker_cpus=[0])
+        instance.relay([], **keys)
         instance.wait_applied()
         said = instance.log
     assert "[cache] data saved" not in said
     assert "[cache]" not in said.partition("ready: DPDK")[2]
     assert compiled.files() == before
+
+
+def relays_on(cpu: int, *ids: int) -> list[RelayLine]:
+    return [RelayLine(id=each, vf=f"net_null{each}", cpus=(cpu, cpu)) for each in ids]
 
 
 def flows(instance: Instance) -> bool:
