@@ -75,6 +75,13 @@ class Port:
     """Canonical PCI address (`0000:05:08.1`, lower case) or the virtual device's name (`net_af_packet0`)."""
     args: str = ""
     """A virtual device's arguments, as DPDK takes them: `iface=veth1`. Empty for a PCI function."""
+    bond_mode: str = ""
+    """One of DPDK's bonding modes by name (`active-backup`) when the port is a bond, else empty."""
+    members: tuple[str, ...] = ()
+    """A bond's members, each a PCI address or a virtual device with its arguments."""
+    mtu: int = 1500
+    queues: int = 1
+    """Receive queues, over which the NIC spreads by flow where it can; the driver may have fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ class Socket:
     uid: int = 0
     gid: int = 0
     permissions: int = 0o660
+    features: tuple[str, ...] = ()
+    """What guests are offered beyond the basics, sorted: of `csum`, `mrgbuf`, `packed`, `tso`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,7 @@ def key_of(kind: Kind, resource: Resource) -> Key:
 
 def resource_from_json(kind: Kind, value: Mapping[str, Any]) -> Resource:
     """The resource that `asdict` once gave. Raises TypeError when keys are missing or unknown."""
-    resource: Resource = KINDS[kind](**value)
+    resource: Resource = KINDS[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in value.items()})
     return resource
 
 
