@@ -49,3 +49,9 @@ def test_an_unknown_distribution_is_told_what_to_install(tmp_path: Path) -> None
     assert "this is plan9 4; only Debian 12 is known here" in done.stderr
     assert "  - DPDK's headers" in done.stderr
     assert "libdpdk-dev" in done.stderr
+
+
+def test_an_argument_that_it_does_not_know_is_refused_by_name() -> None:
+    done = _run([str(BOOTSTRAP), "--labb"])
+    assert done.returncode == 1
+    assert "unknown argument '--labb'; it is scripts/bootstrap [--lab]" in done.stderr
