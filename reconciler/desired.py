@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.host import Host
-from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
-from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, socket_path
+from schema.model import MAX_RELAYS, Engine, Pin, Port, Relay, Resource, Socket, State, Worker
+from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, socket_path, template_path
 
 
 class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
@@ -30,21 +30,36 @@ def desired(spec: Spec, host: Host) -> State:
         idle=spec.engine.idle,
         idle_sleep_us=spec.engine.idle_sleep_us,
         log_level=spec.engine.log_level,
+        vfio_vf_token=spec.engine.vfio_vf_token or "",
     )
     resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]
     for relay in spec.relays:
-        resources += _of_relay(relay, spec.vhost_user, uid, gid)
+        resources += _of_relay(relay, spec.vhost_user)
+    resources += _sockets(spec, uid, gid)
     return State.of(resources)
 
 
-def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec, uid: int, gid: int) -> Iterable[Resource]:
+def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec) -> Iterable[Resource]:
     port = _port(relay)
-    path = socket_path(vhost_user, relay)
     yield port
-    yield Socket(path, vhost_user.mode, uid, gid, vhost_user.permissions)
-    yield Relay(relay.id, port.name, path)
+    yield Relay(relay.id, port.name, socket_path(vhost_user, relay))
     if relay.cpus is not None:
         yield Pin(relay.id, *relay.cpus)
+
+
+def _sockets(spec: Spec, uid: int, gid: int) -> Iterable[Socket]:
+    """Each path once: a relay may have taken the template's path of another id for its own."""
+    vhost_user = spec.vhost_user
+    packed = {socket_path(vhost_user, relay): relay.packed for relay in spec.relays}
+    if vhost_user.template_sockets:
+        packed = {template_path(vhost_user, id_): False for id_ in range(MAX_RELAYS)} | packed
+    offered = [key for key in ("csum", "mrgbuf", "tso") if getattr(vhost_user, key)]
+    for path, rings in packed.items():
+        features = tuple(sorted([*offered, *(["packed"] if rings else [])]))
+        if vhost_user.mode == "client":  # the file is QEMU's, and so are its owner and permissions
+            yield Socket(path, vhost_user.mode, features=features)
+        else:
+            yield Socket(path, vhost_user.mode, uid, gid, vhost_user.permissions, features)
 
 
 def _port(relay: RelaySpec) -> Port:

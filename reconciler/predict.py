@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.kinds.engine import needs_new_process
 from reconciler.plan import Plan
 from schema.model import Action, Engine, Key, Kind, Resource, State
 
@@ -31,6 +32,6 @@ def _step(live: dict[tuple[Kind, Key], Resource], plan: Plan, action: Action) ->
 def restarts(plan: Plan) -> bool:
     """Whether the plan ends the engine's process, so that everything has to be built again."""
     return any(
-        isinstance(a.after, Engine) and isinstance(a.before, Engine) and a.before.main_cpu != a.after.main_cpu
+        isinstance(a.after, Engine) and isinstance(a.before, Engine) and needs_new_process(a.before, a.after)
         for a in plan.actions
     )

@@ -22,7 +22,8 @@ def build(value: dict[str, Any], text: str, sha256: str) -> Spec:
 
 def _engine(value: dict[str, Any]) -> EngineSpec:
     cpus = {"worker_cpus": tuple(value["worker_cpus"])} if "worker_cpus" in value else {}
-    return EngineSpec(**{**value, **cpus})
+    token = value.get("vfio_vf_token")
+    return EngineSpec(**{**value, **cpus, "vfio_vf_token": token.lower() if token is not None else None})
 
 
 def _vhost_user(value: dict[str, Any]) -> VhostUserSpec:
@@ -47,6 +48,8 @@ def _relay(value: dict[str, Any]) -> RelaySpec:
         bond=_bond(value["bond"]) if "bond" in value else None,
         socket=normal_path(socket) if socket is not None else None,
         cpus=(cpus[0], cpus[-1]) if cpus is not None else None,
+        packed=value.get("packed", False),
+        bind=value.get("bind", False),
     )
 
 

@@ -21,6 +21,7 @@ _TYPE_WORDS = {
     "string": "text",
     "array": "a list",
     "object": "a mapping of keys",
+    "boolean": "true or false",
     "null": "null",
 }
 

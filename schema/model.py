@@ -15,6 +15,8 @@ from typing import Any
 
 MAX_RELAYS = 64
 """Relay ids run from 0 to 63, as in virtio-forwarder."""
+MAX_SOCKETS = 2 * MAX_RELAYS
+"""The template's of every id, and one of each relay's own."""
 
 
 class Verb(enum.StrEnum):
@@ -31,6 +33,7 @@ class Verb(enum.StrEnum):
 class Kind(enum.StrEnum):
     ENGINE = "engine"
     WORKER = "worker"
+    VF = "vf"
     PORT = "port"
     SOCKET = "socket"
     RELAY = "relay"
@@ -51,13 +54,15 @@ class Impact(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Start-up parameters of one engine process. A change of `main_cpu` needs a new process."""
+    """Start-up parameters of one engine process. A change of `main_cpu` or the token needs a new one."""
 
     main_cpu: int = 0
     idle: str = "adaptive"
     idle_sleep_us: int = 1000
     """The longest that a worker with nothing to do sleeps before it looks again, in microseconds."""
     log_level: str = "info"
+    vfio_vf_token: str = ""
+    """The UUID, in lower case, that whoever holds the PF through vfio-pci asks of its VFs' users; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,14 @@ class Worker:
     """A CPU on which relays may be polled."""
 
     cpu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vf:
+    """A PCI function that vio4wd has bound to a driver of the host's kernel, and gives back when nobody uses it."""
+
+    address: str
+    driver: str = "vfio-pci"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,8 @@ class Port:
     mtu: int = 1500
     queues: int = 1
     """Receive queues, over which the NIC spreads by flow where it can; the driver may have fewer."""
+    checksums: bool = False
+    """Whether guests may leave TCP and UDP checksums open: the NIC finishes them, else the relay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +132,14 @@ class Pin:
     vm_to_vf: int
 
 
-Resource = Engine | Worker | Port | Socket | Relay | Pin
+Resource = Engine | Worker | Vf | Port | Socket | Relay | Pin
 Key = int | str
 
 KINDS: Mapping[Kind, type[Any]] = MappingProxyType(
     {
         Kind.ENGINE: Engine,
         Kind.WORKER: Worker,
+        Kind.VF: Vf,
         Kind.PORT: Port,
         Kind.SOCKET: Socket,
         Kind.RELAY: Relay,
@@ -132,7 +148,14 @@ KINDS: Mapping[Kind, type[Any]] = MappingProxyType(
 )
 """The resource types in dependency order: what stands later needs what stands before it."""
 
-_KEY_FIELD = {Kind.WORKER: "cpu", Kind.PORT: "name", Kind.SOCKET: "path", Kind.RELAY: "id", Kind.PIN: "relay"}
+_KEY_FIELD = {
+    Kind.WORKER: "cpu",
+    Kind.VF: "address",
+    Kind.PORT: "name",
+    Kind.SOCKET: "path",
+    Kind.RELAY: "id",
+    Kind.PIN: "relay",
+}
 
 
 def key_of(kind: Kind, resource: Resource) -> Key:
@@ -160,6 +183,8 @@ class State:
     sockets: Mapping[str, Socket] = field(default_factory=dict)
     relays: Mapping[int, Relay] = field(default_factory=dict)
     pins: Mapping[int, Pin] = field(default_factory=dict)
+    vfs: Mapping[str, Vf] = field(default_factory=dict)
+    """Those that vio4wd is to bind, or has bound: the host's, not the engine's."""
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> State:
@@ -174,6 +199,7 @@ class State:
         return cls(
             engine=by_type[Engine].get(0, Engine()),
             workers=frozenset(by_type[Worker].values()),
+            vfs=MappingProxyType(by_type[Vf]),
             ports=MappingProxyType(by_type[Port]),
             sockets=MappingProxyType(by_type[Socket]),
             relays=MappingProxyType(by_type[Relay]),
@@ -185,6 +211,7 @@ class State:
         everything: dict[Kind, Iterable[Resource]] = {
             Kind.ENGINE: (self.engine,),
             Kind.WORKER: self.workers,
+            Kind.VF: self.vfs.values(),
             Kind.PORT: self.ports.values(),
             Kind.SOCKET: self.sockets.values(),
             Kind.RELAY: self.relays.values(),

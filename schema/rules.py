@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from schema.model import MAX_RELAYS
 from schema.nodes import Document, Path, Scalar, shorten
 from schema.ownership import claimed_twice
 from schema.problem import Problem
-from schema.spec import Spec, socket_path
+from schema.spec import Spec, socket_path, template_path
+from schema.vf import is_pci
 from schema.yaml12 import at
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -23,7 +25,7 @@ _MAIN: Path = ("engine", "main_cpu")
 
 def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
     """Why the spec cannot be."""
-    return _all(spec, document, claimed_twice, _bond_as_vf, _cpus, _main_cpu, _paths, _own_sockets, _template_sockets)
+    return _all(spec, document, claimed_twice, _bond_as_vf, _cpus, _main_cpu, _paths, _own_sockets, _template_sockets, _tso, _bind)
 
 
 def warnings(spec: Spec, document: Document) -> tuple[Problem, ...]:
@@ -33,7 +35,7 @@ def warnings(spec: Spec, document: Document) -> tuple[Problem, ...]:
 
 def unsupported(spec: Spec, document: Document) -> tuple[Problem, ...]:
     """What is valid but not forwarded by this release."""
-    return _all(spec, document, _bonds, _hugepages, _client_mode)
+    return _all(spec, document, _bonds, _hugepages, _offloads)
 
 
 Rule = Callable[[Spec, Document], Iterator[Problem]]
@@ -115,6 +117,8 @@ def _own_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
 def _template_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
     """Said once for all relays, where the template is."""
     paths = [socket_path(spec.vhost_user, relay) for relay in spec.relays if relay.socket is None]
+    if spec.vhost_user.template_sockets:
+        paths.append(template_path(spec.vhost_user, MAX_RELAYS - 1))
     if message := _too_long(max(paths, key=len, default="")):
         key = "directory" if document.at(("vhost_user", "directory")) is not None else "name"
         yield document.problem(("vhost_user", key), message)
@@ -141,7 +145,23 @@ def _hugepages(spec: Spec, document: Document) -> Iterator[Problem]:
         yield document.problem(("hugepages",), message, document.key_place(("hugepages",)))
 
 
-def _client_mode(spec: Spec, document: Document) -> Iterator[Problem]:
-    if spec.vhost_user.mode == "client":
-        message = "client mode does not work in this release; write server, and let QEMU connect"
-        yield document.problem(("vhost_user", "mode"), message)
+def _offloads(spec: Spec, document: Document) -> Iterator[Problem]:
+    for key, wanted in (("csum", spec.vhost_user.csum), ("tso", spec.vhost_user.tso)):
+        if wanted:
+            message = "not forwarded by this release; remove the key, and guests do it themselves"
+            yield document.problem(("vhost_user", key), message)
+
+
+def _tso(spec: Spec, document: Document) -> Iterator[Problem]:
+    """VirtIO 1.2, 5.1.3.1: VIRTIO_NET_F_HOST_TSO4 and _TSO6 require VIRTIO_NET_F_CSUM."""
+    if spec.vhost_user.tso and not spec.vhost_user.csum:
+        message = "needs csum, since each segment gets a checksum of its own; add csum: true beside it"
+        yield document.problem(("vhost_user", "tso"), message)
+
+
+def _bind(spec: Spec, document: Document) -> Iterator[Problem]:
+    for index, relay in enumerate(spec.relays):
+        ports = [relay.vf] if relay.vf is not None else relay.bond.members if relay.bond is not None else []
+        if relay.bind and not any(is_pci(port) for port in ports):
+            message = "only a PCI function can be bound, and this relay has virtual devices only; remove the key"
+            yield document.problem(("relays", index, "bind"), message)

@@ -21,6 +21,8 @@ class EngineSpec:
     idle_sleep_us: int = 1000
     """The longest sleep of a worker with nothing to do, in microseconds."""
     log_level: str = "info"
+    vfio_vf_token: str | None = None
+    """A UUID in lower case; needed when the VFs' PF is bound to vfio-pci."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,12 @@ class VhostUserSpec:
     group: str | None = None
     """A name; None is the process's own, as with `owner`."""
     permissions: int = 0o660
+    template_sockets: bool = False
+    """The sockets of ids 0 to 63 exist whether a relay uses them or not."""
+    csum: bool = False
+    """What guests are offered, as with `tso` and `mrgbuf`."""
+    tso: bool = False
+    mrgbuf: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,10 @@ class RelaySpec:
     """None is the path that `vhost_user` makes of the id; see `socket_path`."""
     cpus: tuple[int, int] | None = None
     """The CPUs that poll VF to VM and VM to VF; None leaves the placement to the planner."""
+    packed: bool = False
+    """Whether the guest is offered packed rings."""
+    bind: bool = False
+    """Whether vio4wd binds the PCI functions to vfio-pci, and gives them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,10 @@ def normal_path(path: str) -> str:
 
 def socket_path(vhost_user: VhostUserSpec, relay: RelaySpec) -> str:
     """The path of a relay's socket: its own, else `directory` and `name` with the id in place of `%u`."""
-    if relay.socket is not None:
-        return relay.socket
-    name = vhost_user.name.replace("%u", str(relay.id))
+    return relay.socket if relay.socket is not None else template_path(vhost_user, relay.id)
+
+
+def template_path(vhost_user: VhostUserSpec, id_: int) -> str:
+    """The path that `vhost_user` makes of an id."""
+    name = vhost_user.name.replace("%u", str(id_))
     return normal_path(f"{vhost_user.directory}/{name}")

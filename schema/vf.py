@@ -34,6 +34,11 @@ def parse_vf(text: str) -> Port:
     )
 
 
+def is_pci(port: Port) -> bool:
+    """Whether it is a PCI function, not a virtual device."""
+    return _LOOKS_PCI.fullmatch(port.name) is not None
+
+
 def _pci_address(domain: str | None, bus: str, slot: str, function: str) -> str:
     if int(slot, 16) > 0x1F:
         raise ValueError(f"slot {slot} of the PCI address is too high; slots run from 00 to 1f")
