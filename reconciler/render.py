@@ -24,6 +24,10 @@ LEGEND: Mapping[Verb, str] = MappingProxyType(
 )
 
 
+FILE_FIELDS = ("uid", "gid", "permissions")
+"""Of a socket that vio4wd makes; one that QEMU makes has its own."""
+
+
 def lines(todo: Plan, source: str) -> Iterator[tuple[str, Verb | None]]:
     """Each line of a plan with the verb that it is about (None: no particular one)."""
     if not todo.actions:
@@ -66,7 +70,7 @@ def describe(resource: Resource) -> str:
         case Port(args=args):
             return args
         case Socket():
-            return f"{resource.mode}, owner {resource.uid}:{resource.gid}, permissions {resource.permissions:04o}"
+            return _socket(resource)
         case Relay():
             return f"{resource.port} and {resource.socket}"
         case Pin():
@@ -76,19 +80,32 @@ def describe(resource: Resource) -> str:
     return ""
 
 
+def _socket(socket: Socket) -> str:
+    """In client mode the file is QEMU's, and nothing is said of it."""
+    parts = [socket.mode]
+    if socket.mode == "server":
+        parts += [f"owner {socket.uid}:{socket.gid}", f"permissions {socket.permissions:04o}"]
+    if socket.features:
+        parts.append(f"features {' '.join(socket.features)}")
+    return ", ".join(parts)
+
+
 def _changed(before: Resource, after: Resource) -> str:
     if isinstance(before, Pin) and isinstance(after, Pin):
         return f"CPUs {_cpus(before)} -> {_cpus(after)}"
+    client = "client" in (getattr(before, "mode", ""), getattr(after, "mode", ""))
     parts = [
         f"{f.name} {_value(f.name, getattr(before, f.name))} -> {_value(f.name, getattr(after, f.name))}"
         for f in fields(before)
-        if getattr(before, f.name) != getattr(after, f.name)
+        if getattr(before, f.name) != getattr(after, f.name) and not (client and f.name in FILE_FIELDS)
     ]
     return ", ".join(parts)
 
 
 def _value(name: str, value: object) -> str:
-    return f"{value:04o}" if name == "permissions" and isinstance(value, int) else f"{value}" or "none"
+    if name == "permissions" and isinstance(value, int):
+        return f"{value:04o}"
+    return (" ".join(map(str, value)) if isinstance(value, tuple) else f"{value}") or "none"
 
 
 def _cpus(pin: Pin) -> str:

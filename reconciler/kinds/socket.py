@@ -6,7 +6,8 @@ from schema.model import Action, Impact, Kind, Socket, Verb
 
 
 def add(after: Socket, relay: int | None) -> Action:
-    return Action(Verb.ADD, Kind.SOCKET, after.path, relay, None, after, Impact.NONE, f"relay {relay} needs it")
+    reason = "vhost_user.template_sockets asks for it" if relay is None else f"relay {relay} needs it"
+    return Action(Verb.ADD, Kind.SOCKET, after.path, relay, None, after, Impact.NONE, reason)
 
 
 def remove(before: Socket, relay: int | None) -> Action:
@@ -15,9 +16,12 @@ def remove(before: Socket, relay: int | None) -> Action:
 
 
 def change(before: Socket, after: Socket, relay: int | None) -> Action:
-    """Owner, group and permissions change on the file; who connects to whom is settled when it is registered."""
+    """Owner, group and permissions change on the file; the rest is settled between the two when they connect."""
     if before.mode != after.mode:
-        reason = "its mode is settled when it is registered"
+        reason = "who connects to whom changes, so QEMU must be started anew with its socket the other way round"
+        return Action(Verb.REPLACE, Kind.SOCKET, after.path, relay, before, after, Impact.GUEST, reason)
+    if before.features != after.features:
+        reason = "guests see offered features only when they connect"
         return Action(Verb.REPLACE, Kind.SOCKET, after.path, relay, before, after, Impact.GUEST, reason)
     reason = "who may connect changes"
     return Action(Verb.UPDATE, Kind.SOCKET, after.path, relay, before, after, Impact.NONE, reason)

@@ -42,13 +42,14 @@ def test_one_document_with_everything() -> None:
 
 
 def test_what_this_release_does_not_forward_is_said_but_valid() -> None:
-    spec = schema.parse(DOCUMENT.replace("mode: server", "mode: client"), "f")
+    spec = schema.parse(DOCUMENT.replace("mode: server", "csum: true, tso: true"), "f")
     assert [(problem.line, problem.path) for problem in spec.unsupported] == [
         (3, "hugepages"),
-        (4, "vhost_user.mode"),
+        (4, "vhost_user.csum"),
+        (4, "vhost_user.tso"),
         (8, "relays[2].bond"),
     ]
-    assert spec.unsupported[2].message == "bonds are not forwarded by this release; give the relay a vf"
+    assert spec.unsupported[3].message == "bonds are not forwarded by this release; give the relay a vf"
 
 
 @pytest.mark.parametrize("more", ["", "relays: []\n", "engine: {}\nvhost_user: {}\nhugepages: []\nrelays: []\n"])
