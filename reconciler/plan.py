@@ -43,16 +43,19 @@ class Frame:
     placed: Mapping[int, Pin]
     repinned: frozenset[int]
     moves: Moves
+    broken: Mapping[int, str]
+    """Relays that are removed and added again, with the reason."""
 
 
-def plan(desired: State, observed: State) -> Plan:
+def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingProxyType({})) -> Plan:
     """The shortest list of actions that makes `observed` match `desired`.
 
+    `let_go` names relays that are taken away first and added again instead of being changed in place, with the reason.
     When the engine needs a new process, that is the whole plan: what the new one has to do is planned when it is up.
     """
     if engine.needs_new_process(observed.engine, desired.engine):
         return Plan((engine.change(observed.engine, desired.engine),))
-    frame = _frame(desired, observed)
+    frame = _frame(desired, observed, let_go)
     actions = (
         *_engine(frame),
         *_workers_added(frame),
@@ -65,15 +68,16 @@ def plan(desired: State, observed: State) -> Plan:
         *_removed(frame, held=True),
         *_workers_removed(frame),
     )
-    added = (*frame.relays.added, *frame.moves.broken)
+    added = (*frame.relays.added, *frame.broken)
     return Plan(actions, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))
 
 
-def _frame(desired: State, observed: State) -> Frame:
+def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
     relays = difference(desired.relays, observed.relays)
     placed = place(desired, observed)
     survivors = desired.relays.keys() & observed.relays.keys()
     repinned = frozenset(id_ for id_ in survivors if not matches(placed[id_], observed.pins.get(id_)))
+    found = moves({id_: pair for id_, pair in relays.changed.items() if id_ not in let_go}, repinned)
     return Frame(
         desired=desired,
         observed=observed,
@@ -82,7 +86,8 @@ def _frame(desired: State, observed: State) -> Frame:
         relays=relays,
         placed=placed,
         repinned=repinned,
-        moves=moves(relays.changed, repinned),
+        moves=found,
+        broken={**dict.fromkeys(found.broken, relay.BROKEN), **let_go},
     )
 
 
@@ -101,8 +106,8 @@ def _workers_removed(frame: Frame) -> Iterable[Action]:
 
 def _relays_removed(frame: Frame) -> Iterable[Action]:
     live = frame.observed.relays
-    for id_ in sorted((*frame.relays.removed, *frame.moves.broken)):
-        yield relay.remove(live[id_]) if id_ in frame.relays.removed else relay.remove(live[id_], relay.BROKEN)
+    for id_ in sorted((*frame.relays.removed, *frame.broken)):
+        yield relay.remove(live[id_], frame.broken[id_]) if id_ in frame.broken else relay.remove(live[id_])
 
 
 def _relays_updated(frame: Frame) -> Iterable[Action]:
@@ -111,13 +116,13 @@ def _relays_updated(frame: Frame) -> Iterable[Action]:
 
 def _relays_added(frame: Frame) -> Iterable[Action]:
     wanted = frame.desired.relays
-    for id_ in sorted((*frame.relays.added, *frame.moves.broken)):
-        yield relay.add(wanted[id_]) if id_ in frame.relays.added else relay.add(wanted[id_], relay.BROKEN)
+    for id_ in sorted((*frame.relays.added, *frame.broken)):
+        yield relay.add(wanted[id_], frame.broken[id_]) if id_ in frame.broken else relay.add(wanted[id_])
 
 
 def _pins_migrated(frame: Frame) -> Iterable[Action]:
     cpus = {w.cpu for w in frame.desired.workers}
-    for id_ in sorted(frame.repinned - set(frame.moves.broken)):
+    for id_ in sorted(frame.repinned - frame.broken.keys()):
         yield pin.change(frame.observed.pins.get(id_), frame.placed[id_], id_ in frame.desired.pins, cpus)
 
 

@@ -1,0 +1,128 @@
+"""What to do so that all engine processes of a host together match the spec: which relay goes to which, and in which
+order, because a VF or a socket must be let go by one process before another can take it. Pure, as the plan of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler.cpus import allot
+from reconciler.errands import Errand, Merge
+from reconciler.kinds import relay as relay_kind
+from reconciler.plan import plan
+from reconciler.shards import Division, Homes, costs_of, divide
+from reconciler.sighting import Sighting
+from schema.model import Action, Kind, State, Verb
+
+LetGo = dict[int, dict[int, str]]
+"""Shard to relays that have to be taken away first and added again, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """Errands in the order in which they are to be carried out."""
+
+    errands: tuple[Errand, ...] = ()
+    targets: Mapping[int, State] = field(default_factory=dict)
+    """What each shard is to be afterwards; those without relays are those that are no longer needed."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Shards that are needed and not there, with a sentence: their relays have to wait."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        return tuple(errand.action for errand in self.errands)
+
+    @property
+    def several(self) -> bool:
+        """Whether shards are worth a word: one alone is not."""
+        return len(self.targets) > 1
+
+
+def plan_host(desired: State, sighting: Sighting) -> HostPlan:
+    """Raises SpecUnfit when the relays can't be divided among engine processes, with the arithmetic."""
+    division = divide(costs_of(desired), sighting.live, _wishes(desired, sighting), sighting.room)
+    targets = _targets(desired, division.homes, sighting)
+    live = {shard: sighting.states.get(shard) or _newborn(target) for shard, target in targets.items()}
+    able = [shard for shard in targets if shard not in sighting.silent]
+    errands = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, sighting.room)
+    told = tuple(_crossing(errand, division) for errand in errands)
+    missing = {shard: _why(shard, sighting) for shard in targets if shard not in sighting.seen}
+    return HostPlan(told, targets, missing)
+
+
+def _why(shard: int, sighting: Sighting) -> str:
+    start = f"engine process {shard} is needed and does not run; start it with: vio4wd engine --shard {shard}"
+    return sighting.silent.get(shard, start)
+
+
+def _newborn(target: State) -> State:
+    """What an engine is that starts with the parameters of this target."""
+    return State(engine=target.engine, workers=target.workers)
+
+
+def _wishes(desired: State, sighting: Sighting) -> Homes:
+    """Where relays that are not live would best be: where they were, or where their socket waits."""
+    sockets = {path: shard for shard, state in sighting.states.items() for path in state.sockets}
+    waiting = {id_: sockets[relay.socket] for id_, relay in desired.relays.items() if relay.socket in sockets}
+    return {**waiting, **sighting.homes}
+
+
+def _targets(desired: State, homes: Homes, sighting: Sighting) -> dict[int, State]:
+    """What each shard is to be: the needed ones, shard 0, and those that still have something to let go."""
+    held = [shard for shard, state in sighting.states.items() if state.relays or state.ports or state.sockets]
+    cpus = allot(desired, homes, sighting.states)
+    paths = _sockets(desired, homes, sighting)
+    shards = sorted({0, *homes.values(), *held})
+    return {shard: _target(desired, shard, homes, cpus.get(shard, frozenset()), paths) for shard in shards}
+
+
+def _sockets(desired: State, homes: Homes, sighting: Sighting) -> dict[str, int]:
+    """The shard of each socket: its relay's; that of one without a relay is where it is already, else the first."""
+    live = {path: shard for shard, state in sighting.states.items() for path in state.sockets}
+    unheld = {path: live.get(path, 0) for path in desired.sockets}
+    return unheld | {relay.socket: homes[id_] for id_, relay in desired.relays.items()}
+
+
+def _target(desired: State, shard: int, homes: Homes, cpus: frozenset[int], paths: Mapping[str, int]) -> State:
+    relays = {id_: relay for id_, relay in desired.relays.items() if homes[id_] == shard}
+    names = {relay.port for relay in relays.values()}
+    return replace(
+        desired,
+        workers=frozenset(worker for worker in desired.workers if worker.cpu in cpus),
+        ports={name: port for name, port in desired.ports.items() if name in names},
+        sockets={path: socket for path, socket in desired.sockets.items() if paths[path] == shard},
+        relays=relays,
+        pins={id_: pin for id_, pin in desired.pins.items() if id_ in relays},
+    )
+
+
+def needed(shard: int, target: State) -> bool:
+    """Whether the process is to go on: the first always is."""
+    return shard == 0 or bool(target.relays or target.sockets)
+
+
+def _errands(targets: Mapping[int, State], live: Mapping[int, State], room: tuple[int, ...]) -> tuple[Errand, ...]:
+    """All plans in one order. Relays that stand in the way of another process's are broken one after the other until
+    there is one."""
+    let_go: LetGo = {shard: {} for shard in targets}
+    while True:
+        plans = {shard: plan(target, live[shard], let_go[shard]) for shard, target in targets.items()}
+        merge = Merge(plans, live, room)
+        stuck = merge.run()
+        if stuck is None or stuck[1] in let_go[stuck[0]]:
+            return (*merge.done, *merge.rest())
+        shard, relay, reason = stuck
+        let_go[shard][relay] = reason
+
+
+def _crossing(errand: Errand, division: Division) -> Errand:
+    """Says of a relay that changes its process what that costs, and why."""
+    action = errand.action
+    moved = division.moved.get(action.relay) if action.relay is not None else None
+    if moved is None or action.kind is not Kind.RELAY:
+        return errand
+    if action.verb is Verb.REMOVE and errand.shard == moved[0]:
+        return replace(errand, action=relay_kind.leave(action, moved[1]))
+    if action.verb is Verb.ADD and errand.shard == moved[1]:
+        return replace(errand, action=relay_kind.arrive(action, moved[0]))
+    return errand
