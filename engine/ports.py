@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+from engine.bonds import LACP, Bond, Bonds, device_names
 from engine.burst import layout as at
-from engine.dpdk.layout import MAX_ETHPORTS
+from engine.dpdk.ethdev import Setup
+from engine.dpdk.layout import ETHER_OVERHEAD_BYTES, MAX_ETHPORTS
 from engine.dpdk.library import DpdkError
 from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, Pool
 from engine.fault import Refused, refused
 from engine.machine import STANDARD_ROOM_BYTES, Machine
-from engine.memory import Block
+from engine.memory import CACHE_LINE_BYTES, Block
 from schema.model import Port
 
 DESCRIPTORS = 1024
 """Of each ring; the driver adjusts it to what the device can."""
 STRANDED_MBUFS = CACHE_MBUFS * 3 // 2
 """The most that one lcore's cache holds back after a relay has moved on."""
+VLAN_TAGS_BYTES = 8
+STAGED_MBUFS = 8 * at.STAGE
+"""For what waits for a guest's slow queues; with more of them the NIC drops a little earlier."""
 CACHES_COVERED = 8
 """So many of those a pool has to spare, or one a CPU where there are fewer."""
 
@@ -34,6 +41,18 @@ class Attached:
     mac: str
     numa: int
     link_up: bool = False
+    bond: Bond | None = None
+    checksums: bool = False
+    """Whether the device finishes checksums itself."""
+
+
+def room_bytes(port: Port) -> int:
+    """How large the buffers are that a port receives into: a frame whole, or what its driver insists on."""
+    whole = port.mtu + ETHER_OVERHEAD_BYTES + VLAN_TAGS_BYTES
+    devices = port.members or (f"{port.name},{port.args}",)
+    framed = [re.search(r",framesz=(\d+)", device) for device in devices if device.startswith("net_af_packet")]
+    insisted = max((int(named[1]) for named in framed if named), default=0)
+    return max(STANDARD_ROOM_BYTES, -(-whole // CACHE_LINE_BYTES) * CACHE_LINE_BYTES, insisted)
 
 
 class Ports:
@@ -42,54 +61,109 @@ class Ports:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._pools_made = 0
+        self.bonds = Bonds(machine)
         self.by_name: dict[str, Attached] = {}
 
     def attach(self, port: Port) -> None:
         """Attaches and starts; a failure leaves nothing behind."""
-        if port.name in self.by_name or self._machine.ethdevs.port_id(port.name) is not None:
-            raise Refused("exists", f"{port.name} is attached already")
-        if len(self.by_name) >= MAX_ETHPORTS:
-            raise Refused("limit", f"{port.name}: this engine has {MAX_ETHPORTS} ports, the most that this DPDK can")
+        self._check_new(device_names(port))
+        self._check_room(port)
         block = Block(at.PORT_SIZE)
         self.by_name = {**self.by_name, port.name: self._set_up(port, block)}
 
+    def _check_new(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self.by_name or self._machine.ethdevs.port_id(name) is not None:
+                raise Refused("exists", f"{name} is attached already")
+
+    def _check_room(self, port: Port) -> None:
+        """Refuses what needs more DPDK ports than there are, with the arithmetic."""
+        others = sum(len(device_names(each.port)) for name, each in self.by_name.items() if name != port.name)
+        needed = len(device_names(port))
+        if others + needed > MAX_ETHPORTS:
+            bond = f" (a bond and its {needed - 1} members)" if port.bond_mode else ""
+            raise Refused(
+                "limit",
+                f"{port.name} takes {needed} ports{bond} and {others} are in use: "
+                f"{others} + {needed} is more than the {MAX_ETHPORTS} of this DPDK",
+            )
+
     def _set_up(self, port: Port, block: Block) -> Attached:
         ethdevs = self._machine.ethdevs
+        bond = self.bonds.make(port) if port.bond_mode else None
+        port_id = bond.id if bond else self._attach_device(port)
         try:
-            port_id = ethdevs.attach(port.name, port.args)
+            pool = self._pool(port, port_id)
         except DpdkError as error:
-            raise refused(f"{port.name} cannot be attached", error) from error
-        try:
-            pool = self._pool(port_id)
-        except DpdkError as error:
-            ethdevs.detach(port_id)
+            self._give_back(port_id, bond)
             raise refused(f"{port.name}: no memory for its packet buffers", error) from error
         try:
-            ethdevs.start(port_id, pool, DESCRIPTORS, ethdevs.numa_node(port_id))
+            setup = Setup(DESCRIPTORS, port.queues, port.mtu, port.checksums)
+            started = ethdevs.start(port_id, pool, setup, ethdevs.numa_node(port_id))
             info = ethdevs.info(port_id)
         except DpdkError as error:
-            ethdevs.detach(port_id)
+            self._give_back(port_id, bond)
             self._machine.mbufs.free(pool)
             raise refused(f"{port.name} cannot be started", error) from error
         attached = Attached(port, port_id, pool, block, info.driver, ethdevs.mac(port_id), ethdevs.numa_node(port_id))
+        attached.checksums = started.checksums
         block.write(at.PORT_POOL, pool.address)
+        block.write(at.PORT_QUEUES, started.queues)
+        if bond:
+            self._bonded(attached, bond)
         self.look_at_link(attached)
         return attached
 
-    def _pool(self, port_id: int) -> Pool:
+    def _attach_device(self, port: Port) -> int:
+        try:
+            return self._machine.ethdevs.attach(port.name, port.args)
+        except DpdkError as error:
+            raise refused(f"{port.name} cannot be attached", error) from error
+
+    def _bonded(self, attached: Attached, bond: Bond) -> None:
+        """What a bond has beyond a device; its members run now."""
+        attached.bond = bond
+        attached.block.write(at.PORT_SERVICE, int(bond.mode == LACP))
+        self.bonds.started(bond)
+        if self.bonds.look(bond):
+            self.bonds.settle(bond)
+
+    def _give_back(self, port_id: int, bond: Bond | None) -> None:
+        """Raises DpdkError or Refused."""
+        if bond:
+            self.bonds.dissolve(bond)
+        else:
+            self._machine.ethdevs.detach(port_id)
+
+    def change_members(self, port: Port) -> None:
+        """Gives a bond other members, or another order; what it has then is on record, also when it is refused."""
+        attached = self.require(port.name)
+        if not attached.bond or replace(attached.port, members=port.members) != port:
+            raise Refused("unsupported", f"{port.name}: only a bond's members can be changed in place; replace it")
+        self._check_new(set(device_names(port)) - set(device_names(attached.port)))
+        self._check_room(port)
+        try:
+            self.bonds.change(attached.bond, port.members)
+        finally:
+            attached.port = replace(port, members=tuple(member.device for member in attached.bond.members))
+        if self.bonds.look(attached.bond):
+            self.bonds.settle(attached.bond)
+
+    def _pool(self, port: Port, port_id: int) -> Pool:
         caches = min(CACHES_COVERED, len(self._machine.cpus))
-        mbufs = 2 * DESCRIPTORS + 4 * at.BURST + STRANDED_MBUFS * caches
+        devices = max(1, len(port.members))
+        mbufs = devices * (port.queues + 1) * DESCRIPTORS + 4 * at.BURST + STAGED_MBUFS + STRANDED_MBUFS * caches
         self._pools_made += 1
         node = self._machine.ethdevs.numa_node(port_id)
         return self._machine.mbufs.create(
-            f"port{self._pools_made}", mbufs, STANDARD_ROOM_BYTES, node if node >= 0 else ANY_SOCKET
+            f"port{self._pools_made}", mbufs, room_bytes(port), node if node >= 0 else ANY_SOCKET
         )
 
     def detach(self, name: str) -> None:
         attached = self.require(name)
         self.by_name = {key: value for key, value in self.by_name.items() if key != name}
         try:
-            self._machine.ethdevs.detach(attached.id)
+            self._give_back(attached.id, attached.bond)
         except DpdkError as error:
             raise refused(f"{name} cannot be detached", error) from error
         finally:
@@ -104,7 +178,7 @@ class Ports:
 
     def look_at_link(self, attached: Attached) -> bool:
         """Reads the link and tells the entries: whether it has changed. Nothing is freed, so nobody waits."""
-        up = self._machine.ethdevs.link_up(attached.id)
+        up = attached.bond.link_up if attached.bond else self._machine.ethdevs.link_up(attached.id)
         changed = up != attached.link_up
         attached.link_up = up
         attached.block.write(at.PORT_ID, attached.id + 1 if up else 0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.burst import layout as at
 from engine.fault import Refused
 from engine.machine import Machine
 from engine.memory import Block
-from engine.ports import Ports
+from engine.ports import Attached, Ports
 from engine.sockets import Sockets
 from engine.workers import Workers
 from schema.model import Pin, Relay
@@ -68,9 +70,17 @@ class Relays:
         if attached:
             live.port = attached.block
         guest = self._sockets.guest_block(live.relay.socket)
+        live.vm_to_vf.write(at.ENTRY_CHECKSUM, self._checksum(attached))
         for entry, _cpu in live.entries():
             entry.write(at.ENTRY_PORT, live.port.address)
             entry.write(at.ENTRY_GUEST, guest)
+
+    @staticmethod
+    def _checksum(attached: Attached | None) -> int:
+        """Who finishes the checksums that the guest may leave open."""
+        if attached is None or not attached.port.checksums:
+            return at.CHECKSUM_NONE
+        return at.CHECKSUM_HARDWARE if attached.checksums else at.CHECKSUM_SOFTWARE
 
     def _give(self, live: Live) -> None:
         for entry, cpu in live.entries():
@@ -102,6 +112,19 @@ class Relays:
         live.relay = relay
         self._connect(live)
         self._give(live)
+
+    @contextlib.contextmanager
+    def paused(self, live: Live | None) -> Iterator[None]:
+        """While it lasts no worker touches the relay's port; what waits in the entries goes on waiting."""
+        if live is None:
+            yield
+            return
+        for entry, _cpu in live.entries():
+            self._workers.take(entry.address)
+        try:
+            yield
+        finally:
+            self._give(live)
 
     def resume(self, live: Live) -> None:
         """Puts the entries of a quiet relay back, after its port or socket was replaced."""

@@ -48,12 +48,37 @@ ENTRY_PORT: Final = 8
 """Address of the port block."""
 ENTRY_GUEST: Final = 16
 """Address of the guest block."""
+ENTRY_CHECKSUM: Final = 24
+"""Who finishes checksums that a guest left open: one of the next three."""
+CHECKSUM_NONE: Final = 0
+CHECKSUM_SOFTWARE: Final = 1
+CHECKSUM_HARDWARE: Final = 2
+# Entry: written by Python at any time
+ENTRY_CAPTURE: Final = 56
+"""Address of the ring into which a copy of each received packet goes, or 0."""
 # Entry: written by its worker
 ENTRY_WAITING: Final = 64
 """How many mbufs wait in ENTRY_MBUFS."""
+ENTRY_TURN: Final = 72
+"""Counts turns: which of several queues is served first."""
+ENTRY_MASK: Final = 80
+"""The guest's queues for which ENTRY_ACTIVE was made."""
+ENTRY_ACTIVE_COUNT: Final = 88
+ENTRY_STAGED: Final = 96
+"""How many mbufs wait in all stages together."""
 ENTRY_COUNTERS: Final = 128
 ENTRY_MBUFS: Final = 256
-ENTRY_SIZE: Final = ENTRY_MBUFS + 8 * BURST
+# Entry, for guests with several queues: a stage of mbufs for each
+MAX_QUEUES: Final = 32
+"""Queue pairs of a guest."""
+STAGE: Final = 2 * BURST
+"""Mbufs that a stage holds: what a slow queue has not taken, and one more burst."""
+ENTRY_ACTIVE: Final = ENTRY_MBUFS + 8 * BURST
+"""The numbers of the enabled queues, a word each."""
+ENTRY_STAGE_COUNT: Final = ENTRY_ACTIVE + 8 * MAX_QUEUES
+"""How many mbufs wait in each queue's stage, a word each."""
+ENTRY_STAGES: Final = ENTRY_STAGE_COUNT + 8 * MAX_QUEUES
+ENTRY_SIZE: Final = ENTRY_STAGES + 8 * STAGE * MAX_QUEUES
 
 VF_TO_VM: Final = 0
 VM_TO_VF: Final = 1
@@ -83,6 +108,31 @@ VF_FULL: Final = ENTRY_COUNTERS + 80
 """Each of these is a count of packets followed by one of bytes."""
 BUSY_CYCLES: Final = ENTRY_COUNTERS + 96
 
+# Ring of captured packets: written by Python before an entry points at it
+RING_BYTES: Final = 0
+"""How many bytes of records it holds; a power of two."""
+RING_SNAPLEN: Final = 8
+"""So many bytes of each packet are copied."""
+# Ring: written by the entry's worker
+RING_HEAD: Final = 64
+"""How many bytes of records were ever written."""
+RING_MISSED: Final = 72
+"""Packets for which there was no room."""
+# Ring: written by Python
+RING_TAIL: Final = 128
+"""How many bytes of records were ever read."""
+RING_RECORDS: Final = 192
+
+# Record: a header, and the packet's bytes up to a multiple of 8
+RECORD_BYTES: Final = 0
+"""Length of the whole record; below 0: so many bytes are empty, since a record does not go round the ring's end."""
+RECORD_TSC: Final = 8
+RECORD_LENGTH: Final = 16
+"""The packet's length on the wire."""
+RECORD_CAPTURED: Final = 24
+"""How many bytes of it follow."""
+RECORD_HEADER: Final = 32
+
 # Guest: written by the vhost thread
 GUEST_VID: Final = 0
 """The device's id plus 1, or 0 for no guest."""
@@ -101,6 +151,10 @@ GUEST_SIZE: Final = 192
 PORT_ID: Final = 0
 """The port id plus 1, or 0 for no VF or a link that is down."""
 PORT_POOL: Final = 8
+PORT_QUEUES: Final = 16
+"""Receive queues."""
+PORT_SERVICE: Final = 24
+"""1: the port must be served at least every 100 ms, also when there is nothing to send and no room to receive."""
 PORT_SIZE: Final = 64
 
 # Doors: written by Python

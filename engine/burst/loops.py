@@ -10,9 +10,18 @@ from __future__ import annotations
 from numba import cfunc, njit, types
 
 from engine.burst import layout as at
+from engine.burst.checksum import finish_checksums
+from engine.burst.counting import (
+    FP_SIZE,
+    close_up,
+    count,
+    drop,
+    free_mbufs,
+    receive_from_vf,
+    total_bytes,
+)
 from engine.burst.intrinsics import (
     call_burst,
-    load32,
     load64,
     load_acquire,
     pause,
@@ -20,68 +29,33 @@ from engine.burst.intrinsics import (
     store64,
 )
 from engine.burst.quiesce import end_pass, enter_pass, usleep
+from engine.burst.spread import drop_stages, enqueue_burst, spread
 from engine.dpdk import installed
 from engine.dpdk.layout import VHOST_F_LOG_ALL, VIRTIO_F_RING_PACKED
 
 BURST = at.BURST
-_FP, _MBUF = installed.LAYOUT.fp_ops, installed.LAYOUT.mbuf
-FP_SIZE, FP_RX, FP_RXQ = _FP.size, _FP.rx_pkt_burst, _FP.rxq_data
+_FP = installed.LAYOUT.fp_ops
 FP_TX, FP_TXQ = _FP.tx_pkt_burst, _FP.txq_data
-PKT_LEN = _MBUF.pkt_len
+FP_PREPARE = _FP.tx_pkt_prepare
 UNBOUNDED = (1 << VHOST_F_LOG_ALL) | (1 << VIRTIO_F_RING_PACKED)
 """With one of these features rte_vhost_avail_entries is wrong (packed rings) or unsafe (dirty logging)."""
 GUEST_RX, GUEST_TX = 0, 1
-"""Queue numbers of the first pair as the guest names them."""
+"""Vring numbers of the first pair, as the guest names them."""
+FIRST_QUEUE = 1
+"""The mask of a guest that has its first queue alone; one that says nothing (0) is served like it."""
 
 _i32, _i64 = types.int32, types.int64
-enqueue_burst = types.ExternalFunction("rte_vhost_enqueue_burst", types.uint16(_i32, _i32, _i64, _i32))
 dequeue_burst = types.ExternalFunction("rte_vhost_dequeue_burst", types.uint16(_i32, _i32, _i64, _i64, _i32))
 avail_entries = types.ExternalFunction("rte_vhost_avail_entries", types.uint16(_i32, _i32))
-free_mbufs = types.ExternalFunction("rte_pktmbuf_free_bulk", types.void(_i64, _i32))
 sched_setaffinity = types.ExternalFunction("rte_thread_set_affinity", types.int32(_i64))
 prctl = types.ExternalFunction("prctl", types.int32(_i32, _i64))
 PR_SET_TIMERSLACK = 29
 
 
 @njit(cache=True)
-def count(counter: int, packets: int, size: int) -> None:
-    store64(counter, load64(counter) + packets)
-    store64(counter + 8, load64(counter + 8) + size)
-
-
-@njit(cache=True)
-def total_bytes(mbufs: int, first: int, last: int) -> int:
-    """Sum of the packet lengths of mbufs `first` to `last - 1`; they must not have been handed on."""
-    size = 0
-    for index in range(first, last):
-        size += load32(load64(mbufs + 8 * index) + PKT_LEN)
-    return size
-
-
-@njit(cache=True)
 def keep(entry: int, first: int, last: int) -> None:
-    """Moves what was not taken to the front, where it waits in its order."""
-    mbufs = entry + at.ENTRY_MBUFS
-    if first > 0:
-        for index in range(first, last):
-            store64(mbufs + 8 * (index - first), load64(mbufs + 8 * index))
-    store64(entry + at.ENTRY_WAITING, last - first)
-
-
-@njit(cache=True)
-def drop(entry: int, counter: int, packets: int) -> None:
-    """Frees the first `packets` mbufs of the entry, counted as dropped."""
-    mbufs = entry + at.ENTRY_MBUFS
-    count(entry + counter, packets, total_bytes(mbufs, 0, packets))
-    free_mbufs(mbufs, packets)
-    store64(entry + at.ENTRY_WAITING, 0)
-
-
-@njit(cache=True)
-def receive_from_vf(entry: int, fp_ops: int, port_id: int, room: int) -> int:
-    """Up to `room` packets into the entry's mbufs, uncounted: how many came."""
-    fp = fp_ops + (port_id - 1) * FP_SIZE
-    return call_burst(load64(fp + FP_RX), load64(load64(fp + FP_RXQ)), entry + at.ENTRY_MBUFS, room)
+    """What was not taken waits in the entry."""
+    close_up(entry + at.ENTRY_MBUFS, entry + at.ENTRY_WAITING, first, last)
 
 
 @njit(cache=True)
@@ -105,12 +79,18 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
     guest = load_acquire(guest_block + at.GUEST_VID)
     waiting = load64(entry + at.ENTRY_WAITING)
     if guest == 0:
+        staged = drop_stages(entry, at.GUEST_ABSENT)
+        if staged > 0:
+            return staged
         if waiting == 0 and port_id > 0:
             waiting = receive_from_vf(entry, fp_ops, port_id, BURST)
             count(entry + at.RX, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
         if waiting > 0:
             drop(entry, at.GUEST_ABSENT, waiting)
         return waiting
+    mask = load_acquire(guest_block + at.GUEST_RX_QUEUES)
+    if mask > FIRST_QUEUE or load64(entry + at.ENTRY_STAGED) > 0:
+        return spread(entry, fp_ops, port_id, guest, mask)
     if waiting > 0:
         return send_to_guest(entry, guest, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
     if port_id == 0:
@@ -136,6 +116,9 @@ def send_to_vf(entry: int, fp_ops: int, port_id: int, packets: int, size: int) -
     """
     fp = fp_ops + (port_id - 1) * FP_SIZE
     mbufs = entry + at.ENTRY_MBUFS
+    if load64(entry + at.ENTRY_CHECKSUM) == at.CHECKSUM_HARDWARE and load64(fp + FP_PREPARE) != 0:
+        # What it can't prepare it does not count; that is sent as it is rather than held back for ever.
+        call_burst(load64(fp + FP_PREPARE), load64(load64(fp + FP_TXQ)), mbufs, packets)
     sent = call_burst(load64(fp + FP_TX), load64(load64(fp + FP_TXQ)), mbufs, packets)
     if sent < packets:
         size -= total_bytes(mbufs, sent, packets)
@@ -159,17 +142,45 @@ def vm_to_vf(entry: int, fp_ops: int, drain_pool: int) -> int:
     if guest == 0:
         return 0
     pool = load64(port_block + at.PORT_POOL) if port_id > 0 else drain_pool
+    mask = load_acquire(load64(entry + at.ENTRY_GUEST) + at.GUEST_TX_QUEUES)
+    if mask > FIRST_QUEUE:
+        return gather(entry, fp_ops, port_id, guest, pool, mask)
+    return take_from_guest(entry, fp_ops, port_id, guest, pool, GUEST_TX)
+
+
+@njit(cache=True)
+def take_from_guest(entry: int, fp_ops: int, port_id: int, guest: int, pool: int, vring: int) -> int:
+    """A burst from one of the guest's queues to the VF, or dropped where there is none: how many packets came."""
     mbufs = entry + at.ENTRY_MBUFS
-    received = _i64(dequeue_burst(guest - 1, GUEST_TX, pool, mbufs, BURST))
+    received = _i64(dequeue_burst(guest - 1, vring, pool, mbufs, BURST))
     if received == 0:
         return 0
     size = total_bytes(mbufs, 0, received)
     count(entry + at.RX, received, size)
     if port_id == 0:
         drop(entry, at.VF_ABSENT, received)
-    else:
-        send_to_vf(entry, fp_ops, port_id, received, size)
+        return received
+    if load64(entry + at.ENTRY_CHECKSUM) == at.CHECKSUM_SOFTWARE:
+        finish_checksums(mbufs, received)
+    send_to_vf(entry, fp_ops, port_id, received, size)
     return received
+
+
+@njit(cache=True)
+def gather(entry: int, fp_ops: int, port_id: int, guest: int, pool: int, mask: int) -> int:
+    """One turn of VM to VF over the guest's queues in `mask`: a burst of each, until the VF is full.
+
+    The next turn begins behind the queue that was served last, so that a slow VF is shared evenly.
+    """
+    moved, queue = 0, load64(entry + at.ENTRY_TURN)
+    for _ in range(at.MAX_QUEUES):
+        queue = (queue + 1) % at.MAX_QUEUES
+        if (mask >> queue) & 1 == 1:
+            moved += take_from_guest(entry, fp_ops, port_id, guest, pool, 2 * queue + GUEST_TX)
+            if load64(entry + at.ENTRY_WAITING) > 0:
+                break
+    store64(entry + at.ENTRY_TURN, queue)
+    return moved
 
 
 @njit(cache=True)
@@ -239,6 +250,7 @@ def work(worker: int) -> int:
 def drop_waiting(entry: int, counter: int) -> None:
     """For Python: drops what waits in an entry that no table has."""
     drop(entry, counter, load64(entry + at.ENTRY_WAITING))
+    drop_stages(entry, counter)
 
 
 @cfunc(types.int64(), cache=True)

@@ -5,12 +5,33 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from engine.dpdk import layout as dpdk
 from engine.dpdk.layout import Layout
 from engine.dpdk.library import Dpdk, check, function
 from engine.dpdk.mbuf import Pool
 
+STANDARD_MTU = 1500
 _LINK_STATUS_BIT = 1 << 34
 """struct rte_eth_link as one word: speed in the low half, then duplex, autonegotiation, status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a port is to be set up; what the driver can't is left out."""
+
+    descriptors: int
+    """Of each ring; the driver adjusts it to what the device can."""
+    queues: int = 1
+    mtu: int = STANDARD_MTU
+    checksums: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a port was set up with."""
+
+    queues: int
+    checksums: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +41,8 @@ class PortInfo:
     max_tx_queues: int
     rx_offload_capa: int
     tx_offload_capa: int
+    rss_flows: int
+    max_mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +96,50 @@ class Ethdevs:
             raise AssertionError
         return port
 
-    def start(self, port: int, pool: Pool, descriptors: int, numa_node: int) -> None:
-        """One queue pair, promiscuous, started. Raises DpdkError; the port then still is attached."""
-        conf = ctypes.create_string_buffer(self._layout.eth_conf.size)
-        check("rte_eth_dev_configure", self._configure(port, 1, 1, conf))
-        rx, tx = ctypes.c_uint16(descriptors), ctypes.c_uint16(descriptors)
+    def start(self, port: int, pool: Pool, setup: Setup, numa_node: int) -> Started:
+        """Several receive queues and one to send, promiscuous, started. Raises DpdkError; the port stays attached."""
+        info = self.info(port)
+        queues = max(1, min(setup.queues, info.max_rx_queues))
+        checksums = setup.checksums and info.tx_offload_capa & dpdk.ETH_TX_OFFLOAD_L4 == dpdk.ETH_TX_OFFLOAD_L4
+        conf = self._conf(info, setup, queues, checksums)
+        check("rte_eth_dev_configure", self._configure(port, queues, 1, conf))
+        rx, tx = ctypes.c_uint16(setup.descriptors), ctypes.c_uint16(setup.descriptors)
         check("rte_eth_dev_adjust_nb_rx_tx_desc", self._adjust(port, ctypes.byref(rx), ctypes.byref(tx)))
         node = ctypes.c_uint(numa_node).value
-        check("rte_eth_rx_queue_setup", self._rx_queue(port, 0, rx, node, None, pool.address))
+        for queue in range(queues):
+            check("rte_eth_rx_queue_setup", self._rx_queue(port, queue, rx, node, None, pool.address))
         check("rte_eth_tx_queue_setup", self._tx_queue(port, 0, tx, node, None))
         check("rte_eth_dev_start", self._start(port))
-        self._promiscuous(port)  # a VF may refuse it to one that is not trusted; its own MAC still arrives
+        self.listen(port)
+        return Started(queues, checksums)
+
+    def _conf(self, info: PortInfo, setup: Setup, queues: int, checksums: bool) -> ctypes.Array[ctypes.c_char]:
+        """struct rte_eth_conf. Only what is needed is asked for: some drivers' fastest paths know no offloads."""
+        at, conf = self._layout.eth_conf, ctypes.create_string_buffer(self._layout.eth_conf.size)
+        rx = tx = 0
+        if queues > 1:
+            ctypes.c_uint32.from_buffer(conf, at.rxmode_mq_mode).value = dpdk.ETH_MQ_RX_RSS
+            ctypes.c_uint64.from_buffer(conf, at.rss_hf).value = dpdk.ETH_RSS_FLOWS & info.rss_flows
+            rx |= dpdk.ETH_RX_OFFLOAD_RSS_HASH
+        if setup.mtu > STANDARD_MTU:
+            rx |= dpdk.ETH_RX_OFFLOAD_SCATTER
+            tx |= dpdk.ETH_TX_OFFLOAD_MULTI_SEGS
+            if setup.mtu <= info.max_mtu:
+                ctypes.c_uint32.from_buffer(conf, at.rxmode_mtu).value = setup.mtu
+        if checksums:
+            tx |= dpdk.ETH_TX_OFFLOAD_CHECKSUMS
+        ctypes.c_uint64.from_buffer(conf, at.rxmode_offloads).value = rx & info.rx_offload_capa
+        ctypes.c_uint64.from_buffer(conf, at.txmode_offloads).value = tx & info.tx_offload_capa
+        return conf
+
+    def listen(self, port: int) -> None:
+        """Promiscuous and all multicast. A VF may refuse it to one that is not trusted; its own MAC still arrives."""
+        self._promiscuous(port)
         self._allmulticast(port)
+
+    def stop(self, port: int) -> None:
+        """Stops a port, or leaves it stopped; no lcore may poll it."""
+        self._stop(port)
 
     def detach(self, port: int) -> None:
         """Stops, closes and removes; no lcore may poll the port any more. Raises DpdkError."""
@@ -106,6 +161,8 @@ class Ethdevs:
             max_tx_queues=number(at.max_tx_queues, 2),
             rx_offload_capa=number(at.rx_offload_capa, 8),
             tx_offload_capa=number(at.tx_offload_capa, 8),
+            rss_flows=number(at.flow_type_rss_offloads, 8),
+            max_mtu=number(at.max_mtu, 2),
         )
 
     def _info_bytes(self, port: int) -> bytes:

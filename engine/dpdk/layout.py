@@ -15,6 +15,22 @@ PKTMBUF_HEADROOM = 128
 ETHER_OVERHEAD_BYTES = 18
 """Ethernet header and FCS, as rte_ethdev counts them between MTU and frame length."""
 
+# rte_mbuf_core.h, rte_ethdev.h: flags
+MBUF_F_RX_RSS_HASH = 1 << 1
+MBUF_F_TX_L4_MASK = 3 << 52
+MBUF_F_TX_TCP_CKSUM = 1 << 52
+MBUF_F_TX_UDP_CKSUM = 3 << 52
+ETH_MQ_RX_RSS = 1
+ETH_RSS_FLOWS = 0x3BFFC
+"""Every IP, TCP, UDP and SCTP flow type that RTE_ETH_RSS_IP, _TCP, _UDP and _SCTP name."""
+ETH_RX_OFFLOAD_RSS_HASH = 1 << 19
+ETH_RX_OFFLOAD_SCATTER = 1 << 13
+ETH_TX_OFFLOAD_CHECKSUMS = 0b1110
+"""IPV4, UDP and TCP."""
+ETH_TX_OFFLOAD_L4 = 0b1100
+"""UDP and TCP."""
+ETH_TX_OFFLOAD_MULTI_SEGS = 1 << 15
+
 # rte_vhost.h
 VHOST_USER_CLIENT = 1 << 0
 VHOST_USER_NET_COMPLIANT_OL_FLAGS = 1 << 8
@@ -126,6 +142,14 @@ class VhostOps:
 
 
 @dataclass(frozen=True, slots=True)
+class BondInfo:
+    """struct rte_eth_bond_8023ad_slave_info (from 23.11 on ..._member_info)."""
+
+    size: int = 40
+    actor_state: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     release: str
     """Year and month: the ABI is kept within."""
@@ -137,6 +161,7 @@ class Layout:
     dev_info: DevInfo = DevInfo()
     eth_stats: EthStats = EthStats()
     vhost_ops: VhostOps = VhostOps()
+    bond_info: BondInfo = BondInfo()
 
 
 LAYOUTS: tuple[Layout, ...] = (

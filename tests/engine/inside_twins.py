@@ -22,7 +22,7 @@ from tests.engine.slow_entry import Packet, SlowEntry, Surroundings
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
-    from engine.burst import callbacks, loops
+    from engine.burst import callbacks, counting, loops
     from engine.burst import layout as at
     from engine.machine import Machine
     from engine.memory import Block
@@ -139,7 +139,7 @@ def test_count(counter: int, size: int, packets: int, add: int) -> None:
     block = Block(24)
     for offset, value in enumerate((counter, size, 7)):
         block.write(8 * offset, value)
-    loops.count(block.address, packets, add)
+    counting.count(block.address, packets, add)
     assert stand_ins.words(block.address, 3) == [counter + packets, size + add, 7]
 
 
@@ -176,7 +176,7 @@ def test_drop(lengths: list[int], reason: str, through: bool) -> None:
             place.entry.address, REASONS[reason]
         )
     else:
-        loops.drop(place.entry.address, REASONS[reason], len(lengths))
+        counting.drop(place.entry.address, REASONS[reason], len(lengths))
     assert world.wrongs == []
     assert world.mbufs.packets == {}
     assert place.entry.read(at.ENTRY_WAITING) == 0

@@ -20,6 +20,7 @@ STRUCTS: Mapping[str, str] = {
     "dev_info": "struct rte_eth_dev_info",
     "eth_stats": "struct rte_eth_stats",
     "vhost_ops": "struct rte_vhost_device_ops",
+    "bond_info": "struct rte_eth_bond_8023ad_slave_info",
 }
 MEMBERS: Mapping[str, str] = {
     "fp_ops.rxq_data": "rxq.data",
@@ -33,6 +34,17 @@ MEMBERS: Mapping[str, str] = {
 """Members that C nests; the others have the field's name."""
 CONSTANTS: Mapping[str, str] = {
     "ETHER_OVERHEAD_BYTES": "RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN",
+    "ETH_MQ_RX_RSS": "RTE_ETH_MQ_RX_RSS",
+    "ETH_RSS_FLOWS": "RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP",
+    "ETH_RX_OFFLOAD_RSS_HASH": "RTE_ETH_RX_OFFLOAD_RSS_HASH",
+    "ETH_RX_OFFLOAD_SCATTER": "RTE_ETH_RX_OFFLOAD_SCATTER",
+    "ETH_TX_OFFLOAD_CHECKSUMS": " | ".join(f"RTE_ETH_TX_OFFLOAD_{layer}_CKSUM" for layer in ("IPV4", "UDP", "TCP")),
+    "ETH_TX_OFFLOAD_L4": "RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM",
+    "ETH_TX_OFFLOAD_MULTI_SEGS": "RTE_ETH_TX_OFFLOAD_MULTI_SEGS",
+    "MBUF_F_RX_RSS_HASH": "RTE_MBUF_F_RX_RSS_HASH",
+    "MBUF_F_TX_L4_MASK": "RTE_MBUF_F_TX_L4_MASK",
+    "MBUF_F_TX_TCP_CKSUM": "RTE_MBUF_F_TX_TCP_CKSUM",
+    "MBUF_F_TX_UDP_CKSUM": "RTE_MBUF_F_TX_UDP_CKSUM",
     "MAX_ETHPORTS": "RTE_MAX_ETHPORTS",
     "MAX_LCORE": "RTE_MAX_LCORE",
     "PKTMBUF_HEADROOM": "RTE_PKTMBUF_HEADROOM",
@@ -47,6 +59,7 @@ HEADERS = (
     "linux/virtio_config.h",
     "linux/virtio_net.h",
     "rte_config.h",
+    "rte_eth_bond_8023ad.h",
     "rte_ethdev.h",
     "rte_ether.h",
     "rte_mbuf.h",
@@ -144,6 +157,7 @@ READ_FROM_24_11: Mapping[str, Mapping[str, int]] = {
         "destroy_connection": 40,
         "guest_notified": 48,
     },
+    "bond_info": {"size": 40, "actor_state": 4, "partner_state": 20, "agg_port_id": 36},
 }
 
 

@@ -1,0 +1,144 @@
+"""VF to VM for a guest with several queues: by flow, each queue's packets in one call.
+
+Every enabled queue has a stage. A packet is put into its flow's stage; a stage that is full loses what comes for it,
+counted, so that one queue that its guest does not serve never stops the others.
+"""
+
+from __future__ import annotations
+
+from numba import njit, types
+
+from engine.burst import layout as at
+from engine.burst.counting import close_up, count, drop_mbufs, free_mbufs, receive_from_vf, total_bytes
+from engine.burst.flow import BUF_ADDR, flow_hash
+from engine.burst.intrinsics import load64, prefetch, store64
+from engine.dpdk.layout import PKTMBUF_HEADROOM
+
+BURST = at.BURST
+_i32, _i64 = types.int32, types.int64
+enqueue_burst = types.ExternalFunction("rte_vhost_enqueue_burst", types.uint16(_i32, _i32, _i64, _i32))
+
+
+@njit(cache=True)
+def stage_of(entry: int, queue: int) -> int:
+    return entry + at.ENTRY_STAGES + 8 * at.STAGE * queue
+
+
+@njit(cache=True)
+def staged_word(entry: int, queue: int) -> int:
+    return entry + at.ENTRY_STAGE_COUNT + 8 * queue
+
+
+@njit(cache=True)
+def drop_stage(entry: int, counter: int, queue: int) -> int:
+    """Drops what waits in one stage: how many packets that were."""
+    waiting = load64(staged_word(entry, queue))
+    if waiting > 0:
+        drop_mbufs(entry, counter, stage_of(entry, queue), waiting)
+        store64(staged_word(entry, queue), 0)
+        store64(entry + at.ENTRY_STAGED, load64(entry + at.ENTRY_STAGED) - waiting)
+    return waiting
+
+
+@njit(cache=True)
+def drop_stages(entry: int, counter: int) -> int:
+    """Drops what waits in all stages: how many packets that were."""
+    dropped = 0
+    if load64(entry + at.ENTRY_STAGED) > 0:
+        for queue in range(at.MAX_QUEUES):
+            dropped += drop_stage(entry, counter, queue)
+    return dropped
+
+
+@njit(cache=True)
+def renew_active(entry: int, mask: int) -> None:
+    """Lists the queues that the guest has enabled; what waits for one that it has disabled is dropped."""
+    active = 0
+    for queue in range(at.MAX_QUEUES):
+        if (mask >> queue) & 1 == 1:
+            store64(entry + at.ENTRY_ACTIVE + 8 * active, queue)
+            active += 1
+        else:
+            drop_stage(entry, at.GUEST_ABSENT, queue)
+    store64(entry + at.ENTRY_ACTIVE_COUNT, active)
+    store64(entry + at.ENTRY_MASK, mask)
+
+
+@njit(cache=True)
+def put(entry: int, queue: int, index: int) -> None:
+    """Moves one of the entry's mbufs to the end of a queue's stage, or drops it when the stage is full."""
+    mbuf = entry + at.ENTRY_MBUFS + 8 * index
+    waiting = load64(staged_word(entry, queue))
+    if waiting == at.STAGE:
+        drop_mbufs(entry, at.GUEST_FULL, mbuf, 1)
+        return
+    store64(stage_of(entry, queue) + 8 * waiting, load64(mbuf))
+    store64(staged_word(entry, queue), waiting + 1)
+    store64(entry + at.ENTRY_STAGED, load64(entry + at.ENTRY_STAGED) + 1)
+
+
+@njit(cache=True)
+def distribute(entry: int, packets: int) -> None:
+    """Puts the entry's first packets into the stages of their flows."""
+    mbufs, active = entry + at.ENTRY_MBUFS, load64(entry + at.ENTRY_ACTIVE_COUNT)
+    for index in range(packets):
+        prefetch(load64(load64(mbufs + 8 * index) + BUF_ADDR) + PKTMBUF_HEADROOM)
+    for index in range(packets):
+        # The upper half of a product with 32 random bits: a remainder without a division.
+        choice = (flow_hash(load64(mbufs + 8 * index)) * active) >> 32
+        put(entry, load64(entry + at.ENTRY_ACTIVE + 8 * choice), index)
+    store64(entry + at.ENTRY_WAITING, 0)
+
+
+@njit(cache=True)
+def offer(entry: int, guest: int, queue: int) -> int:
+    """Copies a stage's packets to its queue; what it has no room for waits. How many were taken."""
+    mbufs, waiting = stage_of(entry, queue), load64(staged_word(entry, queue))
+    if waiting == 0:
+        return 0
+    offered = min(waiting, BURST)
+    size = total_bytes(mbufs, 0, offered)
+    sent = _i64(enqueue_burst(guest - 1, 2 * queue, mbufs, offered))
+    if sent < offered:
+        size -= total_bytes(mbufs, sent, offered)
+    count(entry + at.TX, sent, size)
+    free_mbufs(mbufs, sent)
+    close_up(mbufs, staged_word(entry, queue), sent, waiting)
+    store64(entry + at.ENTRY_STAGED, load64(entry + at.ENTRY_STAGED) - sent)
+    return sent
+
+
+@njit(cache=True)
+def offer_all(entry: int, guest: int) -> int:
+    sent = 0
+    for index in range(load64(entry + at.ENTRY_ACTIVE_COUNT)):
+        sent += offer(entry, guest, load64(entry + at.ENTRY_ACTIVE + 8 * index))
+    return sent
+
+
+@njit(cache=True)
+def jammed(entry: int) -> bool:
+    """Whether no queue takes any more: then the NIC drops what comes, which costs nothing."""
+    for index in range(load64(entry + at.ENTRY_ACTIVE_COUNT)):
+        if load64(staged_word(entry, load64(entry + at.ENTRY_ACTIVE + 8 * index))) < BURST:
+            return False
+    return True
+
+
+@njit(cache=True)
+def spread(entry: int, fp_ops: int, port_id: int, guest: int, mask: int) -> int:
+    """One turn of VF to VM over the guest's queues in `mask`, not 0: how many packets moved."""
+    if mask != load64(entry + at.ENTRY_MASK):
+        renew_active(entry, mask)
+    waiting = load64(entry + at.ENTRY_WAITING)
+    if waiting > 0:  # from when the guest had one queue
+        distribute(entry, waiting)
+    moved = offer_all(entry, guest)
+    if port_id == 0 or jammed(entry):
+        return moved
+    received = receive_from_vf(entry, fp_ops, port_id, BURST)
+    if received > 0:
+        count(entry + at.RX, received, total_bytes(entry + at.ENTRY_MBUFS, 0, received))
+        distribute(entry, received)
+        offer_all(entry, guest)
+    return moved + received
