@@ -55,6 +55,7 @@ class EngineCore:
             (Kind.WORKER, Verb.REMOVE): lambda action, _pin: self.workers.stop(_as(Worker, action.before).cpu),
             (Kind.PORT, Verb.ADD): self._add_port,
             (Kind.PORT, Verb.REMOVE): self._remove_port,
+            (Kind.PORT, Verb.UPDATE): self._update_port,
             (Kind.PORT, Verb.REPLACE): self._replace_port,
             (Kind.SOCKET, Verb.ADD): lambda action, _pin: self.sockets.open(_as(Socket, action.after)),
             (Kind.SOCKET, Verb.REMOVE): self._remove_socket,
@@ -96,6 +97,11 @@ class EngineCore:
         name = _as(Port, action.before).name
         self._unheld(f"port {name}", self.relays.holder(port=name))
         self.ports.detach(name)
+
+    def _update_port(self, action: Action, _pin: Pin | None) -> None:
+        port = _as(Port, action.after)
+        with self.relays.paused(self.relays.holder(port=port.name)):
+            self.ports.change_members(port)
 
     def _replace_port(self, action: Action, _pin: Pin | None) -> None:
         """Meanwhile the relay rests: what its guest sends waits in the guest's own ring, so it is not lost."""
@@ -153,6 +159,9 @@ class EngineCore:
         """Housekeeping, several times a second: links, and how much the workers sleep. `now` in seconds."""
         self.workers.sample(now)
         for name, attached in self.ports.by_name.items():
+            if attached.bond and self.ports.bonds.look(attached.bond):
+                with self.relays.paused(self.relays.holder(port=name)):
+                    self.ports.bonds.settle(attached.bond)
             if self.ports.look_at_link(attached):
                 holder = self.relays.holder(port=name)
                 event = "link-up" if attached.link_up else "link-down"
@@ -183,6 +192,7 @@ class EngineCore:
                     "mac": attached.mac,
                     "driver": attached.driver,
                     "numa": attached.numa,
+                    **({"members": attached.bond.to_json()} if attached.bond else {}),
                 }
                 for name, attached in self.ports.by_name.items()
             },

@@ -63,9 +63,13 @@ def _sockets(spec: Spec, uid: int, gid: int) -> Iterable[Socket]:
 
 
 def _port(relay: RelaySpec) -> Port:
-    if relay.vf is None:
-        raise SpecUnfit([f"relay {relay.id} has no vf; only VFs and virtual devices are forwarded by this release"])
-    return relay.vf
+    if relay.vf is not None:
+        return relay.vf
+    if relay.bond is None:
+        raise SpecUnfit([f"relay {relay.id} has neither a vf nor a bond"])
+    bond = relay.bond
+    members = tuple(f"{member.name},{member.args}" if member.args else member.name for member in bond.members)
+    return Port(bond.name, bond_mode=bond.mode, members=members)
 
 
 def _owner(vhost_user: VhostUserSpec, host: Host) -> tuple[int, list[str]]:

@@ -6,11 +6,12 @@ The same states give the same plan; nothing to do is the empty one; no plan with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from reconciler.chains import Moves, moves
+from reconciler.devices import handover
 from reconciler.kinds import engine, pin, port, relay, socket, worker
 from reconciler.match import Difference, difference, matches
 from reconciler.placement import place
@@ -45,6 +46,8 @@ class Frame:
     moves: Moves
     broken: Mapping[int, str]
     """Relays that are removed and added again, with the reason."""
+    handed: Mapping[int, str]
+    """Those of them whose device goes to another port."""
 
 
 def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingProxyType({})) -> Plan:
@@ -74,6 +77,8 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
 
 def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
     relays = difference(desired.relays, observed.relays)
+    handed = handover(difference(desired.ports, observed.ports), desired, observed)
+    let_go = {**handed.let_go, **let_go}
     placed = place(desired, observed)
     survivors = desired.relays.keys() & observed.relays.keys()
     repinned = frozenset(id_ for id_ in survivors if not matches(placed[id_], observed.pins.get(id_)))
@@ -81,13 +86,14 @@ def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
     return Frame(
         desired=desired,
         observed=observed,
-        ports=difference(desired.ports, observed.ports),
+        ports=handed.ports,
         sockets=difference(desired.sockets, observed.sockets),
         relays=relays,
         placed=placed,
         repinned=repinned,
         moves=found,
         broken={**dict.fromkeys(found.broken, relay.BROKEN), **let_go},
+        handed=handed.let_go,
     )
 
 
@@ -138,7 +144,9 @@ def _removed(frame: Frame, held: bool) -> Iterable[Action]:
     """Ports and sockets that go; `held`: those that a relay lets go only by its update, which comes first."""
     ports, sockets = _holders(frame.observed)
     updated = set(frame.moves.ordered)
-    yield from _gone(frame.ports.removed, ports, updated, held, port.remove)
+    for action in _gone(frame.ports.removed, ports, updated, held, port.remove):
+        reason = frame.handed.get(ports.get(str(action.key), -1))
+        yield replace(action, reason=reason) if reason else action
     yield from _gone(frame.sockets.removed, sockets, updated, held, socket.remove)
 
 

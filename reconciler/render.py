@@ -67,6 +67,8 @@ def words(action: Action, pin: Pin | None = None) -> str:
 def describe(resource: Resource) -> str:
     """A resource's properties without its name."""
     match resource:
+        case Port(bond_mode=mode) if mode:
+            return f"{mode} of {_value('members', resource.members)}"
         case Port(args=args):
             return args
         case Socket():

@@ -55,4 +55,4 @@ def _relay(value: dict[str, Any]) -> RelaySpec:
 
 def _bond(value: dict[str, Any]) -> BondSpec:
     members = tuple(parse_vf(member) for member in value["members"])
-    return BondSpec(name=value["name"], mode=value["mode"], members=members)
+    return BondSpec(**{**value, "members": members})

@@ -35,7 +35,7 @@ def warnings(spec: Spec, document: Document) -> tuple[Problem, ...]:
 
 def unsupported(spec: Spec, document: Document) -> tuple[Problem, ...]:
     """What is valid but not forwarded by this release."""
-    return _all(spec, document, _bonds, _hugepages, _offloads)
+    return _all(spec, document, _hugepages, _offloads)
 
 
 Rule = Callable[[Spec, Document], Iterator[Problem]]
@@ -129,14 +129,6 @@ def _too_long(path: str) -> str | None:
     if size <= MAX_SOCKET_PATH_BYTES:
         return None
     return f"the socket's path {shorten(path, 60)} has {size} bytes, and {MAX_SOCKET_PATH_BYTES} fit; shorten it"
-
-
-def _bonds(spec: Spec, document: Document) -> Iterator[Problem]:
-    for index, relay in enumerate(spec.relays):
-        if relay.bond is not None:
-            path: Path = ("relays", index, "bond")
-            message = "bonds are not forwarded by this release; give the relay a vf"
-            yield document.problem(path, message, document.key_place(path))
 
 
 def _hugepages(spec: Spec, document: Document) -> Iterator[Problem]:

@@ -55,8 +55,10 @@ class HugepagesSpec:
 @dataclass(frozen=True, slots=True)
 class BondSpec:
     name: str
-    mode: str
     members: tuple[Port, ...]
+    """The first one is preferred where one member carries everything."""
+    mode: str = "active-backup"
+    """virtio-forwarder's default."""
 
 
 @dataclass(frozen=True, slots=True)

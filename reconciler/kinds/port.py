@@ -1,6 +1,8 @@
-"""A port: a VF's PCI function, or a virtual device."""
+"""A port: a VF's PCI function, a virtual device, or a bond of several of these."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from schema.model import Action, Impact, Kind, Port, Verb
 
@@ -16,7 +18,27 @@ def remove(before: Port, relay: int | None) -> Action:
 
 
 def change(before: Port, after: Port, relay: int | None) -> Action:
-    """A device takes its arguments only when it is attached; its relay drains meanwhile."""
-    return Action(
-        Verb.REPLACE, Kind.PORT, after.name, relay, before, after, Impact.RELAY, "a device takes arguments only anew"
-    )
+    """A bond's members come and go while it lives. All else is set when a device is attached; its relay drains
+    meanwhile."""
+    if after.bond_mode and replace(before, members=after.members) == after:
+        return Action(
+            Verb.UPDATE, Kind.PORT, after.name, relay, before, after, _impact(before, after), _joined_and_left(before, after)
+        )
+    what = "a bond takes its mode" if before.bond_mode != after.bond_mode else "a device takes arguments"
+    return Action(Verb.REPLACE, Kind.PORT, after.name, relay, before, after, Impact.RELAY, f"{what} only anew")
+
+
+def _impact(before: Port, after: Port) -> Impact:
+    """Traffic stops for a moment when a member goes that carries some: with one active that is the first."""
+    if after.bond_mode == "active-backup":
+        stops = before.members[:1] != after.members[:1]
+    else:
+        stops = bool(set(before.members) - set(after.members))
+    return Impact.RELAY if stops else Impact.NONE
+
+
+def _joined_and_left(before: Port, after: Port) -> str:
+    joined = [member.partition(",")[0] for member in after.members if member not in before.members]
+    left = [member.partition(",")[0] for member in before.members if member not in after.members]
+    parts = [f"{' and '.join(names)} {verb}" for names, verb in ((joined, "to join"), (left, "to leave")) if names]
+    return f"the spec wants {', '.join(parts)}" if parts else "the spec prefers its members in another order"

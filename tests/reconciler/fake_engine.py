@@ -11,13 +11,14 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from engine.client import EngineError, EngineUnavailable, Observation
+from reconciler.devices import devices
 from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Worker
 from schema.paths import engine_events, engine_socket
 
@@ -171,7 +172,7 @@ class FakeEngine:
                 assert isinstance(before, Engine)
                 need((before.main_cpu != after.main_cpu) == (action.verb is Verb.REPLACE), "unsupported", "main_cpu")
             case Port():
-                need(action.verb in (Verb.ADD, Verb.REPLACE), "unsupported", "verb")
+                self._attachable(action.verb, before, after)
                 need(before or len(self.state.ports) < self.limits["ports"], "limit", "too many ports")
             case Socket():
                 same_mode = isinstance(before, Socket) and before.mode == after.mode
@@ -184,6 +185,14 @@ class FakeEngine:
                 need(action.verb is Verb.MIGRATE, "unsupported", "verb")
                 need(after.relay in self.state.relays, "unknown", "relay")
                 self._pollable(after, after.relay)
+
+    def _attachable(self, verb: Verb, before: Resource | None, port: Port) -> None:
+        """Only the members of a bond change in place, and no device is in two ports."""
+        members_only = isinstance(before, Port) and port.bond_mode and replace(before, members=port.members) == port
+        need(verb in (Verb.ADD, Verb.REPLACE) or (verb is Verb.UPDATE and members_only), "unsupported", "verb")
+        for name, other in self.state.ports.items():
+            apart = name == port.name or not devices(other) & devices(port)
+            need(apart, "exists", f"{name} has a device of {port.name}")
 
     def _pairable(self, relay: Relay) -> None:
         state = self.state
