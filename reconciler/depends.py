@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from schema.model import Action, Key, Kind, Pin, Relay, State
+from schema.model import Action, Key, Kind, Pin, Port, Relay, State
+from schema.vf import pci_functions
 
 Token = tuple[str, Key]
 """`("port", name)`: the port is as planned; `("port free", name)`: its former relay has let go of it."""
@@ -13,6 +14,10 @@ def needs(action: Action, pin: Pin | None) -> set[Token]:
     tokens: set[Token] = {(action.kind.value, action.key)}
     if action.after is None and action.kind in (Kind.PORT, Kind.SOCKET, Kind.WORKER):
         tokens.add((f"{action.kind} free", action.key))
+    if action.kind is Kind.VF and action.after is None:
+        tokens.add(("port", action.key))
+    if isinstance(action.after, Port):
+        tokens |= {("vf", address) for address in pci_functions(action.after)}
     if isinstance(action.after, Relay):
         for kind, key in (("port", action.after.port), ("socket", action.after.socket)):
             tokens |= {(kind, key), (f"{kind} free", key)}
@@ -25,6 +30,9 @@ def needs(action: Action, pin: Pin | None) -> set[Token]:
 def spoils(action: Action, observed: State) -> set[Token]:
     """What can't be relied on once the action failed or was skipped."""
     tokens: set[Token] = {(action.kind.value, action.key)}
+    if isinstance(action.before, Port):
+        # A member of a bond that did not go is still held, as is the bond.
+        tokens |= {("port", address) for address in pci_functions(action.before)}
     if isinstance(action.before, Relay):
         tokens |= {("port free", action.before.port), ("socket free", action.before.socket)}
         if action.after is None:

@@ -3,7 +3,7 @@ order, because a VF or a socket must be let go by one process before another can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.cpus import allot
@@ -12,7 +12,7 @@ from reconciler.kinds import relay as relay_kind
 from reconciler.plan import plan
 from reconciler.shards import Division, Homes, costs_of, divide
 from reconciler.sighting import Sighting
-from schema.model import Action, Kind, State, Verb
+from schema.model import Action, Key, Kind, State, Verb
 
 LetGo = dict[int, dict[int, str]]
 """Shard to relays that have to be taken away first and added again, with the reason."""
@@ -45,7 +45,7 @@ def plan_host(desired: State, sighting: Sighting) -> HostPlan:
     live = {shard: sighting.states.get(shard) or _newborn(target) for shard, target in targets.items()}
     able = [shard for shard in targets if shard not in sighting.silent]
     errands = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, sighting.room)
-    told = tuple(_crossing(errand, division) for errand in errands)
+    told = _vfs_last(tuple(_crossing(errand, division) for errand in errands))
     missing = {shard: _why(shard, sighting) for shard in targets if shard not in sighting.seen}
     return HostPlan(told, targets, missing)
 
@@ -115,6 +115,20 @@ def _errands(targets: Mapping[int, State], live: Mapping[int, State], room: tupl
         let_go[shard][relay] = reason
 
 
+def _vfs_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
+    """VFs are the host's: each is given back once, by the engine that polled it, after all have let go."""
+    given_back: dict[Key, Errand] = {}
+    for errand in errands:
+        if _gives_back(errand):
+            known = given_back.get(errand.action.key)
+            given_back[errand.action.key] = errand if known is None or known.action.relay is None else known
+    return (*(errand for errand in errands if not _gives_back(errand)), *given_back.values())
+
+
+def _gives_back(errand: Errand) -> bool:
+    return errand.action.kind is Kind.VF and errand.action.verb is Verb.REMOVE
+
+
 def _crossing(errand: Errand, division: Division) -> Errand:
     """Says of a relay that changes its process what that costs, and why."""
     action = errand.action
@@ -126,3 +140,19 @@ def _crossing(errand: Errand, division: Division) -> Errand:
     if action.verb is Verb.ADD and errand.shard == moved[1]:
         return replace(errand, action=relay_kind.arrive(action, moved[0]))
     return errand
+
+
+def join(states: Iterable[State]) -> State:
+    """What several engines are to be, as one wish; the engine's own parameters are the first one's."""
+    first, *others = states
+    whole = first
+    for state in others:
+        whole = replace(
+            whole,
+            workers=whole.workers | state.workers,
+            ports={**whole.ports, **state.ports},
+            sockets={**whole.sockets, **state.sockets},
+            relays={**whole.relays, **state.relays},
+            pins={**whole.pins, **state.pins},
+        )
+    return whole

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from schema.model import Key, Pin, Resource
+from schema.model import Key, Pin, Resource, Vf
 
 
 def matches(wanted: Resource | None, live: Resource | None) -> bool:
-    """Whether nothing is to be done: they are equal, or a placement that nobody asked for is as good as any."""
+    """Whether nothing is to be done: they are equal, or a placement that nobody asked for is as good as any,
+    as is the driver of a VF that vio4wd is not to bind."""
     if wanted is None and isinstance(live, Pin):
+        return True
+    if isinstance(wanted, Vf) and not wanted.driver:
         return True
     return wanted == live
 
@@ -33,7 +36,7 @@ class Difference(Generic[K, R]):
 def difference(wanted: Mapping[K, R], live: Mapping[K, R]) -> Difference[K, R]:
     """What to add, remove and change so that `live` becomes `wanted`."""
     return Difference(
-        added={key: wanted[key] for key in sorted(wanted.keys() - live.keys())},
+        added={key: wanted[key] for key in sorted(wanted.keys() - live.keys()) if not matches(wanted[key], None)},
         removed={key: live[key] for key in sorted(live.keys() - wanted.keys())},
         changed={
             key: (live[key], wanted[key])

@@ -74,10 +74,11 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Vf:
-    """A PCI function that vio4wd has bound to a driver of the host's kernel, and gives back when nobody uses it."""
+    """A PCI function that vio4wd binds to a driver of the host's kernel, and gives back when nobody polls it."""
 
     address: str
     driver: str = "vfio-pci"
+    """Empty in a desired state: whatever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ class State:
     relays: Mapping[int, Relay] = field(default_factory=dict)
     pins: Mapping[int, Pin] = field(default_factory=dict)
     vfs: Mapping[str, Vf] = field(default_factory=dict)
-    """Those that vio4wd is to bind, or has bound: the host's, not the engine's."""
+    """The host's, not the engine's. Observed: those that vio4wd has bound. Desired: every PCI function that is polled,
+    with an empty driver where it is not for vio4wd to bind."""
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> State:

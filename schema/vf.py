@@ -39,6 +39,12 @@ def is_pci(port: Port) -> bool:
     return _LOOKS_PCI.fullmatch(port.name) is not None
 
 
+def pci_functions(port: Port) -> tuple[str, ...]:
+    """The addresses of the PCI functions that it is, or has as members."""
+    parts = [parse_vf(member) for member in port.members] if port.members else [port]
+    return tuple(part.name for part in parts if is_pci(part))
+
+
 def _pci_address(domain: str | None, bus: str, slot: str, function: str) -> str:
     if int(slot, 16) > 0x1F:
         raise ValueError(f"slot {slot} of the PCI address is too high; slots run from 00 to 1f")

@@ -1,0 +1,67 @@
+"""An engine together with its host: VFs are bound and given back here, and looked at before a port is added."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from engine.client import EngineClient, EngineError, Observation
+from reconciler.vfs.bind import HostVfs, Objected
+from schema.model import Action, Kind, Pin, Port, State, Verb, Vf
+from schema.vf import pci_functions
+
+
+class HostEngine(EngineClient):
+    """Observes and executes as an engine's client does; what concerns the host's VFs it does itself."""
+
+    def __init__(self, run_dir: Path, vfs: HostVfs, shard: int = 0) -> None:
+        super().__init__(run_dir, shard)
+        self._vfs = vfs
+
+    def observe(self) -> Observation:
+        seen = super().observe()
+        return replace(seen, state=replace(seen.state, vfs=self._vfs.bound()))
+
+    def execute(self, action: Action, boot_id: str, generation: int, pin: Pin | None = None) -> tuple[int, int]:
+        """As the engine's; an action on a VF is no action of the engine's, so the generation stays."""
+        try:
+            if action.kind is Kind.VF:
+                began = time.monotonic_ns()
+                self._carry_out(action)
+                return generation, (time.monotonic_ns() - began) // 1000
+            for address in _to_attach(action):
+                self._vfs.require_pollable(address)
+        except Objected as objected:
+            raise EngineError(objected.objection.code, objected.objection.message) from objected
+        return super().execute(action, boot_id, generation, pin)
+
+    def _carry_out(self, action: Action) -> None:
+        address = str(action.key)
+        if action.verb is Verb.REMOVE:
+            self._vfs.give_back(address)
+        else:
+            self._vfs.bind(address)
+
+
+def _to_attach(action: Action) -> Iterable[str]:
+    """The functions that this action makes the engine attach."""
+    if not isinstance(action.after, Port):
+        return ()
+    before = pci_functions(action.before) if action.verb is Verb.UPDATE and isinstance(action.before, Port) else []
+    return [address for address in pci_functions(action.after) if address not in before]
+
+
+def objections(target: State, actions: Iterable[Action], vfs: HostVfs) -> list[str]:
+    """What on this host will keep a plan's ports from being added, as it is now."""
+    todo = list(actions)
+    binds = {str(action.key) for action in todo if isinstance(action.after, Vf)}
+    holders = {relay.port: id_ for id_, relay in target.relays.items()}
+    found = []
+    for action in todo:
+        for address in _to_attach(action):
+            objection = vfs.objection(address, address in binds)
+            if objection is not None:
+                found.append(f"relay {holders.get(str(action.key))}: {objection.message}")
+    return found
