@@ -19,7 +19,7 @@ import zmq
 
 from engine.client import EngineError, EngineUnavailable, Observation
 from reconciler.devices import devices
-from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Worker
+from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Vf, Worker
 from schema.paths import engine_events, engine_socket
 
 Name = tuple[Kind, Key]
@@ -160,7 +160,7 @@ class FakeEngine:
             case Worker(cpu=cpu):
                 pins = self.state.pins.values()
                 need(all(cpu not in (p.vf_to_vm, p.vm_to_vf) for p in pins), "in-use", f"worker {cpu} has pins")
-            case Relay():
+            case Relay() | Vf():  # a VF is the host's, which here is one with the engine
                 pass
             case _:
                 raise Refused("unsupported", f"{action.resource} is not removed")
