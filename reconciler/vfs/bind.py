@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from reconciler.vfs import check
 from reconciler.vfs.check import Objection
@@ -24,9 +25,22 @@ class Objected(Exception):  # noqa: N818 - it is an answer, not a failure of our
 class HostVfs:
     """The PCI functions that vio4wd has bound on this host."""
 
-    def __init__(self, store: Store, pci: Pci | None = None) -> None:
-        self._store = store
+    def __init__(self, state_dir: Path, pci: Pci | None = None) -> None:
+        self._state_dir = state_dir
         self._pci = pci or Pci()
+        self._opened: Store | None = None
+
+    def close(self) -> None:
+        """Lets go of the state directory; a second call does nothing."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @property
+    def _store(self) -> Store:
+        if self._opened is None:
+            self._opened = Store(self._state_dir)
+        return self._opened
 
     def bound(self) -> dict[str, Vf]:
         """Those that were bound and are here, with the driver that each has now."""

@@ -79,8 +79,8 @@ def _group(facts: Facts) -> Objection | None:
     if not facts.group:
         return Objection(
             "failed",
-            f"{facts.address} is in no IOMMU group: switch the IOMMU on in the firmware and on the kernel's command line "
-            "(intel_iommu=on, amd_iommu=on), or allow vfio to work without: "
+            f"{facts.address} is in no IOMMU group: switch the IOMMU on in the firmware and on the kernel's command "
+            "line (intel_iommu=on, amd_iommu=on), or allow vfio to work without: "
             "echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
         )
     others = [n for n in facts.neighbours if not n.bridge and n.driver not in HARMLESS]

@@ -5,6 +5,7 @@ Sources: the kernel's Documentation/ABI/testing/sysfs-bus-pci and Documentation/
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -66,7 +67,7 @@ class Pci:
             override=self._override(device),
             group=group,
             neighbours=self._neighbours(device, address),
-            virtual=(device / "physfn").exists(),
+            virtual=(device / "physfn").is_symlink(),
             interfaces_up=_interfaces_up(device),
             lacking=self._lacking(group),
         )
@@ -92,10 +93,9 @@ class Pci:
         )
 
     def _lacking(self, group: str) -> tuple[str, ...]:
-        nodes = [self._root / "dev/vfio/vfio"]
-        if group:
-            name = group if (self._root / "dev/vfio" / group).exists() else f"noiommu-{group}"
-            nodes.append(self._root / "dev/vfio" / (name if (self._root / "dev/vfio" / name).exists() else group))
+        folder = self._root / "dev/vfio"
+        names = [name for name in (group, f"noiommu-{group}") if (folder / name).exists()]
+        nodes = [folder / "vfio", folder / (names[0] if names else group)]
         return tuple(str(node) for node in nodes if not os.access(node, os.R_OK | os.W_OK))
 
     def busy(self, group: str) -> bool:
@@ -110,10 +110,9 @@ class Pci:
         """Loads vfio-pci if it is not there. Whether it worked is seen when it is used."""
         if not (self._bus / "drivers" / VFIO_PCI).exists():
             command = ["modprobe", VFIO_PCI]
-            try:
+            # No modprobe here, or it hangs: the bind that follows says that there is no such driver.
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(command, check=False, timeout=30, capture_output=True)
-            except (OSError, subprocess.TimeoutExpired):
-                pass  # no modprobe here, or it hangs: the bind that follows says that there is no such driver
 
     def set_override(self, address: str, driver: str) -> None:
         """Only this driver may take the function; empty: any. Raises OSError."""

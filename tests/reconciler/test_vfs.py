@@ -1,0 +1,222 @@
+"""VFs on the host: what is said of each that can't be polled, and that binding is undone as it was done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.desired import desired
+from reconciler.plan import plan
+from reconciler.vfs.bind import HostVfs, Objected
+from reconciler.vfs.onhost import objections
+from schema.loader import parse
+from schema.model import Pin, State, Vf
+from state.bindings import bindings
+from state.store import Store
+from tests.reconciler.fake_pci import BRIDGE, FakePci, not_permitted
+from tests.reconciler.hosts import TableHost
+
+VF, OTHER = "0000:05:08.1", "0000:05:08.2"
+
+
+@pytest.fixture
+def pci(tmp_path: Path) -> FakePci:
+    return FakePci(tmp_path / "root")
+
+
+@pytest.fixture
+def vfs(tmp_path: Path, pci: FakePci) -> Iterator[HostVfs]:
+    made = HostVfs(tmp_path / "state", pci)
+    yield made
+    made.close()
+
+
+def complaint(vfs: HostVfs, address: str = VF) -> tuple[str, str]:
+    with pytest.raises(Objected) as caught:
+        vfs.require_pollable(address)
+    return caught.value.objection.code, str(caught.value)
+
+
+def test_a_vf_that_is_not_there_may_come(vfs: HostVfs) -> None:
+    code, message = complaint(vfs)
+    assert code == "no-device"
+    assert f"this host has no PCI function {VF}; it is used as soon as it appears" in message
+
+
+@pytest.mark.parametrize("driver", ["vfio-pci", "igb_uio", "uio_pci_generic", "mlx5_core", "mlx4_core"])
+def test_what_dpdk_can_use_is_fine(vfs: HostVfs, pci: FakePci, driver: str) -> None:
+    pci.add(VF, driver, group="10")
+    vfs.require_pollable(VF)
+
+
+def test_a_kernel_driver_is_named_with_what_to_do(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "igbvf", group="10")
+    pci.add(OTHER, "", group="11")
+    assert complaint(vfs) == (
+        "failed",
+        f"{VF} is bound to the driver igbvf, and DPDK polls it through vfio-pci: write bind: true in its relay, or "
+        f"run: driverctl set-override {VF} vfio-pci",
+    )
+    assert f"{OTHER} has no driver" in complaint(vfs, OTHER)[1]
+
+
+def test_the_others_of_an_iommu_group_are_named(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "vfio-pci", group="10")
+    pci.add("0000:00:1c.0", "pcieport", group="10", class_=BRIDGE)
+    pci.add("0000:05:08.3", "vfio-pci", group="10")
+    pci.add("0000:05:08.4", "", group="10")
+    vfs.require_pollable(VF)
+    pci.add(OTHER, "igbvf", group="10")
+    message = complaint(vfs)[1]
+    assert f"{VF} shares IOMMU group 10 with {OTHER} (driver igbvf)" in message
+    assert "0000:00:1c.0" not in message
+
+
+def test_no_iommu_and_no_nodes_are_told_apart(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "vfio-pci")
+    assert "is in no IOMMU group" in complaint(vfs)[1]
+    pci.add(OTHER, "vfio-pci", group="10")
+    (pci.root / "dev/vfio/10").unlink()
+    assert "dev/vfio/10, which is missing or not open to this user" in complaint(vfs, OTHER)[1]
+    (pci.root / "dev/vfio/vfio").unlink()
+    assert "which are missing" in complaint(vfs, OTHER)[1]
+
+
+def test_bound_and_given_back_to_the_driver_that_it_had(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "igbvf", group="10")
+    vfs.bind(VF)
+    vfs.require_pollable(VF)
+    assert vfs.bound() == {VF: Vf(VF, "vfio-pci")}
+    vfs.give_back(VF)
+    facts = pci.facts(VF)
+    assert facts is not None
+    assert (facts.driver, facts.override, vfs.bound()) == ("igbvf", "", {})
+
+
+def test_one_without_a_driver_has_none_again_and_an_override_stays(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "", group="10")
+    pci.add(OTHER, "igbvf", group="11")
+    pci.set_override(OTHER, "igbvf")
+    for address in (VF, OTHER):
+        vfs.bind(address)
+        vfs.give_back(address)
+    assert pci.driver(VF) == ""
+    facts = pci.facts(OTHER)
+    assert facts is not None
+    assert (facts.driver, facts.override) == ("igbvf", "igbvf")
+
+
+def test_what_it_was_is_remembered_across_restarts(tmp_path: Path, pci: FakePci, vfs: HostVfs) -> None:
+    pci.add(VF, "igbvf", group="10")
+    vfs.bind(VF)
+    vfs.close()
+    again = HostVfs(tmp_path / "state", pci)
+    again.bind(VF)  # a second time, bound already: the first driver is what counts
+    again.give_back(VF)
+    again.close()
+    assert pci.driver(VF) == "igbvf"
+
+
+def test_one_that_was_bound_by_others_stays_bound(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "vfio-pci", group="10")
+    vfs.bind(VF)
+    assert vfs.bound() == {VF: Vf(VF)}
+    vfs.give_back(VF)
+    assert (pci.driver(VF), vfs.bound()) == ("vfio-pci", {})
+
+
+def test_one_that_somebody_uses_is_not_given_back(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "igbvf", group="10")
+    vfs.bind(VF)
+    pci.in_use.add("10")
+    with pytest.raises(Objected, match="is used by another process through vfio-pci"):
+        vfs.give_back(VF)
+    pci.in_use.clear()
+    vfs.give_back(VF)
+    assert pci.driver(VF) == "igbvf"
+
+
+def test_one_that_others_have_taken_since_is_left_to_them(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "igbvf", group="10")
+    vfs.bind(VF)
+    pci.unbind(VF)
+    pci.set_override(VF, "pci-stub")
+    pci.probe(VF)
+    assert vfs.bound() == {VF: Vf(VF, "pci-stub")}
+    vfs.give_back(VF)
+    assert (pci.driver(VF), vfs.bound()) == ("pci-stub", {})
+
+
+def test_a_bind_that_fails_leaves_everything_as_it_was(tmp_path: Path, vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "igbvf", group="10")
+    pci.refuses.add("vfio-pci")
+    with pytest.raises(Objected, match="vfio-pci did not take it"):
+        vfs.bind(VF)
+    facts = pci.facts(VF)
+    assert facts is not None
+    assert (facts.driver, facts.override) == ("igbvf", "")
+    assert bindings(Store(tmp_path / "state")) == {}
+
+
+def test_who_may_not_write_is_told_so(vfs: HostVfs, pci: FakePci, monkeypatch: pytest.MonkeyPatch) -> None:
+    pci.add(VF, "igbvf", group="10")
+
+    def refuse(address: str, _driver: str) -> None:
+        raise not_permitted(pci.device(address) / "driver_override")
+
+    monkeypatch.setattr(pci, "set_override", refuse)
+    with pytest.raises(Objected, match="is not allowed; vio4wd has to run as root"):
+        vfs.bind(VF)
+
+
+def test_a_card_that_the_host_uses_is_not_taken_from_it(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "e1000e", group="10", virtual=False)
+    pci.interface(VF, "eth1", 0x1003)
+    with pytest.raises(Objected, match="is no VF, and its interface eth1 is up"):
+        vfs.bind(VF)
+    pci.add(OTHER, "igbvf", group="11")
+    pci.interface(OTHER, "eth2", 0x1003)
+    vfs.bind(OTHER)
+
+
+def test_a_driver_that_dpdk_works_beside_is_not_taken_away(vfs: HostVfs, pci: FakePci) -> None:
+    pci.add(VF, "mlx5_core", group="10")
+    with pytest.raises(Objected, match="must stay with it; remove bind: true"):
+        vfs.bind(VF)
+
+
+TEXT = f"""apiVersion: vio4wd/v1
+engine: {{main_cpu: 0, worker_cpus: [1]}}
+relays: [{{id: 1, vf: {VF}, bind: true}}, {{id: 2, vf: {OTHER}}}, {{id: 3, vf: net_null0}}]
+"""
+
+
+def test_a_plan_says_what_stands_in_its_way_before_it_runs(vfs: HostVfs, pci: FakePci) -> None:
+    target = desired(parse(TEXT, "x"), TableHost(usable=frozenset({0, 1})))
+    pci.add(VF, "igbvf", group="10")
+    pci.add(OTHER, "igbvf", group="11")
+    actions = plan(target, State(engine=target.engine)).actions
+    assert [words.partition(" is ")[0] for words in objections(target, actions, vfs)] == [f"relay 2: {OTHER}"]
+    pci.remove(VF)
+    assert [words[:8] for words in objections(target, actions, vfs)] == ["relay 1:", "relay 2:"]
+
+
+def test_what_others_took_is_bound_again_and_what_is_gone_is_added_anew(vfs: HostVfs, pci: FakePci) -> None:
+    target = desired(parse(TEXT, "x"), TableHost(usable=frozenset({0, 1})))
+    pci.add(VF, "igbvf", group="10")
+    vfs.bind(VF)
+    pci.unbind(VF)
+
+    def todo() -> list[str]:
+        pins = {id_: Pin(id_, 1, 1) for id_ in target.relays}
+        live = dataclasses.replace(target, vfs=vfs.bound(), pins=pins)
+        return [f"{action.verb} {action.resource}" for action in plan(target, live).actions]
+
+    assert todo() == [f"replace vf:{VF}"]
+    vfs.bind(VF)
+    assert todo() == []
+    pci.remove(VF)
+    assert todo() == [f"add vf:{VF}"]
