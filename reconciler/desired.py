@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from reconciler.host import Host
-from schema.model import MAX_RELAYS, Engine, Pin, Port, Relay, Resource, Socket, State, Worker
-from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, socket_path, template_path
+from schema.model import MAX_RELAYS, Engine, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
+from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
+from schema.vf import pci_functions
 
 
 class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
@@ -40,8 +42,9 @@ def desired(spec: Spec, host: Host) -> State:
 
 
 def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec) -> Iterable[Resource]:
-    port = _port(relay)
+    port = _port(relay, vhost_user)
     yield port
+    yield from (Vf(address, "vfio-pci" if relay.bind else "") for address in pci_functions(port))
     yield Relay(relay.id, port.name, socket_path(vhost_user, relay))
     if relay.cpus is not None:
         yield Pin(relay.id, *relay.cpus)
@@ -62,7 +65,11 @@ def _sockets(spec: Spec, uid: int, gid: int) -> Iterable[Socket]:
             yield Socket(path, vhost_user.mode, uid, gid, vhost_user.permissions, features)
 
 
-def _port(relay: RelaySpec) -> Port:
+def _port(relay: RelaySpec, vhost_user: VhostUserSpec) -> Port:
+    return replace(_device(relay), mtu=mtu(vhost_user, relay), queues=relay.queues, checksums=vhost_user.csum)
+
+
+def _device(relay: RelaySpec) -> Port:
     if relay.vf is not None:
         return relay.vf
     if relay.bond is None:

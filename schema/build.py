@@ -48,6 +48,8 @@ def _relay(value: dict[str, Any]) -> RelaySpec:
         bond=_bond(value["bond"]) if "bond" in value else None,
         socket=normal_path(socket) if socket is not None else None,
         cpus=(cpus[0], cpus[-1]) if cpus is not None else None,
+        mtu=value.get("mtu"),
+        queues=value.get("queues", 1),
         packed=value.get("packed", False),
         bind=value.get("bind", False),
     )

@@ -37,6 +37,8 @@ class VhostUserSpec:
     permissions: int = 0o660
     template_sockets: bool = False
     """The sockets of ids 0 to 63 exist whether a relay uses them or not."""
+    jumbo: bool = False
+    """Whether relays without an MTU of their own have 9000 bytes."""
     csum: bool = False
     """What guests are offered, as with `tso` and `mrgbuf`."""
     tso: bool = False
@@ -72,6 +74,10 @@ class RelaySpec:
     """None is the path that `vhost_user` makes of the id; see `socket_path`."""
     cpus: tuple[int, int] | None = None
     """The CPUs that poll VF to VM and VM to VF; None leaves the placement to the planner."""
+    mtu: int | None = None
+    """In bytes; None is 1500, or 9000 with `vhost_user.jumbo`."""
+    queues: int = 1
+    """Receive queues of the VF."""
     packed: bool = False
     """Whether the guest is offered packed rings."""
     bind: bool = False
@@ -98,6 +104,14 @@ def normal_path(path: str) -> str:
     """The path without repeated slashes, `.` parts and a trailing slash. `..` is not resolved: rules refuse it."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+STANDARD_MTU, JUMBO_MTU = 1500, 9000
+
+
+def mtu(vhost_user: VhostUserSpec, relay: RelaySpec) -> int:
+    """The longest packet that the relay takes, in bytes without the Ethernet header."""
+    return relay.mtu if relay.mtu is not None else JUMBO_MTU if vhost_user.jumbo else STANDARD_MTU
 
 
 def socket_path(vhost_user: VhostUserSpec, relay: RelaySpec) -> str:

@@ -33,7 +33,6 @@ ETH_TX_OFFLOAD_MULTI_SEGS = 1 << 15
 
 # rte_vhost.h
 VHOST_USER_CLIENT = 1 << 0
-VHOST_USER_NET_COMPLIANT_OL_FLAGS = 1 << 8
 
 # linux/virtio_net.h, linux/virtio_config.h, linux/vhost.h: feature bits
 VIRTIO_NET_F_CSUM = 0

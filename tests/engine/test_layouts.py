@@ -49,7 +49,6 @@ CONSTANTS: Mapping[str, str] = {
     "MAX_LCORE": "RTE_MAX_LCORE",
     "PKTMBUF_HEADROOM": "RTE_PKTMBUF_HEADROOM",
     "VHOST_USER_CLIENT": "RTE_VHOST_USER_CLIENT",
-    "VHOST_USER_NET_COMPLIANT_OL_FLAGS": "RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS",
 }
 """Constants that C names otherwise; the others have the same name there."""
 HEADERS = (
