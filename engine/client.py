@@ -31,6 +31,10 @@ class EngineUnavailable(Exception):  # noqa: N818 - a state of the engine rather
     """No engine answers. The text says where it was looked for and what to do."""
 
 
+class EngineSilent(EngineUnavailable):
+    """An engine is there, but it does not answer in time: what is live on it can't be known."""
+
+
 class EngineError(Exception):
     """The engine refused a request: `code` is one of docs/engine-api.md, `message` a sentence."""
 
@@ -134,6 +138,20 @@ class EngineClient:
         reply = self._ask({"op": "counters"}, self._read_timeout_s)
         return {name: self._field(reply, name) for name in ("tsc_hz", "now_tsc", "relays")}
 
+    def start_capture(self, relay: int, direction: str, snaplen: int) -> int:
+        """Begins to capture: the number by which it is read. Raises EngineError (`unknown`, `in-use`, `limit`)."""
+        request = {"op": "capture-start", "relay": relay, "direction": direction, "snaplen": snaplen}
+        return int(self._field(self._ask(request, self._execute_timeout_s), "capture"))
+
+    def read_capture(self, number: int) -> dict[str, Any]:
+        """What was captured since the last read, as docs/engine-api.md has it; EngineError `unknown`: it has ended."""
+        reply = self._ask({"op": "capture-read", "capture": number}, self._read_timeout_s)
+        return {name: self._field(reply, name) for name in ("now_tsc", "now_ns", "tsc_hz", "ended", "directions")}
+
+    def stop_capture(self, number: int) -> None:
+        """Ends a capture. Raises EngineError (`unknown`: it has ended already)."""
+        self._ask({"op": "capture-stop", "capture": number}, self._execute_timeout_s)
+
     def events(self) -> EventStream:
         """What happens from now on. The stream outlives an engine and finds the next one by itself."""
         return EventStream(self._context, engine_events(self.run_dir, self.shard))
@@ -163,7 +181,7 @@ class EngineClient:
         while not connection.poll(PROBE_EVERY_MS):
             if time.monotonic() > deadline:
                 self._drop()
-                raise EngineUnavailable(
+                raise EngineSilent(
                     f"the engine at {self.path} did not answer within {timeout_s:g} s; is it stopped or overloaded?"
                 )
             self._probe()

@@ -2,88 +2,19 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from engine.client import EngineError, EngineUnavailable, Observation
 from reconciler.depends import Token, needs, spoils
+from reconciler.errands import Errand, Place, alone, freed, places, taken
+from reconciler.hostplan import HostPlan
+from reconciler.moment import Moment
+from reconciler.outcome import Ending, Outcome, RelayOutcome, Step, Verdict, merged, relay_outcomes, together, waiting
 from reconciler.plan import Plan, plan
 from schema.model import Action, Kind, Pin, State, Verb
 
-
-class Ending(enum.StrEnum):
-    """How one action ended."""
-
-    DONE = "done"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    """What it depends on failed."""
-
-
-class Verdict(enum.StrEnum):
-    """How applying a plan ended."""
-
-    APPLIED = "applied"
-    """Observed again, and it matches."""
-    FAILED = "failed"
-    """Some of it did not work; the rest is in place."""
-    STALE = "stale"
-    """Somebody else changed the engine meanwhile: make a new plan."""
-    LOST = "lost"
-    """The engine went away: what was carried out has to be observed."""
-    RESTARTING = "restarting"
-    """The engine ends as planned; go on with a new plan when the next one is up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One action and how it ended."""
-
-    action: Action
-    ending: Ending
-    message: str = ""
-    took_us: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **self.action.to_json(),
-            "ending": self.ending.value,
-            "message": self.message,
-            "took_us": self.took_us,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class RelayOutcome:
-    """Whether a relay is as it should be; if not, why."""
-
-    relay: int
-    applied: bool
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a plan."""
-
-    verdict: Verdict
-    steps: tuple[Step, ...]
-    relays: tuple[RelayOutcome, ...]
-    message: str
-    boot_id: str
-    generation: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "verdict": self.verdict.value,
-            "message": self.message,
-            "boot_id": self.boot_id,
-            "generation": self.generation,
-            "steps": [step.to_json() for step in self.steps],
-            "relays": [{"relay": r.relay, "applied": r.applied, "message": r.message} for r in self.relays],
-        }
+__all__ = ["Applier", "Ending", "OnStep", "Outcome", "RelayOutcome", "Step", "Verdict", "apply", "apply_host"]
 
 
 class Applier(Protocol):
@@ -94,107 +25,147 @@ class Applier(Protocol):
     def execute(self, action: Action, boot_id: str, generation: int, pin: Pin | None = None) -> tuple[int, int]: ...
 
 
-class _Stopped(Exception):  # noqa: N818 - a turn of events
-    def __init__(self, verdict: Verdict, message: str) -> None:
-        super().__init__(message)
-        self.verdict = verdict
-        self.message = message
-
-
 OnStep = Callable[[Step], None]
+Held = dict[Place, int]
+"""Which shard has which port and socket, as far as that is known."""
 
 
 def apply(todo: Plan, target: State, seen: Observation, engine: Applier, on_step: OnStep | None = None) -> Outcome:
-    """Carries out `todo`, which was planned for `seen`, and verifies that the engine then matches `target`.
+    """As `apply_host`, with a single engine."""
+    return apply_host(HostPlan(alone(todo), {0: target}), {0: seen}, {0: engine}, on_step)
 
-    Never raises for what the engine does: refusals, a change by others and its end are verdicts. `on_step` hears of
-    each step as it ends.
+
+def apply_host(
+    todo: HostPlan, seen: Mapping[int, Observation], engines: Mapping[int, Applier], on_step: OnStep | None = None
+) -> Outcome:
+    """Carries out `todo`, which was planned for what was `seen` of each shard, and verifies that each engine then
+    matches its target.
+
+    Never raises for what engines do: refusals, a change by others and an end are verdicts, and the end of one engine
+    does not stop the others. `on_step` hears of each step as it ends.
     """
-    run = _Run(todo, seen, engine, on_step)
-    try:
-        run.all_actions()
-        verdict, message, observed = _verify(target, engine, run.steps)
-    except _Stopped as stop:
-        return run.outcome(stop.verdict, stop.message, _relays(target, run.steps, (), stop.message))
-    run.boot_id, run.generation = observed.boot_id, observed.generation
-    return run.outcome(verdict, message, _relays(target, run.steps, plan(target, observed.state).actions, ""))
+    runs = {s: _Run(s, todo.targets[s], seen[s], engines[s]) for s in sorted(seen) if s in todo.targets}
+    held = places({shard: observation.state for shard, observation in seen.items()})
+    steps: list[Step] = []
+    for errand in todo.errands:
+        step = runs[errand.shard].carry_out(errand, held) if errand.shard in runs else None
+        if step is not None:
+            steps.append(step)
+            if on_step is not None:
+                on_step(step)
+    missing = {shard: why for shard, why in todo.missing.items() if shard not in runs}
+    relays = [run.verified() for run in runs.values()]
+    relays += [waiting(todo.targets[shard], why) for shard, why in missing.items()]
+    return Outcome(
+        verdict=together((run.verdict for run in runs.values()), bool(missing)),
+        steps=tuple(steps),
+        relays=merged(relays),
+        message=_message(runs, missing),
+        moments=tuple(run.moment for run in runs.values()),
+    )
+
+
+def _message(runs: Mapping[int, _Run], missing: Mapping[int, str]) -> str:
+    words = dict(missing)
+    for shard, run in runs.items():
+        if run.message:
+            words[shard] = f"shard {shard}: {run.message}" if len(runs) + len(missing) > 1 else run.message
+    return "; ".join(words[shard] for shard in sorted(words))
 
 
 class _Run:
-    """The actions of one plan, in progress."""
+    """One engine's part of a plan, in progress."""
 
-    def __init__(self, todo: Plan, seen: Observation, engine: Applier, on_step: OnStep | None) -> None:
-        self.todo = todo
+    def __init__(self, shard: int, target: State, seen: Observation, engine: Applier) -> None:
+        self.shard = shard
+        self.target = target
         self.seen = seen
         self.engine = engine
-        self.on_step = on_step
         self.steps: list[Step] = []
         self.spoiled: dict[Token, Action] = {}
+        self.verdict = Verdict.APPLIED
+        self.message = ""
         self.boot_id, self.generation = seen.boot_id, seen.generation
 
-    def all_actions(self) -> None:
-        for action in self.todo.actions:
-            step = self._one(action)
-            self.steps.append(step)
-            if step.ending is not Ending.DONE:
-                self.spoiled |= dict.fromkeys(spoils(action, self.seen.state), action)
-            if self.on_step is not None:
-                self.on_step(step)
-            if step.ending is Ending.DONE and action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
-                raise _Stopped(Verdict.RESTARTING, "the engine starts anew")
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.shard, self.boot_id, self.generation)
 
-    def _one(self, action: Action) -> Step:
-        pin = self.todo.pin_of(action)
-        culprits = [self.spoiled[token] for token in sorted(needs(action, pin), key=str) if token in self.spoiled]
-        if culprits:
-            culprit = culprits[0]
-            return Step(action, Ending.SKIPPED, f"{culprit.verb} {culprit.resource} came first and did not work")
+    @property
+    def stopped(self) -> bool:
+        return self.verdict in (Verdict.STALE, Verdict.LOST, Verdict.RESTARTING)
+
+    def carry_out(self, errand: Errand, held: Held) -> Step | None:
+        """The step that it made; None when this engine is past steps."""
+        step = None if self.stopped else self._one(errand, held)
+        if step is None:
+            return None
+        self.steps.append(step)
+        action = errand.action
+        if step.ending is not Ending.DONE:
+            self.spoiled |= dict.fromkeys(spoils(action, self.seen.state), action)
+            return step
+        _note(errand, held)
+        if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
+            self._stop(Verdict.RESTARTING, "the engine starts anew")
+        return step
+
+    def _one(self, errand: Errand, held: Held) -> Step | None:
+        action = errand.action
+        token = min((t for t in needs(action, errand.pin) if t in self.spoiled), key=str, default=None)
+        if token is not None:
+            culprit = self.spoiled[token]
+            return self._step(action, Ending.SKIPPED, f"{culprit.verb} {culprit.resource} came first and did not work")
+        place = taken(action)
+        holder = held.get(place, self.shard) if place is not None else self.shard
+        if holder != self.shard:
+            return self._step(action, Ending.SKIPPED, f"shard {holder} has not let go of it")
         try:
-            self.generation, took_us = self.engine.execute(action, self.boot_id, self.generation, pin)
+            self.generation, took_us = self.engine.execute(action, self.boot_id, self.generation, errand.pin)
         except EngineError as error:
             if error.code == "stale":
-                raise _Stopped(Verdict.STALE, "the engine was changed by somebody else meanwhile") from error
-            return Step(action, Ending.FAILED, error.message)
+                self._stop(Verdict.STALE, "the engine was changed by somebody else meanwhile")
+                return None
+            return self._step(action, Ending.FAILED, error.message, code=error.code)
         except EngineUnavailable as error:
             if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
-                return Step(action, Ending.DONE)
-            raise _Stopped(Verdict.LOST, str(error)) from error
-        return Step(action, Ending.DONE, took_us=took_us)
+                return self._step(action, Ending.DONE)
+            self._stop(Verdict.LOST, str(error))
+            return None
+        return self._step(action, Ending.DONE, took_us=took_us)
 
-    def outcome(self, verdict: Verdict, message: str, relays: tuple[RelayOutcome, ...]) -> Outcome:
-        return Outcome(verdict, tuple(self.steps), relays, message, self.boot_id, self.generation)
+    def _step(self, action: Action, ending: Ending, message: str = "", took_us: int = 0, code: str = "") -> Step:
+        return Step(action, ending, message, took_us, self.shard, code)
 
+    def _stop(self, verdict: Verdict, message: str) -> None:
+        self.verdict, self.message = verdict, message
 
-def _verify(target: State, engine: Applier, steps: Iterable[Step]) -> tuple[Verdict, str, Observation]:
-    try:
-        observed = engine.observe()
-    except EngineUnavailable as error:
-        raise _Stopped(Verdict.LOST, str(error)) from error
-    except EngineError as error:
-        raise _Stopped(Verdict.LOST, error.message) from error
-    failed = sum(step.ending is not Ending.DONE for step in steps)
-    if failed:
-        return Verdict.FAILED, f"{failed} of {len(list(steps))} actions did not work", observed
-    missing = plan(target, observed.state).actions
-    if missing:
-        names = ", ".join(f"{action.verb} {action.resource}" for action in missing[:3])
-        return Verdict.FAILED, f"every action was answered with done, but the engine still lacks: {names}", observed
-    return Verdict.APPLIED, "", observed
+    def verified(self) -> dict[int, RelayOutcome]:
+        """Observes again, which settles the verdict; what that means for each relay."""
+        observed = None if self.stopped else self._observe()
+        if observed is None:
+            return relay_outcomes(self.target, self.steps, (), self.message)
+        missing = plan(self.target, observed.state).actions
+        failed = sum(step.ending is not Ending.DONE for step in self.steps)
+        if failed:
+            self._stop(Verdict.FAILED, f"{failed} of {len(self.steps)} actions did not work")
+        elif missing:
+            names = ", ".join(f"{action.verb} {action.resource}" for action in missing[:3])
+            self._stop(Verdict.FAILED, f"every action was answered with done, but the engine still lacks: {names}")
+        self.boot_id, self.generation = observed.boot_id, observed.generation
+        return relay_outcomes(self.target, self.steps, missing, "")
 
-
-def _relays(
-    target: State, steps: Iterable[Step], missing: Iterable[Action], stopped: str
-) -> tuple[RelayOutcome, ...]:
-    """A relay is applied when nothing that serves it failed and nothing of it is missing."""
-    faults = {a.relay: f"{a.verb} {a.resource} is still to be done" for a in missing if a.relay is not None}
-    for step in reversed(list(steps)):
-        if step.ending is not Ending.DONE and step.action.relay is not None:
-            faults[step.action.relay] = f"{step.action.verb} {step.action.resource}: {step.message}"
-    return _outcomes(target.relays.keys() | faults.keys(), faults, stopped)
+    def _observe(self) -> Observation | None:
+        try:
+            return self.engine.observe()
+        except (EngineUnavailable, EngineError) as error:
+            self._stop(Verdict.LOST, str(error))
+            return None
 
 
-def _outcomes(relays: Iterable[int], faults: Mapping[int, str], stopped: str) -> tuple[RelayOutcome, ...]:
-    return tuple(
-        RelayOutcome(relay, applied=not (stopped or relay in faults), message=faults.get(relay, stopped))
-        for relay in sorted(relays)
-    )
+def _note(errand: Errand, held: Held) -> None:
+    place, gone = taken(errand.action), freed(errand.action)
+    if place is not None:
+        held[place] = errand.shard
+    if gone is not None and held.get(gone) == errand.shard:
+        del held[gone]

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.client import Observation
-from schema.model import Relay
+from reconciler.hostplan import missing_words
+from reconciler.sighting import Sighting
+
+Fault = tuple[str, bool]
+"""What is wrong, and whether the relay only waits."""
 
 
 class Condition(enum.StrEnum):
@@ -34,35 +38,61 @@ class RelayStatus:
     """VF to VM, VM to VF."""
     condition: Condition
     message: str
+    shard: int = 0
+    """The engine process that it is on, or is to be on."""
+    members: tuple[Mapping[str, Any], ...] = ()
+    """A bond's: each with `name`, `link` (`up`, `down`) and `active`."""
 
 
-def relay_statuses(observed: Observation | None, report: Mapping[str, Any] | None) -> list[RelayStatus]:
+def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list[RelayStatus]:
     """All relays that are live or in force, sorted. `report` is the watch loop's, if there is one."""
     wanted = ((report or {}).get("in_force") or {}).get("relays") or {}
     faults = _faults(report)
-    live = dict(observed.state.relays) if observed is not None else {}
-    ids = sorted({int(id_) for id_ in wanted} | set(live))
-    return [
-        _live(live[id_], observed, faults.get(id_), bool(report) and str(id_) not in wanted)
-        if id_ in live and observed is not None
-        else _missing(id_, wanted[str(id_)], faults.get(id_), observed is not None)
-        for id_ in ids
-    ]
+    homes = sighting.live
+    found = []
+    for id_ in sorted({int(id_) for id_ in wanted} | set(homes)):
+        if id_ in homes:
+            unwanted = bool(report) and str(id_) not in wanted
+            found.append(_live(id_, homes[id_], sighting.seen[homes[id_]], faults.get(id_), unwanted))
+        else:
+            shard = sighting.remembered.get(id_, 0)
+            found.append(_missing(id_, shard, wanted[str(id_)], faults.get(id_), _absence(shard, sighting)))
+    return found
 
 
-def _faults(report: Mapping[str, Any] | None) -> dict[int, str]:
+def _faults(report: Mapping[str, Any] | None) -> dict[int, Fault]:
     outcomes: Iterable[Mapping[str, Any]] = ((report or {}).get("last_apply") or {}).get("relays") or ()
-    return {int(o["relay"]): str(o["message"]) for o in outcomes if not o["applied"]}
+    return {int(o["relay"]): (str(o["message"]), bool(o.get("pending"))) for o in outcomes if not o["applied"]}
 
 
-def _live(relay: Relay, observed: Observation, fault: str | None, unwanted: bool) -> RelayStatus:
+def _absence(shard: int, sighting: Sighting) -> str:
+    """Why what belongs on this shard can't be live; empty when its engine is ready."""
+    if shard in sighting.seen:
+        return ""
+    if not sighting.seen and not sighting.silent:
+        return "no engine answers"
+    return sighting.silent.get(shard, missing_words(shard))
+
+
+def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwanted: bool) -> RelayStatus:
+    relay = observed.state.relays[id_]
     port = observed.live.get("ports", {}).get(relay.port, {})
     guest = bool(observed.live.get("sockets", {}).get(relay.socket, {}).get("guest"))
     link = str(port.get("link", "")) if port.get("present", True) else "gone"
     pin = observed.state.pins.get(relay.id)
-    condition, message = _judged(link, guest, fault, unwanted)
+    members = tuple(port.get("members", ()))
+    said = (fault[0] if fault else None) or (_members_wrong(members) if link == "up" and not unwanted else None)
+    condition, message = _judged(link, guest, said, unwanted)
     cpus = (pin.vf_to_vm, pin.vm_to_vf) if pin is not None else None
-    return RelayStatus(relay.id, relay.port, link, relay.socket, guest, cpus, condition, message)
+    return RelayStatus(relay.id, relay.port, link, relay.socket, guest, cpus, condition, message, shard, members)
+
+
+def _members_wrong(members: tuple[Mapping[str, Any], ...]) -> str | None:
+    """What is wrong with a bond whose link is up."""
+    down = [str(member["name"]) for member in members if member["link"] == "down"]
+    if members and not any(member["active"] for member in members):
+        return "no member of the bond is active; with 802.3ad the other side has to be a link aggregation too"
+    return f"the link of {' and '.join(down)} is down; the bond goes on without" if down else None
 
 
 def _judged(link: str, guest: bool, fault: str | None, unwanted: bool) -> tuple[Condition, str]:
@@ -79,7 +109,8 @@ def _judged(link: str, guest: bool, fault: str | None, unwanted: bool) -> tuple[
     return Condition.READY, ""
 
 
-def _missing(id_: int, wanted: Mapping[str, Any], fault: str | None, engine: bool) -> RelayStatus:
-    message = fault or ("not applied yet" if engine else "no engine answers")
-    condition = Condition.DEGRADED if fault else Condition.PENDING
-    return RelayStatus(id_, str(wanted["port"]), "", str(wanted["socket"]), False, None, condition, message)
+def _missing(id_: int, shard: int, wanted: Mapping[str, Any], fault: Fault | None, absence: str) -> RelayStatus:
+    message, pending = fault or ("not applied yet", True)
+    condition = Condition.PENDING if absence or pending else Condition.DEGRADED
+    vf, socket = str(wanted["port"]), str(wanted["socket"])
+    return RelayStatus(id_, vf, "", socket, False, None, condition, absence or message, shard)

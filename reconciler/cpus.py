@@ -86,8 +86,8 @@ def _refuse_shared(shares: Mapping[int, set[int]]) -> None:
         if len(users) > 1:
             raise SpecUnfit(
                 [
-                    f"engine.worker_cpus: so many ports take {len(shares)} engine processes, and {' and '.join(users)} "
+                    f"engine.worker_cpus: so many ports take {len(shares)} shards, and shards {' and '.join(users)} "
                     f"would share CPU {cpu}, where with idle: busy each takes the other's time; name at least "
-                    f"{len(shares)} CPUs, pin no two relays of different processes to one, or write idle: adaptive"
+                    f"{len(shares)} CPUs, pin no two relays of different shards to one, or write idle: adaptive"
                 ]
             )

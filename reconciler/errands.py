@@ -123,9 +123,9 @@ class Merge:
         if holder is not None:
             place = taken(errand.action)
             relay = next((r for r in self._updated(holder) if place in _places_of(r)), None)
-            return (holder, relay.id, f"engine process {errand.shard} needs what it lets go") if relay else None
+            return (holder, relay.id, f"shard {errand.shard} needs what it lets go") if relay else None
         lets_go = [r for r in self._updated(errand.shard) if self._frees_port(errand.shard, r)]
-        reason = "its process has no port to spare, so it lets go of its own before it has the other"
+        reason = "its shard has no port to spare, so it lets go of its own before it has the other"
         return (errand.shard, lets_go[0].id, reason) if lets_go else None
 
     def _updated(self, shard: int) -> list[Relay]:

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schema.model import Engine, State, Worker
+from reconciler.shards import MAX_SHARDS
+from schema.model import State
 from schema.paths import engine_parameters
 
 
@@ -46,7 +47,7 @@ def _sync_directory(directory: Path) -> None:
 def write_engine_parameters(state_dir: Path, target: State, shard: int = 0) -> None:
     """Leaves the start-up parameters for the engine that starts next. Raises OSError."""
     path = engine_parameters(state_dir, shard)
-    text = json.dumps(_parameters(target.engine, target.workers), indent=2) + "\n"
+    text = json.dumps(_parameters(target), indent=2) + "\n"
     try:
         if path.read_text(encoding="utf-8") == text:
             return
@@ -55,6 +56,28 @@ def write_engine_parameters(state_dir: Path, target: State, shard: int = 0) -> N
     write_atomically(path, text)
 
 
-def _parameters(engine: Engine, workers: frozenset[Worker]) -> dict[str, Any]:
-    state = State(engine=engine, workers=workers).to_json()
-    return {"engine": state["engine"][0], "workers": state["worker"]}
+def _parameters(target: State) -> dict[str, Any]:
+    state = State(engine=target.engine, workers=target.workers).to_json()
+    return {"engine": state["engine"][0], "workers": state["worker"], "relays": sorted(target.relays)}
+
+
+def known_shards(state_dir: Path) -> list[int]:
+    """The engine processes that are to run: those that parameters were left for."""
+    return [shard for shard in range(MAX_SHARDS) if engine_parameters(state_dir, shard).exists()]
+
+
+def remembered_homes(state_dir: Path) -> dict[int, int]:
+    """Relay id to the shard that it was last to be on; what can't be read is not remembered."""
+    homes: dict[int, int] = {}
+    for shard in reversed(known_shards(state_dir)):
+        try:
+            value = json.loads(engine_parameters(state_dir, shard).read_text(encoding="utf-8"))
+            homes |= {int(id_): shard for id_ in value.get("relays", ())}
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue
+    return homes
+
+
+def forget_shard(state_dir: Path, shard: int) -> None:
+    """The engine process is no longer to run: whoever starts engines ends it. Raises OSError."""
+    engine_parameters(state_dir, shard).unlink(missing_ok=True)

@@ -51,8 +51,13 @@ def plan_host(desired: State, sighting: Sighting) -> HostPlan:
 
 
 def _why(shard: int, sighting: Sighting) -> str:
-    start = f"engine process {shard} is needed and does not run; start it with: vio4wd engine --shard {shard}"
-    return sighting.silent.get(shard, start)
+    return sighting.silent.get(shard, missing_words(shard))
+
+
+def missing_words(shard: int) -> str:
+    """What to say of a shard that is needed and not there."""
+    start = f"vio4wd engine --shard {shard}"
+    return f"shard {shard} is needed and does not run; unless vio4wd run starts it, do so with: {start}"
 
 
 def _newborn(target: State) -> State:

@@ -15,21 +15,35 @@ def dropped_packets(way: Counters) -> int:
     return sum(int(way.get(f"{reason}_packets", 0)) for reason in REASONS)
 
 
+def together(counted: Mapping[int, Counters]) -> dict[str, Any]:
+    """The counters of all shards as those of one engine; each relay has its `shard`, and the `now_tsc` at which it was
+    read: engines are asked one after the other, and their CPUs' TSC is one clock."""
+    first = counted[min(counted)]
+    relays = {
+        relay: {**ways, "shard": shard, "now_tsc": counters["now_tsc"]}
+        for shard, counters in sorted(counted.items())
+        for relay, ways in counters["relays"].items()
+    }
+    return {"tsc_hz": first["tsc_hz"], "now_tsc": first["now_tsc"], "relays": relays}
+
+
 def rates(before: Counters, after: Counters) -> dict[str, Any]:
     """Per second, between two answers of `counters`: for each relay that is in both, its directions with `rx_pps`,
     `rx_bps` (bits), `tx_pps`, `tx_bps`, `dropped_pps` and `load` (the busy share of a CPU, 0 to 1).
 
     A relay that was added anew between the two counts from zero again and is left out.
     """
-    seconds = (after["now_tsc"] - before["now_tsc"]) / after["tsc_hz"]
-    if seconds <= 0:
-        return {"seconds": 0.0, "relays": {}}
-    relays = {
-        relay: {way: _rate(before["relays"][relay][way], now[way], seconds, after["tsc_hz"]) for way in DIRECTIONS}
-        for relay, now in after["relays"].items()
-        if relay in before["relays"] and not _counts_anew(before["relays"][relay], now)
-    }
-    return {"seconds": seconds, "relays": relays}
+    tsc_hz = after["tsc_hz"]
+    seconds = (after["now_tsc"] - before["now_tsc"]) / tsc_hz
+    relays: dict[str, Any] = {}
+    for relay, now in after["relays"].items():
+        then = before["relays"].get(relay)
+        if then is None or _counts_anew(then, now):
+            continue
+        own_s = (now.get("now_tsc", after["now_tsc"]) - then.get("now_tsc", before["now_tsc"])) / tsc_hz
+        if own_s > 0:
+            relays[relay] = {way: _rate(then[way], now[way], own_s, tsc_hz) for way in DIRECTIONS}
+    return {"seconds": max(0.0, seconds), "relays": relays}
 
 
 def _counts_anew(before: Counters, after: Counters) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from itertools import groupby
 from types import MappingProxyType
 
-from reconciler.plan import Plan
+from reconciler.hostplan import HostPlan
 from reconciler.savedplan import summary
-from schema.model import Action, Engine, Pin, Port, Relay, Resource, Socket, Verb
+from schema.model import Action, Engine, Kind, Pin, Port, Relay, Resource, Socket, Verb
 
 SYMBOLS: Mapping[Verb, str] = MappingProxyType(
     {Verb.ADD: "+", Verb.REMOVE: "-", Verb.UPDATE: "~", Verb.REPLACE: "-/+", Verb.MIGRATE: ">"}
@@ -28,23 +29,33 @@ FILE_FIELDS = ("uid", "gid", "permissions")
 """Of a socket that vio4wd makes; one that QEMU makes has its own."""
 
 
-def lines(todo: Plan, source: str) -> Iterator[tuple[str, Verb | None]]:
+def lines(todo: HostPlan, source: str) -> Iterator[tuple[str, Verb | None]]:
     """Each line of a plan with the verb that it is about (None: no particular one)."""
-    if not todo.actions:
-        yield f"Nothing to do: the engine matches {source}.", None
+    yield from ((f"Waiting: {why}", None) for why in todo.missing.values())
+    if not todo.errands:
+        whole = "engines match" if todo.several else "engine matches"
+        yield f"Nothing to do: the {whole} {source}." if not todo.missing else "Nothing else is to be done.", None
         return
     used = [verb for verb in Verb if any(action.verb is verb for action in todo.actions)]
-    yield "The engine is to be changed as follows:", None
+    yield f"The {'engines are' if todo.several else 'engine is'} to be changed as follows:", None
     yield from ((f"  {SYMBOLS[verb]:>3} {LEGEND[verb]}", verb) for verb in used)
-    yield "", None
-    width = max(len(action.resource) for action in todo.actions)
-    for action in todo.actions:
-        yield from ((line, action.verb) for line in _action(action, todo.pin_of(action), width))
+    yield from _errands(todo)
     yield "", None
     yield f"Plan: {summary(todo.actions)}", None
 
 
-def plain(todo: Plan, source: str) -> str:
+def _errands(todo: HostPlan) -> Iterator[tuple[str, Verb | None]]:
+    """In their order, with a heading wherever another shard has its turn; one alone has none."""
+    width = max(len(action.resource) for action in todo.actions)
+    for shard, errands in groupby(todo.errands, key=lambda errand: errand.shard):
+        yield "", None
+        if todo.several:
+            yield f"  Shard {shard}:", None
+        for errand in errands:
+            yield from ((line, errand.action.verb) for line in _action(errand.action, errand.pin, width))
+
+
+def plain(todo: HostPlan, source: str) -> str:
     """The plan as plain text."""
     return "\n".join(line for line, _ in lines(todo, source)) + "\n"
 
@@ -57,6 +68,8 @@ def _action(action: Action, pin: Pin | None, width: int) -> Iterator[str]:
 
 def words(action: Action, pin: Pin | None = None) -> str:
     """What an action makes of its resource, in a few words."""
+    if action.kind is Kind.VF:
+        return "give back" if action.verb is Verb.REMOVE else "bind to vfio-pci"
     if action.before is not None and action.after is not None:
         return _changed(action.before, action.after)
     whole = action.after if action.after is not None else action.before

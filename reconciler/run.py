@@ -13,19 +13,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.files import known_shards
 from reconciler.supervise import AGAIN_AT_ONCE, Child
+from schema.paths import state_dir
 
 LOG = logging.getLogger("vio4wd.run")
 
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 HEARD = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-END_WITHIN_S: Mapping[str, float] = {"watch": 10.0, "engine": 30.0}
-"""A watch may be in the middle of an action, an engine takes its ports down one by one."""
+WATCH_ENDS_WITHIN_S = 10.0
+"""It may be in the middle of an action."""
+ENGINE_ENDS_WITHIN_S = 30.0
+"""It takes its ports down one by one."""
+LOOK_S = 0.5
+"""How often it is looked whether another engine is needed."""
+
+Wanted = Callable[[], dict[str, Sequence[str]]]
+"""The children that are needed just now beside those that always are, by name, with their command."""
 
 
 @dataclass(slots=True)
@@ -35,44 +44,75 @@ class Started:
     child: Child
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
+    kill_at: float | None = None
+    """It is no longer needed, was told to end, and is killed then."""
 
 
 def run(file: Path) -> int:
     """Runs engine and watch until SIGTERM or SIGINT; 0, or 1 when one of them had to be killed."""
     base = [sys.executable, "-m", "reconciler.cli"]
-    return keep_up(
-        [
-            Started(Child("engine"), [*base, "engine"]),
-            Started(Child("watch"), [*base, "watch", str(file.absolute())]),
-        ]
-    )
+    state = state_dir()
+
+    def shards() -> dict[str, Sequence[str]]:
+        """The first engine is always there; the others when the watch, or an apply, has left them parameters."""
+        numbers = [str(shard) for shard in known_shards(state) if shard]
+        return {f"engine {number}": [*base, "engine", "--shard", number] for number in numbers}
+
+    always = [
+        Started(Child("engine"), [*base, "engine"]),
+        Started(Child("watch"), [*base, "watch", str(file.absolute())]),
+    ]
+    return keep_up(always, shards)
 
 
-def keep_up(children: Sequence[Started]) -> int:
+def keep_up(always: Sequence[Started], wanted: Wanted | None = None) -> int:
     """Starts these in order and again when they die; ends them in reverse when told to. As `run`."""
+    children = list(always)
     libc = ctypes.CDLL(None, use_errno=True)  # before any fork: a child must not load libraries
     old = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
-        _until_told_to_end(children, libc)
+        _until_told_to_end(children, libc, wanted)
     finally:
         ended = [_end(started) for started in reversed(children)]
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return 0 if all(ended) else 1
 
 
-def _until_told_to_end(children: Sequence[Started], libc: ctypes.CDLL) -> None:
+def _until_told_to_end(children: list[Started], libc: ctypes.CDLL, wanted: Wanted | None) -> None:
+    fixed = frozenset(started.child.name for started in children)
     while True:
         now = time.monotonic()
+        if wanted is not None:
+            _fit(children, fixed, wanted(), now)
         for started in children:
             _bury(started, now)
-            if started.process is None and now >= started.child.start_at:
+            if started.process is None and started.kill_at is None and now >= started.child.start_at:
                 _start(started, libc)
-        due = [s.child.start_at for s in children if s.process is None]
-        wait_s = max(0.0, min(due) - time.monotonic()) if due else 60.0
+        due = [s.child.start_at for s in children if s.process is None and s.kill_at is None]
+        patience_s = 60.0 if wanted is None else LOOK_S
+        wait_s = max(0.0, min(min(due, default=now + patience_s) - time.monotonic(), patience_s))
         heard = signal.sigtimedwait(HEARD, wait_s)
         if heard is not None and heard.si_signo != signal.SIGCHLD:
             LOG.info("told to end (%s)", signal.Signals(heard.si_signo).name)
             return
+
+
+def _fit(children: list[Started], fixed: frozenset[str], wanted: dict[str, Sequence[str]], now: float) -> None:
+    """Makes room for who is wanted now, and tells who is not to end; who has ended is forgotten."""
+    for started in list(children):
+        if started.child.name in fixed or (started.child.name in wanted and started.kill_at is None):
+            continue
+        if started.process is None or started.process.poll() is not None:
+            LOG.info("%s is not needed any more and has ended", started.child.name)
+            children.remove(started)
+        elif started.kill_at is None:
+            started.process.terminate()
+            started.kill_at = now + ENGINE_ENDS_WITHIN_S
+        elif now >= started.kill_at:
+            started.process.kill()
+    names = {started.child.name for started in children}
+    for name in sorted(wanted.keys() - names):
+        children.insert(1, Started(Child(name), wanted[name]))  # behind the first engine: the watch is ended before
 
 
 def _start(started: Started, libc: ctypes.CDLL) -> None:
@@ -108,7 +148,7 @@ def _how(code: int) -> str:
 
 
 def _patience_s(name: str) -> float:
-    return END_WITHIN_S.get(name, 10.0)
+    return WATCH_ENDS_WITHIN_S if name == "watch" else ENGINE_ENDS_WITHIN_S
 
 
 def _end(started: Started) -> bool:

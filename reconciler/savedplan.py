@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.client import Observation
-from reconciler.plan import Plan
+from reconciler.errands import Errand
+from reconciler.hostplan import HostPlan
+from reconciler.moment import Moment
+from reconciler.sighting import Sighting
 from schema.model import Action, Impact, Kind, Pin, Verb
 
 FORMAT_VERSION = "1"
@@ -54,20 +56,11 @@ def summary(actions: Iterable[Action]) -> Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """The state of an engine that a plan was made for."""
-
-    shard: int
-    boot_id: str
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan, the moment it was made for, and the spec that it came from."""
+    """A plan, the moments it was made for, and the spec that it came from."""
 
-    moment: Moment
-    plan: Plan
+    moments: tuple[Moment, ...]
+    errands: tuple[Errand, ...]
     file: str
     sha256: str
 
@@ -76,19 +69,26 @@ class SavedPlan:
         return {
             "format_version": FORMAT_VERSION,
             "spec": {"file": self.file, "sha256": self.sha256},
-            "engine": [asdict(self.moment)],
-            "changes": [_change(action, self.plan.pin_of(action)) for action in self.plan.actions],
-            "summary": asdict(summary(self.plan.actions)),
+            "engine": [asdict(moment) for moment in self.moments],
+            "changes": [_change(errand) for errand in self.errands],
+            "summary": asdict(summary(errand.action for errand in self.errands)),
         }
 
 
-def save(todo: Plan, seen: Observation, file: str, sha256: str, shard: int = 0) -> SavedPlan:
+def save(todo: HostPlan, sighting: Sighting, file: str, sha256: str) -> SavedPlan:
     """The document of a plan that was made for what was seen."""
-    return SavedPlan(Moment(shard, seen.boot_id, seen.generation), todo, file, sha256)
+    moments = tuple(_moment(shard, sighting) for shard in todo.targets if shard not in sighting.silent)
+    return SavedPlan(moments, todo.errands, file, sha256)
 
 
-def _change(action: Action, pin: Pin | None) -> dict[str, Any]:
-    return {**action.to_json(), "pin": asdict(pin) if pin is not None else None}
+def _moment(shard: int, sighting: Sighting) -> Moment:
+    seen = sighting.seen.get(shard)
+    return Moment(shard, seen.boot_id, seen.generation) if seen is not None else Moment(shard, None, 0)
+
+
+def _change(errand: Errand) -> dict[str, Any]:
+    pin = asdict(errand.pin) if errand.pin is not None else None
+    return {"shard": errand.shard, **errand.action.to_json(), "pin": pin}
 
 
 def is_plan(text: str) -> bool:
@@ -124,13 +124,20 @@ def _parsed(value: Mapping[str, Any]) -> SavedPlan:
     for action, change in zip(actions, value["changes"], strict=True):
         if action.resource != change["resource"]:
             raise ValueError(f"{change['resource']} is not {action.resource}")
-    pins = {int(c["pin"]["relay"]): Pin(**c["pin"]) for c in value["changes"] if c["pin"] is not None}
-    placed = {int(a.key) for a in actions if a.kind is Kind.RELAY and a.verb is Verb.ADD}
-    if placed != pins.keys():
+    pins = [Pin(**change["pin"]) if change["pin"] is not None else None for change in value["changes"]]
+    errands = tuple(Errand(c.get("shard", 0), a, p) for c, a, p in zip(value["changes"], actions, pins, strict=True))
+    if not all(_has_its_pin(errand) for errand in errands):
         raise ValueError("an added relay has no pin, or a pin has no relay")
-    (moment,) = value["engine"]
+    moments = tuple(Moment(**moment) for moment in value["engine"])
+    if not {errand.shard for errand in errands} <= {moment.shard for moment in moments}:
+        raise ValueError("a change is for an engine whose state is not given")
     spec = value["spec"]
-    return SavedPlan(Moment(**moment), Plan(actions, pins), str(spec["file"]), str(spec["sha256"]))
+    return SavedPlan(moments, errands, str(spec["file"]), str(spec["sha256"]))
+
+
+def _has_its_pin(errand: Errand) -> bool:
+    added = errand.action.kind is Kind.RELAY and errand.action.verb is Verb.ADD
+    return (errand.pin.relay if errand.pin is not None else None) == (errand.action.key if added else None)
 
 
 def read_plan(path: Path) -> SavedPlan:

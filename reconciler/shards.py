@@ -122,12 +122,12 @@ def _arithmetic(costs: Costs, room: Sequence[int]) -> str:
     ports = _ports_each(room)
     if need > have:
         return (
-            f"relays: they need {need} ports of DPDK ({terms}), and {len(room)} engine processes with {ports} ports "
+            f"relays: they need {need} ports of DPDK ({terms}), and {len(room)} shards with {ports} ports "
             f"each have {have}; take out relays that need {need - have}, or members of bonds"
         )
     return (
-        f"relays: they need {need} ports of DPDK ({terms}) and {len(room)} engine processes with {ports} ports each "
-        f"have {have}, but a bond has to have its members in its own process, and they can't be divided so; take out "
+        f"relays: they need {need} ports of DPDK ({terms}) and {len(room)} shards with {ports} ports each "
+        f"have {have}, but a bond has to have its members in its own shard, and they can't be divided so; take out "
         "members of bonds"
     )
 

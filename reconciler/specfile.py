@@ -11,7 +11,9 @@ from pathlib import Path
 import schema
 from reconciler.desired import SpecUnfit, desired
 from reconciler.host import Host
+from reconciler.hostplan import plan_host
 from reconciler.report import InForce, RefusedSpec
+from reconciler.sighting import Sighting
 from schema import Spec, SpecError
 from schema.model import State
 from state.lastgood import keep, last_good
@@ -51,7 +53,7 @@ class SpecFile:
         self._seen = seen
         try:
             spec = schema.parse(content, str(self.path)) if content is not None else schema.load(self.path)
-            return self._accept(spec, desired(spec, self._host))
+            return self._accept(spec, self._wanted(spec))
         except SpecError as error:
             self._refuse(tuple(str(problem) for problem in error.problems))
         except SpecUnfit as error:
@@ -65,6 +67,12 @@ class SpecFile:
                 return file.read(READ_BYTES)
         except OSError:
             return None
+
+    def _wanted(self, spec: Spec) -> State:
+        """Raises SpecUnfit when this host can't have it: also when no engines, however empty, could."""
+        target = desired(spec, self._host)
+        plan_host(target, Sighting())
+        return target
 
     def _accept(self, spec: Spec, target: State) -> bool:
         self.refused = None
@@ -88,7 +96,7 @@ class SpecFile:
             return False
         try:
             spec = schema.parse(kept.text, str(self.path))
-            target = desired(spec, self._host)
+            target = self._wanted(spec)
         except (SpecError, SpecUnfit):
             return False
         self.accepted = Accepted(spec, target, self._shown(spec, target, kept.since, "last-good"))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from engine.client import EngineClient, EngineError, EngineUnavailable, Observation
-from reconciler.apply import OnStep, Outcome, Step, Verdict, apply
-from reconciler.files import write_engine_parameters
+from engine.client import EngineError, EngineUnavailable
+from reconciler.apply import OnStep, Outcome, Step, Verdict, apply_host
+from reconciler.errands import Errand, plans_of
+from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
+from reconciler.hostplan import HostPlan, join, missing_words, plan_host
 from reconciler.lock import APPLY, locked
-from reconciler.plan import Plan, plan
+from reconciler.plan import Plan
 from reconciler.predict import predict
 from reconciler.savedplan import SavedPlan
-from schema.model import State
+from reconciler.sighting import Sighting
+from schema.model import Kind, State, Verb, Worker
 
 LOCK_WAIT_S = 10.0
 STALE_TRIES = 5
@@ -27,13 +29,14 @@ class Stale(Exception):  # noqa: N818 - a turn of events
     """A saved plan was made for another state of the engine."""
 
 
-def observe_when_ready(client: EngineClient, wait_s: float, notice: Notice) -> Observation:
-    """Observes, waiting up to `wait_s` for an engine that is still starting. Raises what the client raises."""
+def see_when_ready(fleet: Fleet, wait_s: float, notice: Notice) -> Sighting:
+    """What the engines show, waiting up to `wait_s` while all that are there are still starting. Raises what
+    `Fleet.see_any` raises."""
     deadline = time.monotonic() + wait_s
     said = False
     while True:
         try:
-            return client.observe()
+            return fleet.see_any()
         except EngineError as error:
             if error.code != "not-ready" or time.monotonic() >= deadline:
                 raise
@@ -45,81 +48,136 @@ def observe_when_ready(client: EngineClient, wait_s: float, notice: Notice) -> O
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """How to apply: which engine, how long to wait for it, and whom to tell."""
+    """How to apply: which engines, how long to wait for them, and whom to tell."""
 
-    client: EngineClient
-    state_dir: Path
+    fleet: Fleet
     wait_s: float
     notice: Notice
     on_step: OnStep | None = None
 
-    def apply_state(self, target: State) -> tuple[Plan, Outcome]:
-        """Makes the engine match `target`, planning anew when it was changed meanwhile or had to be started again.
+    def apply_state(self, target: State) -> Outcome:
+        """Makes the engines match `target`, planning anew when one was changed meanwhile, had to be started again or
+        came later.
 
-        Gives every action that was carried out and how all ended. Raises EngineUnavailable, EngineError, Locked,
+        The outcome has every action that was carried out. Raises EngineUnavailable, EngineError, SpecUnfit, Locked,
         OSError.
         """
-        with locked(self.client.run_dir / APPLY, LOCK_WAIT_S):
-            write_engine_parameters(self.state_dir, target)
-            seen = self._observe()
-            return self._until_settled(target, seen, plan(target, seen.state), replan=True)
+        with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
+            leave_parameters(self.fleet.state_dir, plan_host(target, self.fleet.see()))  # who starts waits for them
+            sighting = self._see()
+            return self._until_settled(target, sighting, plan_host(target, sighting), replan=True)
 
-    def apply_saved(self, saved: SavedPlan) -> tuple[Plan, Outcome]:
+    def apply_saved(self, saved: SavedPlan) -> Outcome:
         """Carries out a saved plan, on the state that it was made for and on no other. Raises Stale, and as
         `apply_state`."""
-        with locked(self.client.run_dir / APPLY, LOCK_WAIT_S):
-            seen = self._observe()
-            _refuse_stale(saved, seen)
-            target = predict(seen.state, saved.plan)
-            write_engine_parameters(self.state_dir, target)
-            done, outcome = self._until_settled(target, seen, saved.plan, replan=False)
+        with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
+            sighting = self._see()
+            refuse_stale(saved, sighting)
+            todo = revived(saved, sighting)
+            if todo.missing:
+                leave_parameters(self.fleet.state_dir, todo)
+                self._wait_for(todo.missing)
+                sighting = self._see()
+                refuse_stale(saved, sighting)
+                todo = revived(saved, sighting)
+            outcome = self._until_settled(join(todo.targets.values()), sighting, todo, replan=False)
         if outcome.verdict is Verdict.STALE:
             raise Stale(f"{outcome.message}, after {len(outcome.steps)} actions of this plan; make a new one")
-        return done, outcome
+        return outcome
 
-    def _observe(self) -> Observation:
-        return observe_when_ready(self.client, self.wait_s, self.notice)
+    def _see(self) -> Sighting:
+        return see_when_ready(self.fleet, self.wait_s, self.notice)
 
-    def _until_settled(self, target: State, seen: Observation, todo: Plan, replan: bool) -> tuple[Plan, Outcome]:
+    def _until_settled(self, target: State, sighting: Sighting, todo: HostPlan, replan: bool) -> Outcome:
         steps: list[Step] = []
-        pins = dict(todo.pins)
+        waited = not replan
         for attempt in range(STALE_TRIES):
-            outcome = apply(todo, target, seen, self.client, self.on_step)
+            leave_parameters(self.fleet.state_dir, todo)
+            outcome = apply_host(todo, sighting.seen, self.fleet.clients, self.on_step)
             steps += outcome.steps
-            again = outcome.verdict is Verdict.RESTARTING or (outcome.verdict is Verdict.STALE and replan)
-            if not again or attempt == STALE_TRIES - 1:
+            if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, sighting, replan, waited):
                 break
-            if outcome.verdict is Verdict.RESTARTING:
-                self._wait_for_another(seen.boot_id)
-            seen = self._observe()
-            todo = plan(target, seen.state)
-            pins |= todo.pins
-        done = Plan(tuple(step.action for step in steps), pins)
-        return done, replace(outcome, steps=tuple(steps))
+            waited = waited or bool(todo.missing)
+            sighting = self._see()
+            todo = plan_host(target, sighting)
+        if outcome.verdict is Verdict.APPLIED:
+            forget_unneeded(self.fleet.state_dir, todo)
+        return replace(outcome, steps=tuple(steps))
 
-    def _wait_for_another(self, boot_id: str) -> None:
-        """Waits until an engine other than `boot_id` answers. Raises EngineUnavailable when none comes."""
-        self.notice("The engine starts anew; waiting for it.")
+    def _again(self, outcome: Outcome, todo: HostPlan, sighting: Sighting, replan: bool, waited: bool) -> bool:
+        """Whether there is more to do, once it can be done."""
+        if outcome.verdict is Verdict.RESTARTING:
+            self._wait_for_others({s: sighting.seen[s].boot_id for s in restarting(todo.errands) if s in sighting.seen})
+            return True
+        if outcome.verdict is Verdict.STALE:
+            return replan
+        return not waited and bool(todo.missing) and self._wait_for(todo.missing)
+
+    def _wait_for(self, missing: Mapping[int, str]) -> bool:
+        """Waits until all these engines are ready; whether they came."""
+        self.notice(f"Waiting up to {self.wait_s:g} s: {'; '.join(missing.values())}.")
         deadline = time.monotonic() + self.wait_s
         while time.monotonic() < deadline:
-            try:
-                if self.client.hello().boot_id != boot_id:
-                    return
-            except EngineUnavailable:
-                pass  # between two engines there is none
+            if missing.keys() <= self.fleet.see().seen.keys():
+                return True
+            time.sleep(0.2)
+        return False
+
+    def _wait_for_others(self, boot_ids: Mapping[int, str]) -> None:
+        """Waits until engines other than these answer. Raises EngineUnavailable when one does not come."""
+        self.notice("The engine starts anew; waiting for it.")
+        left = dict(boot_ids)
+        deadline = time.monotonic() + self.wait_s
+        while time.monotonic() < deadline:
+            for shard, boot_id in list(left.items()):
+                if self._is_another(shard, boot_id):
+                    del left[shard]
+            if not left:
+                return
             time.sleep(0.1)
         raise EngineUnavailable(
             f"the engine ended to be started anew, but none came back within {self.wait_s:g} s; "
             "start it with: vio4wd engine"
         )
 
+    def _is_another(self, shard: int, boot_id: str) -> bool:
+        try:
+            return self.fleet.client(shard).hello().boot_id != boot_id
+        except EngineUnavailable:
+            return False  # between two engines there is none
 
-def _refuse_stale(saved: SavedPlan, seen: Observation) -> None:
-    moment = saved.moment
-    if moment.boot_id != seen.boot_id:
-        raise Stale("this plan was made for an engine that has been started again since; make a new one")
-    if moment.generation != seen.generation:
-        raise Stale(
-            f"this plan was made for generation {moment.generation} of the engine, which is at {seen.generation} now; "
-            "make a new one"
-        )
+
+def restarting(errands: Iterable[Errand]) -> list[int]:
+    """The shards whose engine the plan ends, to be started anew."""
+    return [e.shard for e in errands if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE]
+
+
+def revived(saved: SavedPlan, sighting: Sighting) -> HostPlan:
+    """A saved plan as one that can be carried out on what is seen."""
+    plans = plans_of(saved.errands)
+    shards = [moment.shard for moment in saved.moments]
+    here = [shard for shard in shards if shard in sighting.seen]
+    targets = {s: predict(sighting.states[s], plans.get(s, Plan())) for s in here}
+    for shard in (s for s in shards if s not in targets):
+        todo = plans.get(shard, Plan())
+        cpus = {cpu for pin in todo.pins.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf)}
+        born = State(engine=targets[here[0]].engine, workers=frozenset(Worker(cpu) for cpu in cpus))
+        targets[shard] = predict(born, todo)
+    missing = {s: missing_words(s) for s in shards if s not in here}
+    return HostPlan(saved.errands, dict(sorted(targets.items())), missing)
+
+
+def refuse_stale(saved: SavedPlan, sighting: Sighting) -> None:
+    """Raises Stale when an engine is not in the state that the plan was made for."""
+    for moment in saved.moments:
+        seen = sighting.seen.get(moment.shard)
+        born_since = seen is not None and moment.boot_id is None and seen.generation > 0
+        other = seen is not None and moment.boot_id is not None and seen.boot_id != moment.boot_id
+        gone = seen is None and moment.boot_id is not None
+        if born_since or other or gone:
+            raise Stale("this plan was made for an engine that has been started again since; make a new one")
+        if seen is not None and moment.generation != seen.generation:
+            raise Stale(
+                f"this plan was made for generation {moment.generation} of the engine, which is at {seen.generation} "
+                "now; make a new one"
+            )

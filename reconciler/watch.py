@@ -10,17 +10,21 @@ from pathlib import Path
 
 import zmq
 
-from engine.client import EngineClient, EngineError, EngineUnavailable
-from reconciler.apply import Outcome, Verdict, apply
-from reconciler.files import write_engine_parameters
+from engine.client import EngineError, EngineUnavailable
+from reconciler.apply import Outcome, Verdict, apply_host
+from reconciler.desired import SpecUnfit
 from reconciler.filewatch import FileWatch
+from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
 from reconciler.host import Host
+from reconciler.hostplan import HostPlan, plan_host
 from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
-from reconciler.plan import Plan, plan
+from reconciler.moment import Moment, fingerprint
 from reconciler.report import LastApply, Report, write_report
 from reconciler.savedplan import SavedPlan, save, summary
+from reconciler.sighting import Sighting
 from reconciler.specfile import SpecFile
+from schema.model import State
 from state.history import record
 from state.store import Store
 
@@ -28,7 +32,7 @@ LOG = logging.getLogger("vio4wd.watch")
 
 
 class Watch:
-    """Keeps one engine as one file wants it. `run` until `stop`."""
+    """Keeps a host's engines as one file wants it. `run` until `stop`."""
 
     def __init__(self, file: Path, run_dir: Path, state_dir: Path, host: Host, timing: Timing | None = None) -> None:
         self._run_dir = run_dir
@@ -40,6 +44,9 @@ class Watch:
         self._wake, self._waker = os.pipe()
         self._stopping = False
         self._last_failure: str | None = None
+        self._shards: tuple[int, ...] = (0,)
+        """Those that the spec needs; their events are listened to."""
+        self._impossible = ""
         self._said: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -49,79 +56,82 @@ class Watch:
 
     def run(self) -> None:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
-        with locked(self._run_dir / WATCH, wait_s=1.0), EngineClient(self._run_dir) as client:
+        with locked(self._run_dir / WATCH, wait_s=1.0), Fleet(self._run_dir, self._state_dir) as fleet:
             LOG.info("keeping the engine as %s wants it", self._file.path)
             files = FileWatch(self._file.path)
-            events = client.events()
+            events = Events(fleet)
             poller = zmq.Poller()
-            for source in (files, *events.sources, self._wake):
+            for source in (files, self._wake):
                 poller.register(source, zmq.POLLIN)
             while not self._stopping:
+                events.follow(self._shards, poller)
                 command = self._machine.step(time.monotonic())
                 if isinstance(command, Wait):
                     poller.poll(int(max(0.0, command.until - time.monotonic()) * 1000) + 1)
-                    touch = files.touched()
-                    if touch is not None:
-                        self._machine.file_touched(time.monotonic(), touch.writing)
-                    for event in events.drain():
-                        self._machine.engine_event(time.monotonic(), event["event"])
+                    self._hear(files, events)
                 else:
-                    self._do(command, files, client)
+                    self._do(command, files, fleet)
                     self._show()
             events.close()
             files.close()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
 
-    def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, client: EngineClient) -> None:
+    def _hear(self, files: FileWatch, events: Events) -> None:
+        touch = files.touched()
+        if touch is not None:
+            self._machine.file_touched(time.monotonic(), touch.writing)
+        for event in events.drain():
+            self._machine.engine_event(time.monotonic(), event["event"])
+
+    def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, fleet: Fleet) -> None:
         match command:
             case ReadFile():
                 files.arm()
-                self._read()
+                self._read(fleet)
             case LookAtEngine():
-                self._look(client)
+                self._look(fleet)
             case Reconcile():
-                self._reconcile(client)
+                self._reconcile(fleet)
 
-    def _read(self) -> None:
+    def _read(self, fleet: Fleet) -> None:
         changed = self._file.read()
         refused, accepted = self._file.refused, self._file.accepted
         problems = "\n".join(refused.problems) if refused else ""
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
         if changed and accepted is not None:
             LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
-            try:
-                write_engine_parameters(self._state_dir, accepted.target)
-            except OSError as error:
-                LOG.error("an engine that starts now finds no parameters: %s", error)
+            self._prepare(accepted.target, fleet)
         self._machine.file_read(time.monotonic(), changed)
 
-    def _look(self, client: EngineClient) -> None:
-        now = time.monotonic
+    def _prepare(self, target: State, fleet: Fleet) -> None:
+        """Leaves parameters for the engines that this will need, so that they can start."""
         try:
-            hello = client.hello()
-        except (EngineUnavailable, EngineError) as error:
-            self._machine.engine_absent(now())
-            self._report = replace(self._report, engine="absent")
-            self._tell("engine", str(error), "%s", "")
-            return
-        self._report = replace(self._report, engine=hello.state)
-        if hello.state == "ready":
-            self._tell("engine", "", "", "the engine is ready (boot id " + hello.boot_id + ")")
-            self._machine.engine_seen(now(), hello.boot_id, hello.generation)
-        else:
-            self._machine.engine_absent(now())
-            self._tell("engine", f"the engine is {hello.state}", "%s", "")
+            leave_parameters(self._state_dir, plan_host(target, fleet.see()))
+        except (OSError, SpecUnfit) as error:
+            LOG.error("an engine that starts now finds no parameters: %s", error)
 
-    def _reconcile(self, client: EngineClient) -> None:
+    def _look(self, fleet: Fleet) -> None:
+        heard = fleet.greet()
+        ready = [Moment(s, h.boot_id, h.generation) for s, h in heard.items() if h.state == "ready"]
+        states = [hello.state for hello in heard.values()]
+        self._report = replace(self._report, engine="ready" if ready else states[0] if states else "absent")
+        if ready:
+            boots = ", ".join(str(moment.boot_id) for moment in ready)
+            self._tell("engine", "", "", f"the engine is ready (boot id {boots})")
+            self._machine.engine_seen(time.monotonic(), *fingerprint(ready))
+            return
+        self._machine.engine_absent(time.monotonic())
+        self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
+
+    def _reconcile(self, fleet: Fleet) -> None:
         accepted = self._file.accepted
         assert accepted is not None, "the machine reconciles only with a spec"
         try:
             with locked(self._run_dir / APPLY):
-                seen = client.observe()
-                todo = plan(accepted.target, seen.state)
-                outcome = apply(todo, accepted.target, seen, client)
-                saved = save(todo, seen, accepted.shown.file, accepted.spec.sha256)
+                sighting = fleet.see_any()
+                todo = plan_host(accepted.target, sighting)
+                outcome = self._apply(todo, sighting, fleet)
         except Locked:
             self._machine.busy(time.monotonic())
             return
@@ -129,12 +139,26 @@ class Watch:
             self._tell("engine", str(error), "%s", "")
             self._machine.reconciled(time.monotonic(), Verdict.LOST, "", 0)
             return
-        self._machine.reconciled(time.monotonic(), outcome.verdict, outcome.boot_id, outcome.generation)
+        except (SpecUnfit, OSError) as error:
+            self._impossible = str(error)
+            self._machine.reconciled(time.monotonic(), Verdict.FAILED, "", 0)
+            return
+        self._impossible = ""
+        self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments))
         healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
-        if todo.actions or healed:
+        if todo.actions or todo.missing or healed:
+            saved = save(todo, sighting, accepted.shown.file, accepted.spec.sha256)
             self._remember(todo, outcome, saved, accepted.spec.text)
 
-    def _remember(self, todo: Plan, outcome: Outcome, saved: SavedPlan, text: str) -> None:
+    def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
+        self._shards = tuple(todo.targets)
+        leave_parameters(self._state_dir, todo)
+        outcome = apply_host(todo, sighting.seen, fleet.clients)
+        if outcome.verdict is Verdict.APPLIED:
+            forget_unneeded(self._state_dir, todo)
+        return outcome
+
+    def _remember(self, todo: HostPlan, outcome: Outcome, saved: SavedPlan, text: str) -> None:
         """Writes an apply down, unless it is the same failure again."""
         result = outcome.to_json()
         failure = None if outcome.verdict is Verdict.APPLIED else f"{saved.sha256} {[s.message for s in outcome.steps]}"
@@ -170,9 +194,10 @@ class Watch:
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
-            faults=(self._store.fault,) if self._store.fault else (),
+            faults=tuple(fault for fault in (self._store.fault, self._impossible) if fault),
         )
         self._tell("store", self._store.fault or "", "%s", "")
+        self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")
         if self._said.get("report") == repr(report):
             return
         self._report, self._said["report"] = report, repr(report)
@@ -192,7 +217,7 @@ class Watch:
             LOG.info(healed)
 
 
-def _log_outcome(todo: Plan, outcome: Outcome) -> None:
+def _log_outcome(todo: HostPlan, outcome: Outcome) -> None:
     level = logging.INFO if outcome.verdict in (Verdict.APPLIED, Verdict.RESTARTING) else logging.WARNING
     LOG.log(level, "%s: %s%s", outcome.verdict, summary(todo.actions), outcome.message and f"; {outcome.message}")
     for step in outcome.steps:

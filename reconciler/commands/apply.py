@@ -9,7 +9,6 @@ from reconciler.commands.common import file_argument, json_argument, positive
 
 if TYPE_CHECKING:
     from reconciler.apply import Outcome, Step
-    from reconciler.plan import Plan
     from reconciler.steer import Steering
 
 NAME = "apply"
@@ -35,25 +34,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from engine.client import EngineClient
+    from reconciler.fleet import Fleet
     from reconciler.output import complain, emit, say
     from reconciler.steer import Steering
     from schema.paths import run_dir, state_dir
 
     quiet = asked.json
-    with EngineClient(run_dir()) as client:
-        steering = Steering(client, state_dir(), asked.wait, complain, None if quiet else _show_step)
-        done, outcome, origin = _apply(asked, steering)
-    _remember(done, outcome, origin)
+    with Fleet(run_dir(), state_dir()) as fleet:
+        steering = Steering(fleet, asked.wait, complain, None if quiet else _show_step)
+        outcome, origin = _apply(asked, steering)
+    _remember(outcome, origin)
     if asked.json:
         emit(outcome.to_json())
     else:
-        _conclude(done, outcome, str(asked.file), say)
+        _conclude(outcome, str(asked.file), say)
     return 0 if outcome.verdict == "applied" else 1
 
 
-def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Plan, Outcome, dict[str, Any]]:
-    """What was done, how it ended, and where it came from."""
+def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Outcome, dict[str, Any]]:
+    """What was done and how it ended, and where it came from."""
     import schema
     from reconciler.desired import desired
     from reconciler.host import ThisHost
@@ -62,11 +61,10 @@ def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Plan, Outcome
     text = _text(asked)
     if is_plan(text):
         saved = parse_plan(text, str(asked.file))
-        done, outcome = steering.apply_saved(saved)
-        return done, outcome, {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
+        return steering.apply_saved(saved), {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
     spec = schema.load(asked.file)
-    done, outcome = steering.apply_state(desired(spec, ThisHost()))
-    return done, outcome, {"source": str(asked.file), "sha256": spec.sha256, "text": spec.text}
+    outcome = steering.apply_state(desired(spec, ThisHost()))
+    return outcome, {"source": str(asked.file), "sha256": spec.sha256, "text": spec.text}
 
 
 def _text(asked: argparse.Namespace) -> str:
@@ -86,22 +84,23 @@ def _show_step(step: Step) -> None:
 
     took = f" ({step.took_us / 1000:.1f} ms)" if step.took_us else ""
     detail = f"  {words(step.action)}".rstrip()
-    line = f"  {SYMBOLS[step.action.verb]:>3} {step.action.resource}{detail}: {step.ending}{took}"
+    where = f" (shard {step.shard})" if step.shard else ""
+    line = f"  {SYMBOLS[step.action.verb]:>3} {step.action.resource}{where}{detail}: {step.ending}{took}"
     say(f"{line}: {step.message}" if step.message else line, None if step.ending == "done" else "bad")
 
 
-def _conclude(done: Plan, outcome: Outcome, source: str, say: Any) -> None:
+def _conclude(outcome: Outcome, source: str, say: Any) -> None:
     from reconciler.savedplan import summary
 
-    if outcome.verdict == "applied" and not done.actions:
+    if outcome.verdict == "applied" and not outcome.steps:
         say(f"Nothing to do: the engine matches {source}.")
     elif outcome.verdict == "applied":
-        say(f"Applied and verified: {summary(done.actions)}", "good")
+        say(f"Applied and verified: {summary(step.action for step in outcome.steps)}", "good")
     else:
         say(f"Not all of it was applied: {outcome.message}", "bad")
 
 
-def _remember(done: Plan, outcome: Outcome, origin: dict[str, Any]) -> None:
+def _remember(outcome: Outcome, origin: dict[str, Any]) -> None:
     import getpass
     import os
     from dataclasses import asdict
@@ -112,15 +111,15 @@ def _remember(done: Plan, outcome: Outcome, origin: dict[str, Any]) -> None:
     from state.history import record
     from state.store import Store
 
-    if not done.actions:
+    if not outcome.steps:
         return
     store = Store(state_dir())
     try:
         who = os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
         who = str(os.getuid())
-    changes = [action.to_json() for action in done.actions]
-    document = {"changes": changes, "summary": asdict(summary(done.actions))}
+    changes = [{"shard": step.shard, **step.action.to_json()} for step in outcome.steps]
+    document = {"changes": changes, "summary": asdict(summary(step.action for step in outcome.steps))}
     record(store, who=who, plan=document, outcome=outcome.to_json(), **origin)
     if store.fault:
         complain(store.fault)

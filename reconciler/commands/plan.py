@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.commands.common import file_argument, json_argument
+
+if TYPE_CHECKING:
+    from reconciler.hostplan import HostPlan
 
 NAME = "plan"
 HELP = "show what applying a file would do, and what that costs whom"
@@ -33,20 +37,21 @@ def execute(asked: argparse.Namespace) -> int:
     import json
 
     import schema
-    from engine.client import EngineClient
-    from reconciler import plan, savedplan
     from reconciler.desired import desired
     from reconciler.files import write_atomically
+    from reconciler.fleet import Fleet
     from reconciler.host import ThisHost
+    from reconciler.hostplan import plan_host
     from reconciler.output import emit, say
-    from schema.paths import run_dir
+    from reconciler.savedplan import save
+    from schema.paths import run_dir, state_dir
 
     spec = schema.load(asked.file)
     target = desired(spec, ThisHost())
-    with EngineClient(run_dir()) as client:
-        seen = client.observe()
-    todo = plan.plan(target, seen.state)
-    saved = savedplan.save(todo, seen, str(asked.file), spec.sha256).to_json()
+    with Fleet(run_dir(), state_dir()) as fleet:
+        sighting = fleet.see_any()
+    todo = plan_host(target, sighting)
+    saved = save(todo, sighting, str(asked.file), spec.sha256).to_json()
     if asked.out is not None:
         write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")
     if asked.json:
@@ -58,12 +63,10 @@ def execute(asked: argparse.Namespace) -> int:
     return 2 if asked.detailed_exitcode and todo.actions else 0
 
 
-def show(todo: object, source: str) -> None:
+def show(todo: HostPlan, source: str) -> None:
     """Prints a plan, coloured by what is done."""
     from reconciler import render
     from reconciler.output import say
-    from reconciler.plan import Plan
 
-    assert isinstance(todo, Plan)
     for line, verb in render.lines(todo, source):
         say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.commands.common import count, json_argument, positive
 
 if TYPE_CHECKING:
-    from engine.client import EngineClient
+    from reconciler.fleet import Fleet
 
 NAME = "stats"
 HELP = "show counters per relay and direction, or rates with --interval"
@@ -35,14 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from engine.client import EngineClient
+    from reconciler.fleet import Fleet
     from reconciler.output import emit
-    from schema.paths import run_dir
+    from schema.paths import run_dir, state_dir
 
-    with EngineClient(run_dir()) as client:
+    with Fleet(run_dir(), state_dir()) as fleet:
         if asked.interval is not None:
-            return _rates(asked, client)
-        counters = client.counters()
+            return _rates(asked, fleet)
+        counters = _counters(fleet)
     if asked.json:
         emit(counters)
     else:
@@ -50,15 +50,26 @@ def execute(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _rates(asked: argparse.Namespace, client: EngineClient) -> int:
+def _counters(fleet: Fleet) -> dict[str, Any]:
+    """Of all engines; says which does not answer. Raises EngineUnavailable or EngineError when none does."""
+    from reconciler.output import complain
+    from reconciler.rates import together
+
+    counters = fleet.counters()
+    for shard in sorted(fleet.faults):
+        complain(f"shard {shard}: {fleet.faults[shard]}")
+    return together(counters)
+
+
+def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
     from reconciler.output import emit
     from reconciler.rates import rates
 
-    before = client.counters()
+    before = _counters(fleet)
     shown = 0
     while not asked.count or shown < asked.count:
         time.sleep(asked.interval)
-        after = client.counters()
+        after = _counters(fleet)
         measured = rates(before, after)
         if asked.json:
             emit(measured)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from reconciler.commands.common import json_argument
+
+if TYPE_CHECKING:
+    from reconciler.sighting import Sighting
 
 NAME = "status"
 HELP = "show the engine, its relays, which spec is in force, and why a newer one is refused"
@@ -37,42 +40,61 @@ def execute(asked: argparse.Namespace) -> int:
 
 
 def collect() -> dict[str, Any]:
-    """The whole of it as JSON has it; `engine` and `watch` are None when they are not there."""
+    """The whole of it as JSON has it. `engine`, the first that answers, and `watch` are None when they are absent."""
     from dataclasses import asdict
 
-    from engine.client import EngineClient, EngineError, EngineUnavailable
     from reconciler.condition import relay_statuses
+    from reconciler.fleet import Fleet
     from reconciler.lock import WATCH, is_held
     from reconciler.report import read_report
-    from schema.paths import run_dir
+    from schema.paths import run_dir, state_dir
 
-    problems: list[str] = []
-    hello = observed = None
-    with EngineClient(run_dir()) as client:
-        try:
-            hello = client.hello()
-            observed = client.observe()
-        except EngineUnavailable as error:
-            problems.append(str(error))
-        except EngineError as error:
-            problems.append(error.message if error.code != "not-ready" else "the engine is starting")
+    with Fleet(run_dir(), state_dir()) as fleet:
+        sighting = fleet.see()
+        engines = [asdict(hello) for _, hello in sorted(fleet.heard.items())]
+        problems = _engine_problems(fleet.faults)
     running = is_held(run_dir() / WATCH)
     report = read_report(run_dir())
     if not running:
         problems.append("no watch is running: the engine stays as it is, whatever the file says")
     shown = report if running else None
-    workers = observed.live.get("workers", {}) if observed is not None else {}
+    relays = relay_statuses(sighting, shown)
+    problems += _missing_shards({relay.shard for relay in relays}, sighting)
     return {
-        "engine": asdict(hello) if hello is not None else None,
+        "engine": engines[0] if engines else None,
+        "engines": engines,
         "watch": {"running": running, **report} if report is not None else None,
-        "workers": [{"cpu": int(cpu), **facts} for cpu, facts in sorted(workers.items(), key=lambda w: int(w[0]))],
-        "relays": [asdict(relay) for relay in relay_statuses(observed, shown)],
+        "workers": _workers(sighting),
+        "relays": [asdict(relay) for relay in relays],
         "problems": [*problems, *((shown or {}).get("faults") or ())],
     }
 
 
+def _engine_problems(faults: Mapping[int, Exception]) -> list[str]:
+    from engine.client import EngineError
+
+    fault = faults.get(0)
+    if isinstance(fault, EngineError) and fault.code == "not-ready":
+        return ["the engine is starting"]
+    return [str(fault)] if fault is not None else []
+
+
+def _missing_shards(shards: set[int], sighting: Sighting) -> list[str]:
+    """Of the first one something else is said."""
+    from reconciler.hostplan import missing_words
+
+    absent = sorted(shard for shard in shards | set(sighting.silent) if shard and shard not in sighting.seen)
+    return [sighting.silent.get(shard, missing_words(shard)) for shard in absent]
+
+
+def _workers(sighting: Sighting) -> list[dict[str, Any]]:
+    live = {shard: seen.live.get("workers", {}) for shard, seen in sighting.seen.items()}
+    found = [(int(cpu), shard, facts) for shard, workers in live.items() for cpu, facts in workers.items()]
+    return [{"cpu": cpu, "shard": shard, **facts} for cpu, shard, facts in sorted(found, key=lambda w: w[:2])]
+
+
 def _show(status: Mapping[str, Any]) -> None:
-    from reconciler.output import say, table
+    from reconciler.output import say
 
     for name, text in _facts(status):
         say(f"{name:<11} {text}")
@@ -84,10 +106,42 @@ def _show(status: Mapping[str, Any]) -> None:
             [str(w["cpu"]), str(w.get("state", "")), str(w.get("entries", "")), f"{100 * w.get('slept', 0):.0f} %"]
             for w in status["workers"]
         ]
-        table(("WORKER", "STATE", "ENTRIES", "SLEPT"), rows)
+        _table(("WORKER", "STATE", "ENTRIES", "SLEPT"), rows, _shards(status, "workers"))
     if status["relays"]:
         say()
-        table(("RELAY", "VF", "LINK", "GUEST", "CPUS", "CONDITION", ""), [_row(relay) for relay in status["relays"]])
+        names = ("RELAY", "VF", "LINK", "GUEST", "CPUS", "CONDITION", "")
+        _table(names, [_row(relay) for relay in status["relays"]], _shards(status, "relays"))
+    _show_members(status["relays"])
+
+
+def _show_members(relays: Sequence[Mapping[str, Any]]) -> None:
+    """The members of bonds, if there are any."""
+    from reconciler.output import say, table
+
+    rows = [
+        [str(relay["id"]), str(member["name"]), str(member["link"]), "yes" if member["active"] else "-"]
+        for relay in relays
+        for member in relay["members"]
+    ]
+    if rows:
+        say()
+        table(("RELAY", "MEMBER", "LINK", "ACTIVE"), rows)
+
+
+def _shards(status: Mapping[str, Any], of: str) -> list[str]:
+    """The shard of each of these; nothing where there is only one, which is then not worth a word."""
+    several = len(status["engines"]) > 1 or any(relay["shard"] for relay in status["relays"])
+    return [str(each["shard"]) for each in status[of]] if several else []
+
+
+def _table(names: tuple[str, ...], rows: list[list[str]], shards: list[str]) -> None:
+    """With a second column for the shards, if there are any."""
+    from reconciler.output import table
+
+    if shards:
+        names = (names[0], "SHARD", *names[1:])
+        rows = [[row[0], shard, *row[1:]] for row, shard in zip(rows, shards, strict=True)]
+    table(names, rows)
 
 
 def _row(relay: Mapping[str, Any]) -> list[str]:
@@ -105,9 +159,10 @@ def _row(relay: Mapping[str, Any]) -> list[str]:
 
 
 def _facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    engine, watch = status["engine"], status["watch"]
-    if engine is not None:
-        yield "Engine", f"{engine['version']} (DPDK {engine['dpdk']}), {engine['state']}, pid {engine['pid']}"
+    watch = status["watch"]
+    for engine in status["engines"]:
+        which = f", shard {engine['shard']}" if len(status["engines"]) > 1 else ""
+        yield "Engine", f"{engine['version']} (DPDK {engine['dpdk']}), {engine['state']}, pid {engine['pid']}{which}"
         yield "", f"boot id {engine['boot_id']}, generation {engine['generation']}, memory {engine['memory']}"
     if watch is None:
         return

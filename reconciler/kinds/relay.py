@@ -7,8 +7,7 @@ from dataclasses import replace
 from schema.model import Action, Impact, Kind, Relay, Verb
 
 BROKEN = "relays exchange VFs or sockets in a circle, and one has to let go first"
-
-WHY = ", because its own has not enough ports; the guest sees its link go until it is there"
+WHY = ", because there are not enough ports where it is; the guest sees its link go until it is there"
 
 
 def add(after: Relay, reason: str = "the spec asks for it") -> Action:
@@ -31,8 +30,8 @@ def change(before: Relay, after: Relay) -> Action:
 
 def leave(removal: Action, shard: int) -> Action:
     """The removal of a relay that goes on in another engine process: its guest is connected to the old one."""
-    return replace(removal, impact=Impact.GUEST, reason=f"it has to move to engine process {shard}{WHY}")
+    return replace(removal, impact=Impact.GUEST, reason=f"it has to move to shard {shard}{WHY}")
 
 
 def arrive(addition: Action, shard: int) -> Action:
-    return replace(addition, impact=Impact.GUEST, reason=f"it has to move here from engine process {shard}{WHY}")
+    return replace(addition, impact=Impact.GUEST, reason=f"it has to move here, from shard {shard}{WHY}")

@@ -16,8 +16,9 @@ from typing import Any, Self
 
 from engine.client import EngineClient, EngineError, EngineUnavailable, Observation
 from reconciler.desired import desired
+from reconciler.fleet import Fleet
 from reconciler.host import ThisHost
-from reconciler.plan import Plan, plan
+from reconciler.hostplan import HostPlan, plan_host
 from schema import SpecError, load
 from schema.model import State
 from tests.kit import cleanup, host
@@ -50,7 +51,7 @@ class Instance:
         self.file = self.directory / "vio4wd.yaml"
         self.cache = cache
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._client: EngineClient | None = None
+        self._fleet: Fleet | None = None
         if spec:
             self.save(spec)
 
@@ -149,10 +150,16 @@ class Instance:
         return self.report("stats")
 
     @property
+    def fleet(self) -> Fleet:
+        """All its engines."""
+        if self._fleet is None:
+            self._fleet = Fleet(self.run_dir, self.state_dir)
+        return self._fleet
+
+    @property
     def client(self) -> EngineClient:
-        if self._client is None:
-            self._client = EngineClient(self.run_dir)
-        return self._client
+        """Of its first engine."""
+        return self.fleet.client(0)
 
     @property
     def engine_pid(self) -> int:
@@ -169,13 +176,10 @@ class Instance:
             return self.client.observe()
         return None
 
-    def to_do(self) -> Plan | None:
+    def to_do(self) -> HostPlan | None:
         """What is still to be done until the file is applied; None while that can't be told."""
-        seen = self.observed()
-        if seen is None:
-            return None
-        with contextlib.suppress(SpecError):
-            return plan(desired(load(self.file), ThisHost()), seen.state)
+        with contextlib.suppress(SpecError, EngineUnavailable, EngineError):
+            return plan_host(desired(load(self.file), ThisHost()), self.fleet.see_any())
         return None
 
     def wait_applied(self, timeout_s: float = READY_S) -> None:
@@ -186,9 +190,9 @@ class Instance:
         """Wait until what is observed is as `holds` wants it."""
         self._wait(what, lambda: (seen := self.observed()) is not None and holds(seen.state), timeout_s)
 
-    def _settled(self, left: Plan | None) -> bool:
+    def _settled(self, left: HostPlan | None) -> bool:
         self.check_running()
-        return left is not None and not left.actions
+        return left is not None and not left.actions and not left.missing
 
     def _wait(self, what: str, probe: Callable[[], bool], timeout_s: float) -> None:
         try:
@@ -203,9 +207,9 @@ class Instance:
 
     def terminate(self, timeout_s: float = 30.0) -> dict[str, int]:
         """SIGTERM to all processes, watch before engine. Gives their exit statuses."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._fleet is not None:
+            self._fleet.close()
+            self._fleet = None
         statuses = {}
         for name in sorted(self.processes, reverse=True):
             process = self.processes.pop(name)
@@ -236,9 +240,9 @@ class Instance:
     def kill(self) -> None:
         """End everything by force and remove the directory."""
         cleanup.release(self)
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._fleet is not None:
+            self._fleet.close()
+            self._fleet = None
         for process in self.processes.values():
             if process.poll() is None:
                 process.kill()
