@@ -101,7 +101,7 @@ def _judged(link: str, guest: bool, fault: str | None, unwanted: bool) -> tuple[
     if unwanted:
         return Condition.DEGRADED, "live, but not in the spec in force"
     if link == "gone":
-        return Condition.DEGRADED, "the VF is gone"
+        return Condition.DEGRADED, "the VF is gone; it is used again when it is back"
     if link == "down":
         return Condition.DEGRADED, "the VF's link is down"
     if not guest:

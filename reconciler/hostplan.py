@@ -159,5 +159,6 @@ def join(states: Iterable[State]) -> State:
             sockets={**whole.sockets, **state.sockets},
             relays={**whole.relays, **state.relays},
             pins={**whole.pins, **state.pins},
+            vfs={**whole.vfs, **state.vfs},
         )
     return whole

@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from reconciler.chains import Moves, moves
 from reconciler.devices import handover
-from reconciler.kinds import engine, pin, port, relay, socket, worker
+from reconciler.kinds import engine, pin, port, relay, socket, vf, worker
 from reconciler.match import Difference, difference, matches
 from reconciler.placement import place
 from schema.model import Action, Kind, Pin, Port, Relay, Socket, State
+from schema.vf import pci_functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,13 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
         *_workers_added(frame),
         *_relays_removed(frame),
         *_removed(frame, held=False),
+        *_vfs_bound(frame),
         *_changed_and_added(frame),
         *_relays_updated(frame),
         *_relays_added(frame),
         *_pins_migrated(frame),
         *_removed(frame, held=True),
+        *_vfs_given_back(frame),
         *_workers_removed(frame),
     )
     added = (*frame.relays.added, *frame.broken)
@@ -163,6 +166,26 @@ def _gone(
     for key, resource in removed.items():
         if (holders.get(key) in updated) is held:
             yield remove(resource, holders.get(key))
+
+
+def _vfs_bound(frame: Frame) -> Iterable[Action]:
+    """Those of this engine's ports; another's are that one's business."""
+    users = _users(frame.desired)
+    vfs = difference(frame.desired.vfs, frame.observed.vfs)
+    yield from (vf.change(*pair, users[address]) for address, pair in vfs.changed.items() if address in users)
+    yield from (vf.add(each, users[address]) for address, each in vfs.added.items() if address in users)
+
+
+def _vfs_given_back(frame: Frame) -> Iterable[Action]:
+    users = _users(frame.observed)
+    gone = difference(frame.desired.vfs, frame.observed.vfs).removed
+    return (vf.remove(each, users.get(address)) for address, each in gone.items())
+
+
+def _users(state: State) -> dict[str, int | None]:
+    """Which relay polls which PCI function; None where it is nobody's in particular."""
+    ports, _ = _holders(state)
+    return {address: ports.get(name) for name, port in state.ports.items() for address in pci_functions(port)}
 
 
 def _holders(state: State) -> tuple[dict[str, int], dict[str, int]]:

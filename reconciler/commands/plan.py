@@ -42,15 +42,17 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.fleet import Fleet
     from reconciler.host import ThisHost
     from reconciler.hostplan import plan_host
-    from reconciler.output import emit, say
+    from reconciler.output import complain, emit, say
     from reconciler.savedplan import save
+    from reconciler.vfs.onhost import objections
     from schema.paths import run_dir, state_dir
 
     spec = schema.load(asked.file)
     target = desired(spec, ThisHost())
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see_any()
-    todo = plan_host(target, sighting)
+        todo = plan_host(target, sighting)
+        obstacles = objections(target, todo.actions, fleet.vfs)
     saved = save(todo, sighting, str(asked.file), spec.sha256).to_json()
     if asked.out is not None:
         write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")
@@ -60,6 +62,8 @@ def execute(asked: argparse.Namespace) -> int:
         show(todo, str(asked.file))
         if asked.out is not None:
             say(f"Kept in {asked.out}; carry it out with: vio4wd apply {asked.out}")
+    for obstacle in obstacles:
+        complain(f"As it is now, this will not work: {obstacle}")
     return 2 if asked.detailed_exitcode and todo.actions else 0
 
 
