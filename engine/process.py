@@ -79,6 +79,10 @@ class EngineProcess:
         assert self._core is not None
         return self._core.counters()
 
+    def capture_read(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._core is not None
+        return self._core.captures.read(request)
+
     # What the main thread does
 
     def run(self) -> int:
@@ -172,6 +176,9 @@ class EngineProcess:
 
         began = time.monotonic_ns()
         try:
+            if change.request["op"] in core.capture_verbs:
+                change.reply({"ok": True, **core.capture_verbs[change.request["op"]](change.request)})
+                return
             self._check_generation(change.request)
             action, pin = parse(change.request)
             core.execute(action, pin)

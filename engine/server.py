@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import zmq
 
+from engine.fault import Refused
 from schema.paths import engine_events, engine_socket
 
 log = logging.getLogger("vio4wd.engine")
@@ -24,6 +25,9 @@ MAX_REQUEST_BYTES = 64 * 1024
 MAX_RECEIVED_BYTES = 16 * MAX_REQUEST_BYTES
 """What is longer is not received and its sender cut off; up to here it is told why."""
 POLL_MS = 500
+CHANGES = ("execute", "capture-start", "capture-stop")
+"""Carried out by the main thread, one after the other."""
+READS = ("hello", "observe", "counters", "capture-read")
 
 
 class Reader(Protocol):
@@ -33,6 +37,7 @@ class Reader(Protocol):
     def ready(self) -> bool: ...
     def observe(self) -> dict[str, Any]: ...
     def counters(self) -> dict[str, Any]: ...
+    def capture_read(self, request: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +162,21 @@ class Server:
         op = request.get("op") if isinstance(request, dict) else None
         if op == "hello":
             reply({"ok": True, **self._reader.hello()})
-        elif op not in ("observe", "counters", "execute"):
-            reply(error("bad-request", "op must be one of hello, observe, execute, counters"))
+        elif op not in (*READS, *CHANGES):
+            reply(error("bad-request", f"op must be one of {', '.join((*READS, *CHANGES))}"))
         elif not self._reader.ready():
             reply(error("not-ready", "the engine is not ready: it starts or stops; ask again"))
-        elif op == "execute":
+        elif op in CHANGES:
             assert isinstance(request, dict)
             self.changes.put(Change(request, reply))
         else:
-            reply({"ok": True, **(self._reader.observe() if op == "observe" else self._reader.counters())})
+            assert isinstance(request, dict)
+            reply(self._read(op, request))
+
+    def _read(self, op: object, request: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            if op == "capture-read":
+                return {"ok": True, **self._reader.capture_read(request)}
+        except Refused as reason:
+            return error(reason.code, str(reason))
+        return {"ok": True, **(self._reader.observe() if op == "observe" else self._reader.counters())}

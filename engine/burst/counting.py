@@ -5,6 +5,7 @@ from __future__ import annotations
 from numba import njit, types
 
 from engine.burst import layout as at
+from engine.burst.capture import capture
 from engine.burst.intrinsics import call_burst, load32, load64, store64
 from engine.dpdk import installed
 
@@ -63,4 +64,8 @@ def receive_from_vf(entry: int, fp_ops: int, port_id: int, room: int) -> int:
         turn = load64(entry + at.ENTRY_TURN) + 1
         queue = 0 if turn >= queues else turn
         store64(entry + at.ENTRY_TURN, queue)
-    return call_burst(load64(fp + FP_RX), load64(load64(fp + FP_RXQ) + 8 * queue), entry + at.ENTRY_MBUFS, room)
+    mbufs = entry + at.ENTRY_MBUFS
+    received = call_burst(load64(fp + FP_RX), load64(load64(fp + FP_RXQ) + 8 * queue), mbufs, room)
+    if received > 0:
+        capture(entry, mbufs, received)
+    return received

@@ -10,6 +10,7 @@ from __future__ import annotations
 from numba import cfunc, njit, types
 
 from engine.burst import layout as at
+from engine.burst.capture import capture
 from engine.burst.checksum import finish_checksums
 from engine.burst.counting import (
     FP_SIZE,
@@ -155,6 +156,7 @@ def take_from_guest(entry: int, fp_ops: int, port_id: int, guest: int, pool: int
     received = _i64(dequeue_burst(guest - 1, vring, pool, mbufs, BURST))
     if received == 0:
         return 0
+    capture(entry, mbufs, received)
     size = total_bytes(mbufs, 0, received)
     count(entry + at.RX, received, size)
     if port_id == 0:

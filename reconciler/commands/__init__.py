@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from reconciler.commands import apply, engine, history, plan, run, stats, status, validate, watch
+from reconciler.commands import apply, capture, engine, history, plan, run, stats, status, validate, watch
 
 
 class Command(Protocol):
@@ -21,5 +21,5 @@ class Command(Protocol):
     def execute(self, asked: argparse.Namespace) -> int: ...
 
 
-COMMANDS: tuple[Command, ...] = (run, validate, plan, apply, status, stats, history, engine, watch)
+COMMANDS: tuple[Command, ...] = (run, validate, plan, apply, status, stats, capture, history, engine, watch)
 """In the order of `vio4wd --help`: what a first day needs comes first."""

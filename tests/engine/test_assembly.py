@@ -28,6 +28,7 @@ WORDS = {
     "guest": Origin("guest", at.GUEST_VID),
     "features": Origin("guest", at.GUEST_FEATURES),
     "port": Origin("port", at.PORT_ID),
+    "capture": Origin("entry", at.ENTRY_CAPTURE),
 }
 """Words that others write while a worker runs."""
 CALLBACKS = ("new_device", "destroy_device", "vring_state_changed", "features_changed", "destroy_connection")
@@ -35,8 +36,8 @@ FUNCTIONS = ("work", "drop_waiting", "read_tsc", "publish_table", "publish_anywh
 OF_PYTHON = re.compile(r"Py|_Py|NRT_|numba_")
 DONE, DONE_WITH_NONE = 0, -2
 """Numba's statuses of a function that has not raised."""
-MAY_BE_CALLED = re.compile(r"rte_|usleep$|prctl$|write$|llvm\.|_ZN6engine5burst")
-"""DPDK, three calls of the C library, LLVM's own, the project's, and calls by address."""
+MAY_BE_CALLED = re.compile(r"rte_|usleep$|prctl$|write$|memcpy$|llvm\.|_ZN6engine5burst")
+"""DPDK, four calls of the C library, LLVM's own, the project's, and calls by address."""
 
 
 @pytest.fixture(scope="module")

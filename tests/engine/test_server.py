@@ -7,13 +7,14 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
 
+from engine.fault import Refused
 from engine.server import MAX_REQUEST_BYTES, Change, Server
 from schema.paths import engine_events, engine_socket
 from tests.kit import cleanup
@@ -42,6 +43,11 @@ class Reader:
 
     def counters(self) -> dict[str, Any]:
         return {"relays": {}}
+
+    def capture_read(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if request.get("capture") != 1:
+            raise Refused("unknown", "there is no such capture here")
+        return {"ended": False}
 
 
 class Wire:
@@ -113,6 +119,21 @@ def test_reads_are_answered(wire: Wire) -> None:
     assert wire.ask({"op": "hello"}) == {"ok": True, "version": "0", "state": "ready"}
     assert wire.ask({"op": "observe"}) == {"ok": True, "boot_id": "b", "generation": 3}
     assert wire.ask({"op": "counters"}) == {"ok": True, "relays": {}}
+    assert wire.ask({"op": "capture-read", "capture": 1}) == {"ok": True, "ended": False}
+
+
+def test_a_read_can_be_refused(wire: Wire) -> None:
+    assert code(wire.ask({"op": "capture-read", "capture": 2})) == "unknown"
+
+
+@pytest.mark.parametrize("op", ["execute", "capture-start", "capture-stop"])
+def test_changes_go_to_the_main_thread(op: str, wire: Wire) -> None:
+    client = wire.client()
+    client.send(json.dumps({"op": op}).encode())
+    change = wire.change()
+    assert change.request == {"op": op}
+    change.reply({"ok": True, "generation": 1})
+    assert answer(client)["ok"]
 
 
 GARBAGE = {
