@@ -6,13 +6,13 @@ registries are replaced, never changed in place.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from engine import counters
 from engine.burst import layout as at
-from engine.capture import Captures
 from engine.dpdk import eal
 from engine.fault import Refused
 from engine.machine import Machine
@@ -49,12 +49,6 @@ class EngineCore:
         self.ports = Ports(machine)
         self.sockets = Sockets(machine)
         self.relays = Relays(machine, self.ports, self.sockets, self.workers)
-        self.captures = Captures(machine, self.relays, eal_.tsc_hz)
-        self.capture_verbs: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-            "capture-start": self.captures.start,
-            "capture-stop": self.captures.stop,
-        }
-        """They change nothing that is observed, so they count as no action."""
         self._verbs: Mapping[tuple[Kind, Verb], Callable[[Action, Pin | None], None]] = {
             (Kind.ENGINE, Verb.UPDATE): self._update_engine,
             (Kind.ENGINE, Verb.REPLACE): self._replace_engine,
@@ -64,7 +58,7 @@ class EngineCore:
             (Kind.PORT, Verb.REMOVE): self._remove_port,
             (Kind.PORT, Verb.UPDATE): self._update_port,
             (Kind.PORT, Verb.REPLACE): self._replace_port,
-            (Kind.SOCKET, Verb.ADD): lambda action, _pin: self.sockets.open(_as(Socket, action.after)),
+            (Kind.SOCKET, Verb.ADD): self._add_socket,
             (Kind.SOCKET, Verb.REMOVE): self._remove_socket,
             (Kind.SOCKET, Verb.UPDATE): lambda action, _pin: self.sockets.change(_as(Socket, action.after)),
             (Kind.SOCKET, Verb.REPLACE): self._replace_socket,
@@ -133,13 +127,46 @@ class EngineCore:
                 raise Refused(reason.code, f"{reason}; and it could not be put back as it was: {worse}") from reason
             raise
 
+    def _add_socket(self, action: Action, _pin: Pin | None) -> None:
+        socket = _as(Socket, action.after)
+        self.sockets.open(socket)
+        with self._resting(self.relays.holder(socket=socket.path)):  # it has lost this socket before
+            pass
+
     def _remove_socket(self, action: Action, _pin: Pin | None) -> None:
         path = _as(Socket, action.before).path
         self._unheld(f"socket {path}", self.relays.holder(socket=path))
         self.sockets.close(path)
 
     def _replace_socket(self, action: Action, _pin: Pin | None) -> None:
-        raise Refused("unsupported", f"{action.key}: vhost-user client mode is not available in this release")
+        """Meanwhile the relay rests; its guest, if it is to come back, connects again."""
+        socket = _as(Socket, action.after)
+        before = self.sockets.require(socket.path).socket
+        self.sockets.check_replace(socket)
+        with self._resting(self.relays.holder(socket=socket.path)):
+            self.sockets.close(socket.path)
+            self._open_or_put_back(socket, before)
+
+    def _open_or_put_back(self, socket: Socket, before: Socket) -> None:
+        try:
+            self.sockets.open(socket)
+        except Refused as reason:
+            try:
+                self.sockets.open(before)
+            except Refused as worse:
+                raise Refused(reason.code, f"{reason}; and it could not be put back as it was: {worse}") from reason
+            raise
+
+    @contextlib.contextmanager
+    def _resting(self, holder: Live | None) -> Iterator[None]:
+        """No worker touches the relay meanwhile; afterwards it has the port and guest that are there then."""
+        if holder:
+            self.relays.quiet(holder)
+        try:
+            yield
+        finally:
+            if holder:
+                self.relays.resume(holder)
 
     @staticmethod
     def _unheld(what: str, holder: Live | None) -> None:
@@ -163,10 +190,8 @@ class EngineCore:
         self._announce(name, f"socket:{path}", holder.relay.id if holder else None)
 
     def look_around(self, now: float) -> None:
-        """Housekeeping, several times a second: links, captures that nobody reads, how much the workers sleep.
-        `now` in monotonic seconds."""
+        """Housekeeping, several times a second: links, and how much the workers sleep. `now` in seconds."""
         self.workers.sample(now)
-        self.captures.expire(now)
         for name, attached in self.ports.by_name.items():
             if attached.bond and self.ports.bonds.look(attached.bond):
                 with self.relays.paused(self.relays.holder(port=name)):
@@ -176,6 +201,17 @@ class EngineCore:
                 event = "link-up" if attached.link_up else "link-down"
                 log.info("%s on %s", event, name)
                 self._announce(event, f"port:{name}", holder.relay.id if holder else None)
+        for path in self.sockets.appeared():
+            self._knock(path)
+
+    def _knock(self, path: str) -> None:
+        """A failure closes the socket, which whoever compares observes."""
+        log.info("a socket has appeared at %s: connecting", path)
+        with self._resting(self.relays.holder(socket=path)):
+            try:
+                self.sockets.knock(path)
+            except Refused as error:
+                log.error("%s", error)
 
     def observe(self) -> dict[str, Any]:
         """The live state, and under `live` what is measured and never compared."""
@@ -205,7 +241,6 @@ class EngineCore:
                 }
                 for name, attached in self.ports.by_name.items()
             },
-            "captures": self.captures.relays(),
             "sockets": {path: self._live_socket(opened) for path, opened in self.sockets.by_path.items()},
             "workers": {
                 str(cpu): {"state": "running", "entries": len(worker.entries), "slept": round(worker.slept, 3)}

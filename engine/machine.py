@@ -19,7 +19,7 @@ from engine.dpdk.installed import DPDK
 from engine.dpdk.mbuf import Mbufs, Pool
 from engine.dpdk.vhost import Vhost
 from engine.memory import Block
-from schema.model import MAX_RELAYS
+from schema.model import MAX_SOCKETS
 
 DRAIN_MBUFS = 2047
 STANDARD_ROOM_BYTES = 2048
@@ -40,11 +40,11 @@ class Machine:
         """Those that the process may run on."""
         self.ethdevs = Ethdevs(DPDK)
         self.mbufs = Mbufs(DPDK)
-        self.guests = Block(at.GUEST_SIZE * MAX_RELAYS)
+        self.guests = Block(at.GUEST_SIZE * MAX_SOCKETS)
         self.doors = DOORS
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.doors.write(at.DOORS_GUESTS, self.guests.address)
-        self.doors.write(at.DOORS_GUEST_COUNT, MAX_RELAYS)
+        self.doors.write(at.DOORS_GUEST_COUNT, MAX_SOCKETS)
         self.doors.write(at.DOORS_EVENT_FD, self.event_fd)
         self.vhost = Vhost(DPDK, {name: compiled.address for name, compiled in CALLBACKS.items()})
         self.work_address: int = work.address

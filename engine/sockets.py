@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket as unix
 import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,29 +14,31 @@ from engine.burst import layout as at
 from engine.dpdk import layout as dpdk
 from engine.dpdk.library import DpdkError
 from engine.fault import Refused
+from engine.memory import Block
 from schema.model import Socket
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
     from engine.machine import Machine
 
-FEATURES_OFF = sum(
-    1 << bit
-    for bit in (
-        dpdk.VIRTIO_NET_F_CSUM,
-        dpdk.VIRTIO_NET_F_GUEST_CSUM,
-        dpdk.VIRTIO_NET_F_GUEST_TSO4,
-        dpdk.VIRTIO_NET_F_GUEST_TSO6,
-        dpdk.VIRTIO_NET_F_GUEST_ECN,
-        dpdk.VIRTIO_NET_F_GUEST_UFO,
+OFFERS: Mapping[str, tuple[int, ...]] = {
+    "csum": (dpdk.VIRTIO_NET_F_CSUM, dpdk.VIRTIO_NET_F_GUEST_CSUM),
+    "mrgbuf": (dpdk.VIRTIO_NET_F_MRG_RXBUF,),
+    "packed": (dpdk.VIRTIO_F_RING_PACKED,),
+    "tso": (
         dpdk.VIRTIO_NET_F_HOST_TSO4,
         dpdk.VIRTIO_NET_F_HOST_TSO6,
-        dpdk.VIRTIO_NET_F_HOST_ECN,
-        dpdk.VIRTIO_NET_F_HOST_UFO,
-        dpdk.VIRTIO_NET_F_MRG_RXBUF,
-        dpdk.VIRTIO_F_RING_PACKED,
-    )
+        dpdk.VIRTIO_NET_F_GUEST_TSO4,
+        dpdk.VIRTIO_NET_F_GUEST_TSO6,
+    ),
+}
+"""The feature bits of each word that a socket's `features` may hold."""
+NEVER_OFFERED = (
+    dpdk.VIRTIO_NET_F_GUEST_ECN,
+    dpdk.VIRTIO_NET_F_GUEST_UFO,
+    dpdk.VIRTIO_NET_F_HOST_ECN,
+    dpdk.VIRTIO_NET_F_HOST_UFO,
 )
-"""What no guest is offered: a frame without its checksum, or larger than the wire's, would not leave a VF whole."""
+"""Frames of these kinds nobody could cut into what a wire takes."""
 CONNECT_TIMEOUT_S = 1.0
 
 
@@ -50,10 +53,16 @@ class Guest:
     connects: int
 
 
+Stamp = tuple[int, int, int]
+"""Device, inode and time of birth or change of what lies at a path: numbers of inodes are used again at once."""
+
+
 @dataclass(slots=True)
 class Open:
     socket: Socket
     slot: int
+    tried: Stamp | None = None
+    """What lay at the path when DPDK was last made to connect there; in server mode it means nothing."""
 
 
 class Sockets:
@@ -62,31 +71,78 @@ class Sockets:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._free = list(range(machine.guests.size // at.GUEST_SIZE))
+        self._nobody = Block(at.GUEST_SIZE)
+        """The guest of a socket that could not be opened again: none, for ever."""
         self.by_path: dict[str, Open] = {}
 
     def open(self, socket: Socket) -> None:
-        """Opens a server socket with its owner and permissions; a failure leaves nothing behind."""
+        """Opens a socket, a server's with its owner and permissions; a failure leaves nothing behind."""
         if socket.path in self.by_path:
             raise Refused("exists", f"{socket.path} is open already")
-        if socket.mode != "server":
-            raise Refused("unsupported", f"{socket.path}: this release has no vhost-user {socket.mode} mode")
         if not self._free:
-            raise Refused("limit", f"{socket.path}: the engine has all its sockets open")
-        make_way(Path(socket.path))
+            raise Refused("limit", f"{socket.path}: the engine has all its {len(self.by_path)} sockets open")
+        features_off(socket.features)
+        prepare(socket)
         slot = self._free.pop(0)
         self._clear(slot, socket.path)
+        opened = Open(socket, slot)
         try:
-            self._machine.vhost.open(socket.path, FEATURES_OFF)
-        except DpdkError as error:
+            self._start(opened)
+        except Refused:
             self._release(slot)
+            raise
+        self.by_path = {**self.by_path, socket.path: opened}
+
+    def _start(self, opened: Open) -> None:
+        socket, vhost = opened.socket, self._machine.vhost
+        opened.tried = stamp(socket.path)
+        try:
+            vhost.open(socket.path, features_off(socket.features), socket.mode == "client")
+        except DpdkError as error:
             raise Refused("socket", f"{socket.path} cannot be opened: {error}") from error
         try:
             own(socket)
         except OSError as error:
-            self._machine.vhost.close(socket.path)
-            self._release(slot)
+            vhost.close(socket.path)
             raise Refused("socket", f"{socket.path}: its owner cannot be set: {error.strerror}") from error
-        self.by_path = {**self.by_path, socket.path: Open(socket, slot)}
+
+    def appeared(self) -> list[str]:
+        """The client sockets at whose path a new socket lies to which nobody is connected."""
+        return [path for path, opened in self.by_path.items() if self._appeared(opened)]
+
+    def _appeared(self, opened: Open) -> bool:
+        if opened.socket.mode != "client" or self.connected(opened):
+            return False
+        found = stamp(opened.socket.path)
+        if found is None:
+            opened.tried = None  # what comes next is another one, even if nothing tells them apart
+        return found != opened.tried
+
+    def knock(self, path: str) -> None:
+        """Makes DPDK connect to a client socket now instead of within the second that it sleeps between attempts.
+
+        No table may have an entry of this socket. Raises Refused when it can't be opened again; then it is closed.
+        """
+        opened = self.require(path)
+        self._machine.vhost.close(path)
+        for word in (at.GUEST_PEER, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES):  # of one who came at the last moment
+            self._machine.guests.write(opened.slot * at.GUEST_SIZE + word, 0)
+        try:
+            self._start(opened)
+        except Refused:
+            self._forget(opened)
+            raise
+
+    def connected(self, opened: Open) -> bool:
+        """Whether somebody is at the other end, his driver ready or not."""
+        return self._machine.guests.read(opened.slot * at.GUEST_SIZE + at.GUEST_PEER) != 0
+
+    def check_replace(self, socket: Socket) -> None:
+        """Refuses what is known to fail before the socket of this path is closed for another of the same path."""
+        opened = self.require(socket.path)
+        features_off(socket.features)
+        if opened.socket.mode == "client" and socket.mode == "server" and self.connected(opened):
+            raise Refused("socket", f"QEMU listens on {socket.path}: end that guest, and vio4wd will listen there")
 
     def _clear(self, slot: int, path: str) -> None:
         guests, base = self._machine.guests, slot * at.GUEST_SIZE
@@ -104,7 +160,10 @@ class Sockets:
             self._machine.vhost.close(path)
         except DpdkError as error:
             raise Refused("socket", f"{path} cannot be closed: {error}") from error
-        self.by_path = {key: value for key, value in self.by_path.items() if key != path}
+        self._forget(opened)
+
+    def _forget(self, opened: Open) -> None:
+        self.by_path = {key: value for key, value in self.by_path.items() if value is not opened}
         self._release(opened.slot)
 
     def change(self, socket: Socket) -> None:
@@ -123,8 +182,11 @@ class Sockets:
         return opened
 
     def guest_block(self, path: str) -> int:
-        """Address of the guest block of an open socket."""
-        return self._machine.guests.address + self.require(path).slot * at.GUEST_SIZE
+        """Address of the guest block of a socket; one that is not open has a guest block without a guest."""
+        opened = self.by_path.get(path)
+        if opened is None:
+            return self._nobody.address
+        return self._machine.guests.address + opened.slot * at.GUEST_SIZE
 
     def guest(self, opened: Open) -> Guest:
         guests, base = self._machine.guests, opened.slot * at.GUEST_SIZE
@@ -142,7 +204,9 @@ class Sockets:
 
 
 def observed(socket: Socket) -> Socket:
-    """The socket with the owner and permissions that its file has now; as recorded when the file is gone."""
+    """The socket with the owner and permissions that its file has now; as recorded when the file is gone, or QEMU's."""
+    if socket.mode == "client":
+        return socket
     try:
         found = os.lstat(socket.path)
     except OSError:
@@ -151,9 +215,40 @@ def observed(socket: Socket) -> Socket:
 
 
 def own(socket: Socket) -> None:
-    """Gives the socket's file its owner and permissions. Raises OSError."""
+    """Gives a server socket's file its owner and permissions. Raises OSError."""
+    if socket.mode == "client":
+        return
     os.chown(socket.path, socket.uid, socket.gid, follow_symlinks=False)
     os.chmod(socket.path, socket.permissions)
+
+
+def features_off(offered: Iterable[str]) -> int:
+    """The mask of what a guest is not offered. Raises Refused for a word that stands for nothing."""
+    unknown = sorted(set(offered) - OFFERS.keys())
+    if unknown:
+        raise Refused("bad-request", f"no feature is called {unknown[0]}; there are {', '.join(OFFERS)}")
+    hidden = [bit for word, bits in OFFERS.items() if word not in offered for bit in bits]
+    return sum(1 << bit for bit in (*hidden, *NEVER_OFFERED))
+
+
+def stamp(path: str) -> Stamp | None:
+    """Which socket lies at a path; None when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_ctime_ns) if stat.S_ISSOCK(found.st_mode) else None
+
+
+def prepare(socket: Socket) -> None:
+    """Sees to it that a socket can be opened at its path. Raises Refused."""
+    if socket.mode == "server":
+        make_way(Path(socket.path))
+    elif socket.mode != "client":
+        raise Refused("bad-request", f"{socket.path}: its mode must be server or client, not {socket.mode}")
+    elif os.path.exists(socket.path) and stamp(socket.path) is None:
+        message = f"{socket.path} exists and is no socket: move it away, so that QEMU can make one"
+        raise Refused("socket", message)
 
 
 def make_way(path: Path) -> None:

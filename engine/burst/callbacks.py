@@ -146,6 +146,16 @@ def features_changed(vid: int, _features: int) -> int:
     return 0
 
 
+@cfunc(_i32(_i32), cache=True)
+def new_connection(vid: int) -> int:
+    """Somebody is at the other end; his guest may have a driver later, or never."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index >= 0:
+        store_release(guest_block(doors, index) + at.GUEST_PEER, 1)
+    return 0
+
+
 @cfunc(types.void(_i32), cache=True)
 def destroy_connection(vid: int) -> None:
     """The socket's peer is gone; the next one enables its queues anew."""
@@ -155,6 +165,7 @@ def destroy_connection(vid: int) -> None:
         guest = guest_block(doors, index)
         store_release(guest + at.GUEST_RX_QUEUES, 0)
         store_release(guest + at.GUEST_TX_QUEUES, 0)
+        store_release(guest + at.GUEST_PEER, 0)
 
 
 CALLBACKS = {
@@ -162,5 +173,6 @@ CALLBACKS = {
     "destroy_device": destroy_device,
     "vring_state_changed": vring_state_changed,
     "features_changed": features_changed,
+    "new_connection": new_connection,
     "destroy_connection": destroy_connection,
 }

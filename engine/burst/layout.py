@@ -141,6 +141,8 @@ GUEST_CONNECTS: Final = 16
 GUEST_RX_QUEUES: Final = 24
 """Bit i: the guest has enabled its receive queue i."""
 GUEST_TX_QUEUES: Final = 32
+GUEST_PEER: Final = 40
+"""1 while somebody is at the other end of the socket, his driver ready or not."""
 # Guest: written by Python before the socket is opened
 GUEST_PATH: Final = 64
 """The socket's path, ended by a zero byte."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 
-from engine.dpdk.layout import VHOST_USER_NET_COMPLIANT_OL_FLAGS
+from engine.dpdk.layout import VHOST_USER_CLIENT
 from engine.dpdk.library import Dpdk, check, function
 
 
@@ -26,10 +26,14 @@ class Vhost:
             at = ctypes.addressof(self._ops) + getattr(dpdk.layout.vhost_ops, name)
             ctypes.c_uint64.from_address(at).value = address
 
-    def open(self, path: str, features_off: int) -> None:
-        """Registers and starts a server socket without the features of the mask. Raises DpdkError, leaving nothing."""
+    def open(self, path: str, features_off: int, client: bool = False) -> None:
+        """Registers and starts a socket without the features of the mask. Raises DpdkError, leaving nothing.
+
+        A client that finds nobody there is no error: DPDK tries again each second, here and after each disconnect.
+        """
         name = path.encode()
-        check(f"rte_vhost_driver_register({path})", self._register(name, VHOST_USER_NET_COMPLIANT_OL_FLAGS))
+        # Without NET_COMPLIANT_OL_FLAGS mbufs say what is left to do for a guest in the words of a transmit burst.
+        check(f"rte_vhost_driver_register({path})", self._register(name, VHOST_USER_CLIENT if client else 0))
         try:
             check("rte_vhost_driver_disable_features", self._disable(name, features_off))
             check("rte_vhost_driver_callback_register", self._callbacks(name, ctypes.addressof(self._ops)))

@@ -18,7 +18,7 @@ class TestpmdGuest(Testpmd):
 
     `io` and `mac` send back what comes on the same port, `icmpecho` answers ARP and ping for any address, `rxonly` and
     `txonly` do half of that. The sockets must be there when it is entered. Entered, it is connected; `start()` makes
-    it forward.
+    it forward. `device` are more arguments of each virtio device: with `,server=1` it makes the sockets and waits.
     """
 
     __test__ = False
@@ -33,11 +33,12 @@ class TestpmdGuest(Testpmd):
         queue_size: int = QUEUE_SIZE,
         memory_mib: int = 256,
         options: Sequence[str] = (),
+        device: str = "",
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"a guest can't be {mode!r}; it can be one of {', '.join(MODES)}")
         self.sockets = tuple(Path(path) for path in sockets)
-        vdevs = [virtio_user(index, path, queues, queue_size) for index, path in enumerate(self.sockets)]
+        vdevs = [virtio_user(index, path, queues, queue_size) + device for index, path in enumerate(self.sockets)]
         own = ["--port-topology=loop", f"--rxq={queues}", f"--txq={queues}", f"--rxd={queue_size}"]
         super().__init__(
             vdevs,
@@ -48,9 +49,11 @@ class TestpmdGuest(Testpmd):
         )
 
     @classmethod
-    def started(cls, sockets: Sequence[Path | str], mode: str = "icmpecho", cpus: Cpus | None = None) -> TestpmdGuest:
+    def started(
+        cls, sockets: Sequence[Path | str], mode: str = "icmpecho", cpus: Cpus | None = None, device: str = ""
+    ) -> TestpmdGuest:
         """A guest that is connected and forwards; end it with `quit()` or `kill()`."""
-        guest = cls(sockets, mode, cpus)
+        guest = cls(sockets, mode, cpus, device=device)
         guest.__enter__()
         guest.start()
         return guest

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 _RUNTIME_DIRS = (Path("/var/run/dpdk"),)
+QEMU, LEAST_QEMU = "qemu-system-x86_64", 10
 _OURS = ("dpdk-testpmd", "vio4wd", "reconciler")
 
 
@@ -102,15 +104,29 @@ def _processes() -> list[str]:
 def missing(need: str) -> str | None:
     """What is missing for a test that needs `need`, in words, or None when it is there.
 
-    `need` is `root`, `netns`, `hugepages`, or the name of a program.
+    `need` is `root`, `netns`, `hugepages`, `qemu` (one that boots guests), or the name of a program.
     """
     if need == "root":
         return None if os.geteuid() == 0 else "root (this is another user)"
     if need == "netns":
         return _missing_namespaces()
+    if need == "qemu":
+        return _missing_qemu()
     if need == "hugepages":
         return None if free_hugepages_mib() >= 256 else "256 MiB of free 2 MiB hugepages"
     return None if shutil.which(need) else f"the program {need}"
+
+
+def _missing_qemu() -> str | None:
+    """Debian 12's own QEMU, 7.2, crashes in software emulation when the guest's virtio driver loads."""
+    if shutil.which(QEMU) is None:
+        return f"the program {QEMU}, {LEAST_QEMU} or newer"
+    words = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)", words)
+    if found is None or int(found[1]) < LEAST_QEMU:
+        return f"{QEMU} {LEAST_QEMU} or newer (here: {words.splitlines()[0] if words else 'one that says nothing'})"
+    programs = ("busybox", "cpio", "modprobe", "apt-get", "iperf3")
+    return next((f"the program {each}" for each in programs if shutil.which(each) is None), None)
 
 
 def _missing_namespaces() -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +18,10 @@ class RelayLine:
     vf: str
     cpus: tuple[int, ...] | None = None
     socket: str | None = None
+    packed: bool | None = None
 
     def __str__(self) -> str:
-        wanted = {"id": self.id, "vf": self.vf, "socket": self.socket, "cpus": self.cpus}
+        wanted = {"id": self.id, "vf": self.vf, "socket": self.socket, "cpus": self.cpus, "packed": self.packed}
         return json.dumps({name: value for name, value in wanted.items() if value is not None})
 
 
@@ -30,13 +32,14 @@ def spec_text(
     main_cpu: int = 0,
     idle: str = "adaptive",
     log_level: str = "info",
+    vhost_user: Mapping[str, Any] | None = None,
 ) -> str:
-    """A spec whose sockets are `directory`/vm<id>.sock."""
+    """A spec whose sockets are `directory`/vm<id>.sock; `vhost_user` are more keys of that part."""
     engine = {"main_cpu": main_cpu, "worker_cpus": list(worker_cpus), "idle": idle, "log_level": log_level}
     lines = [
         "apiVersion: vio4wd/v1",
         f"engine: {json.dumps(engine)}",
-        f"vhost_user: {json.dumps({'directory': str(directory), 'name': 'vm%u.sock'})}",
+        f"vhost_user: {json.dumps({'directory': str(directory), 'name': 'vm%u.sock', **(vhost_user or {})})}",
         "relays:" if relays else "relays: []",
         *(f"  - {relay}" for relay in relays),
     ]
