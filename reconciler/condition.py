@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.client import Observation
@@ -22,6 +22,9 @@ class Condition(enum.StrEnum):
     """Not live yet, or no guest is there: nothing is broken."""
     DEGRADED = "Degraded"
     """Live, but something is broken."""
+
+
+PORT_FACTS = ("mac", "mtu", "promiscuous", "driver", "numa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class RelayStatus:
     """The engine process that it is on, or is to be on."""
     members: tuple[Mapping[str, Any], ...] = ()
     """A bond's: each with `name`, `link` (`up`, `down`) and `active`."""
+    port: Mapping[str, Any] = field(default_factory=dict)
+    """Of what is polled: `mac`, `mtu` in bytes, `promiscuous`, `driver`, `numa`; empty when it is not live."""
 
 
 def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list[RelayStatus]:
@@ -84,7 +89,10 @@ def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwa
     said = (fault[0] if fault else None) or (_members_wrong(members) if link == "up" and not unwanted else None)
     condition, message = _judged(link, guest, said, unwanted)
     cpus = (pin.vf_to_vm, pin.vm_to_vf) if pin is not None else None
-    return RelayStatus(relay.id, relay.port, link, relay.socket, guest, cpus, condition, message, shard, members)
+    facts = {name: port[name] for name in PORT_FACTS if name in port}
+    return RelayStatus(
+        relay.id, relay.port, link, relay.socket, guest, cpus, condition, message, shard, members, facts
+    )
 
 
 def _members_wrong(members: tuple[Mapping[str, Any], ...]) -> str | None:

@@ -109,7 +109,7 @@ def _show(status: Mapping[str, Any]) -> None:
         _table(("WORKER", "STATE", "ENTRIES", "SLEPT"), rows, _shards(status, "workers"))
     if status["relays"]:
         say()
-        names = ("RELAY", "VF", "LINK", "GUEST", "CPUS", "CONDITION", "")
+        names = ("RELAY", "VF", "LINK", "MAC", "MTU", "GUEST", "CPUS", "CONDITION", "")
         _table(names, [_row(relay) for relay in status["relays"]], _shards(status, "relays"))
     _show_members(status["relays"])
 
@@ -151,6 +151,8 @@ def _row(relay: Mapping[str, Any]) -> list[str]:
         str(relay["id"]),
         relay["vf"],
         relay["link"] or "-",
+        str(relay["port"].get("mac", "-")),
+        str(relay["port"].get("mtu", "-")),
         guest,
         cpus,
         str(relay["condition"]),
