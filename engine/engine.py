@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from engine import counters
 from engine.burst import layout as at
+from engine.capture import Captures
 from engine.dpdk import eal
 from engine.fault import Refused
 from engine.machine import Machine
@@ -49,6 +50,12 @@ class EngineCore:
         self.ports = Ports(machine)
         self.sockets = Sockets(machine)
         self.relays = Relays(machine, self.ports, self.sockets, self.workers)
+        self.captures = Captures(machine, self.relays, eal_.tsc_hz)
+        self.capture_verbs: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "capture-start": self.captures.start,
+            "capture-stop": self.captures.stop,
+        }
+        """They change nothing that is observed, so they count as no action."""
         self._verbs: Mapping[tuple[Kind, Verb], Callable[[Action, Pin | None], None]] = {
             (Kind.ENGINE, Verb.UPDATE): self._update_engine,
             (Kind.ENGINE, Verb.REPLACE): self._replace_engine,
@@ -190,8 +197,10 @@ class EngineCore:
         self._announce(name, f"socket:{path}", holder.relay.id if holder else None)
 
     def look_around(self, now: float) -> None:
-        """Housekeeping, several times a second: links, and how much the workers sleep. `now` in seconds."""
+        """Housekeeping, several times a second: links, captures that nobody reads, how much the workers sleep.
+        `now` in monotonic seconds."""
         self.workers.sample(now)
+        self.captures.expire(now)
         for name, attached in self.ports.by_name.items():
             if attached.bond and self.ports.bonds.look(attached.bond):
                 with self.relays.paused(self.relays.holder(port=name)):
@@ -241,6 +250,7 @@ class EngineCore:
                 }
                 for name, attached in self.ports.by_name.items()
             },
+            "captures": self.captures.relays(),
             "sockets": {path: self._live_socket(opened) for path, opened in self.sockets.by_path.items()},
             "workers": {
                 str(cpu): {"state": "running", "entries": len(worker.entries), "slept": round(worker.slept, 3)}
