@@ -163,20 +163,24 @@ def _opened(path: str, stack: contextlib.ExitStack) -> BinaryIO:
 
 
 def _begin(asked: argparse.Namespace, stack: contextlib.ExitStack) -> Reading:
-    """Starts to capture on whichever shard has the relay."""
+    """Starts to capture on whichever shard has the relay. Raises what the most telling one of them said."""
     from engine.captured import Reading
-    from engine.client import EngineClient, EngineError
+    from engine.client import EngineClient, EngineError, EngineUnavailable
     from schema.paths import run_dir
 
-    *others, last = _shards(run_dir())
-    for shard in (*others, last):
+    faults: list[EngineError | EngineUnavailable] = []
+    for shard in _shards(run_dir()):
         client = stack.enter_context(EngineClient(run_dir(), shard))
         try:
             return stack.enter_context(Reading(client, asked.relay, asked.direction, asked.snaplen))
-        except EngineError as error:
-            if error.code != "unknown" or shard == last:
-                raise
-    raise AssertionError("there is always a last shard")
+        except (EngineError, EngineUnavailable) as error:
+            faults.append(error)
+    raise next((each for each in faults if not _has_not(each)), faults[0])
+
+
+def _has_not(error: Exception) -> bool:
+    """Whether an engine said that it does not have the relay."""
+    return getattr(error, "code", None) == "unknown"
 
 
 def _shards(run: Path) -> list[int]:
