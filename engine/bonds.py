@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # importing it compiles, which nothing here needs
 log = logging.getLogger("vio4wd.engine")
 ONE_ACTIVE = "active-backup"
 LACP = "802.3ad"
+SERVICE_MS = 20
+"""802.3ad complains after 100 ms without bursts; the sleep of an idle worker comes on top of this."""
 BY_FLOW = ("balance", LACP)
 
 
@@ -59,8 +61,10 @@ class Bond:
     mode: str
     id: int
     members: list[Member] = field(default_factory=list)
-    """In the order of the spec: the first whose link is up is preferred where one is active."""
+    """In the order of the spec."""
     started: bool = False
+    chosen: int = -1
+    """The port id of the member that was last made the active one."""
 
     @property
     def link_up(self) -> bool:
@@ -131,8 +135,6 @@ class Bonds:
         self._library.set_monitoring(bond.id)
         if bond.mode in BY_FLOW:
             self._library.set_policy(bond.id)
-        if bond.mode == ONE_ACTIVE:
-            self._library.set_primary(bond.id, members[0].id)
 
     def _join(self, bond: Bond, member: Member) -> None:
         """Raises Refused."""
@@ -149,6 +151,10 @@ class Bonds:
         bond.started = True
         for member in bond.members:
             self._ethdevs.listen(member.id)  # bonding tells only the first where one is active
+
+    def service_cycles(self, bond: Bond) -> int:
+        """How often the bond wants bursts each way though nothing moves, in TSC cycles; 0: it does not."""
+        return self._library.tsc_hz * SERVICE_MS // 1000 if bond.mode == LACP else 0
 
     def dissolve(self, bond: Bond) -> None:
         """Ends the bond and detaches its members. Raises Refused with the first thing that did not work."""
@@ -233,6 +239,8 @@ class Bonds:
             self._library.remove(bond.id, member.id)
             self._ethdevs.stop(member.id)
         member.joined = member.active = False
+        if member.id == bond.chosen:
+            bond.chosen = -1
 
     def look(self, bond: Bond) -> bool:
         """Reads the members' links and moves the active one: whether `settle` has to be called, which needs quiet."""
@@ -249,19 +257,29 @@ class Bonds:
         return bool(_to_part(bond) or _to_join(bond))
 
     def _choose_active(self, bond: Bond) -> None:
-        """The first member whose link is up becomes the active one. Bonding writes one word for it: nobody waits."""
-        wanted = next((m for m in bond.members if m.link_up and m.joined), None)
-        if wanted is not None and self._library.primary(bond.id) != wanted.id:
-            log.info("%s: %s takes over", bond.name, wanted.name)
-            mac = bytes.fromhex(self._ethdevs.mac(bond.id).replace(":", ""))
-            try:
-                self._library.set_primary(bond.id, wanted.id)
-            except DpdkError as error:
-                log.error("%s: %s cannot take over: %s", bond.name, wanted.name, error)
-            # A VF that is not trusted hears only its own address, so the bond's moves to it; some refuse.
-            self._library.set_mac(bond.id, mac)
+        """The active member stays while its link is up: a switch that saw no link go would still send to it.
+
+        Else the first one whose link is up becomes active. Bonding writes one word for it: nobody waits.
+        """
+        current = self._library.primary(bond.id)
+        usable = [member for member in bond.members if member.link_up and member.joined]
+        wanted = next((m for m in usable if m.id == current), usable[0] if usable else None)
+        if wanted is not None and wanted.id != bond.chosen:
+            self._activate(bond, wanted, moved=wanted.id != current)
         for member in bond.members:
             member.active = member is wanted
+
+    def _activate(self, bond: Bond, wanted: Member, moved: bool) -> None:
+        """Also where bonding has moved by itself, which without this would move back as soon as it could."""
+        log.info("%s: %s is active", bond.name, wanted.name)
+        mac = bytes.fromhex(self._ethdevs.mac(bond.id).replace(":", ""))
+        try:
+            self._library.set_primary(bond.id, wanted.id)
+        except DpdkError as error:
+            log.error("%s: %s cannot take over: %s", bond.name, wanted.name, error)
+        bond.chosen = wanted.id
+        if moved:  # a VF that is not trusted hears only its own address, so the bond's goes there; some refuse
+            self._library.set_mac(bond.id, mac)
 
     def _note_active(self, bond: Bond) -> None:
         active = self._library.active(bond.id)

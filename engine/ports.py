@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from engine.bonds import LACP, Bond, Bonds, device_names
+from engine.bonds import Bond, Bonds, device_names
 from engine.burst import layout as at
 from engine.dpdk.ethdev import Setup
 from engine.dpdk.layout import ETHER_OVERHEAD_BYTES, MAX_ETHPORTS
@@ -123,7 +123,7 @@ class Ports:
     def _bonded(self, attached: Attached, bond: Bond) -> None:
         """What a bond has beyond a device; its members run now."""
         attached.bond = bond
-        attached.block.write(at.PORT_SERVICE, int(bond.mode == LACP))
+        attached.block.write(at.PORT_SERVICE, self.bonds.service_cycles(bond))
         self.bonds.started(bond)
         if self.bonds.look(bond):
             self.bonds.settle(bond)

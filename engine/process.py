@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from engine import parameters as start
+from engine.carrier import LinkNews
 from engine.dpdk import eal, library
 from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
 from engine.fault import Refused
@@ -158,14 +159,27 @@ class EngineProcess:
                 core.on_guest_event(event.kind, event.guest)
 
         self._server.watch(machine.event_fd, guest_events)
+        self._watch_links()
         return core
+
+    def _watch_links(self) -> None:
+        """Has the main thread look around at once when an interface changes: a bond may have to fail over."""
+        news = LinkNews()
+
+        def look() -> None:
+            news.take()
+            self._server.changes.put(None)
+
+        self._server.watch(news.fileno(), look)
 
     def _steer(self, core: EngineCore) -> None:
         look_at = time.monotonic()
         while not self._stop:
             try:
                 change = self._server.changes.get(timeout=max(0.0, look_at - time.monotonic()))
-                if change is not None:
+                if change is None:  # somebody wants it to look around, or to stop
+                    look_at = time.monotonic()
+                else:
                     self._carry_out(core, change)
             except queue.Empty:
                 core.look_around(time.monotonic())

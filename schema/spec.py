@@ -58,7 +58,7 @@ class HugepagesSpec:
 class BondSpec:
     name: str
     members: tuple[Port, ...]
-    """The first one is preferred where one member carries everything."""
+    """Where one member carries everything, the first one takes over that can."""
     mode: str = "active-backup"
     """virtio-forwarder's default."""
 

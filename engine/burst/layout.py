@@ -66,6 +66,8 @@ ENTRY_MASK: Final = 80
 ENTRY_ACTIVE_COUNT: Final = 88
 ENTRY_STAGED: Final = 96
 """How many mbufs wait in all stages together."""
+ENTRY_SERVED: Final = 112
+"""When the entry's port was last served (TSC)."""
 ENTRY_COUNTERS: Final = 128
 ENTRY_MBUFS: Final = 256
 # Entry, for guests with several queues: a stage of mbufs for each
@@ -156,7 +158,7 @@ PORT_POOL: Final = 8
 PORT_QUEUES: Final = 16
 """Receive queues."""
 PORT_SERVICE: Final = 24
-"""1: the port must be served at least every 100 ms, also when there is nothing to send and no room to receive."""
+"""Cycles after which a port must be served also when nothing moves; 0: it need not."""
 PORT_SIZE: Final = 64
 
 # Doors: written by Python

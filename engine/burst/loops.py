@@ -30,6 +30,7 @@ from engine.burst.intrinsics import (
     store64,
 )
 from engine.burst.quiesce import end_pass, enter_pass, usleep
+from engine.burst.service import serve
 from engine.burst.spread import drop_stages, enqueue_burst, spread
 from engine.dpdk import installed
 from engine.dpdk.layout import VHOST_F_LOG_ALL, VIRTIO_F_RING_PACKED
@@ -188,8 +189,10 @@ def gather(entry: int, fp_ops: int, port_id: int, guest: int, pool: int, mask: i
 @njit(cache=True)
 def turn(entry: int, fp_ops: int, drain_pool: int) -> int:
     if load64(entry + at.ENTRY_DIRECTION) == at.VF_TO_VM:
-        return vf_to_vm(entry, fp_ops)
-    return vm_to_vf(entry, fp_ops, drain_pool)
+        moved = vf_to_vm(entry, fp_ops)
+    else:
+        moved = vm_to_vf(entry, fp_ops, drain_pool)
+    return moved if moved > 0 else serve(entry, fp_ops)
 
 
 @njit(cache=True)

@@ -34,6 +34,7 @@ class BondLibrary:
         u16, u8, void, int_ = ctypes.c_uint16, ctypes.c_uint8, ctypes.c_void_p, ctypes.c_int
         library = ctypes.CDLL(f"librte_net_bond.so.{dpdk.layout.abi}")
         self._info = dpdk.layout.bond_info
+        self.tsc_hz: int = function(dpdk.eal, "rte_get_tsc_hz", ctypes.c_uint64)()
         self._create = function(library, "rte_eth_bond_create", int_, ctypes.c_char_p, u8, u8)
         self._free = function(library, "rte_eth_bond_free", int_, ctypes.c_char_p)
         self._add = _renamed(library, "rte_eth_bond_{}_add", int_, u16, u16)

@@ -22,19 +22,22 @@ def change(before: Port, after: Port, relay: int | None) -> Action:
     meanwhile."""
     if after.bond_mode and replace(before, members=after.members) == after:
         return Action(
-            Verb.UPDATE, Kind.PORT, after.name, relay, before, after, _impact(before, after), _joined_and_left(before, after)
+            Verb.UPDATE,
+            Kind.PORT,
+            after.name,
+            relay,
+            before,
+            after,
+            _impact(before, after),
+            _joined_and_left(before, after),
         )
     what = "a bond takes its mode" if before.bond_mode != after.bond_mode else "a device takes arguments"
     return Action(Verb.REPLACE, Kind.PORT, after.name, relay, before, after, Impact.RELAY, f"{what} only anew")
 
 
 def _impact(before: Port, after: Port) -> Impact:
-    """Traffic stops for a moment when a member goes that carries some: with one active that is the first."""
-    if after.bond_mode == "active-backup":
-        stops = before.members[:1] != after.members[:1]
-    else:
-        stops = bool(set(before.members) - set(after.members))
-    return Impact.RELAY if stops else Impact.NONE
+    """Who leaves may be the one that carries the traffic, which then stops for a moment."""
+    return Impact.RELAY if set(before.members) - set(after.members) else Impact.NONE
 
 
 def _joined_and_left(before: Port, after: Port) -> str:

@@ -109,6 +109,33 @@ def test_a_direction_does_what_its_twin_does(direction: int, how: str, story: li
     check_mbufs(world, [pair])
 
 
+@given(direction=DIRECTIONS, story=st.lists(SURROUNDINGS, max_size=30))
+def test_a_port_that_needs_service_is_never_left_alone(direction: int, story: list[Surroundings]) -> None:
+    """An interval of one cycle: every turn in which nothing moves ends with service."""
+    world = stand_ins.fresh()
+    pair = Pair.of(world, direction)
+    pair.place.port.write(at.PORT_SERVICE, 1)
+    pair.twin.service = True
+    for now in story:
+        pair.surround(now)
+        before = pair.place.counters()
+        assert compiled_turn(world, pair.place, "turn") == pair.twin.turn(now)
+        pair.compare(before)
+        assert pair.place.served == pair.twin.served
+    pair.check_every_packet()
+    check_mbufs(world, [pair])
+
+
+def test_service_waits_for_its_time() -> None:
+    world = stand_ins.fresh()
+    pair = Pair.of(world, at.VM_TO_VF)
+    pair.place.port.write(at.PORT_SERVICE, 2**60)
+    pair.surround(Surroundings(True, True, 0, (), 256, 32))
+    pair.place.entry.write(at.ENTRY_SERVED, ctypes.CFUNCTYPE(ctypes.c_int64)(loops.read_tsc.address)())
+    assert compiled_turn(world, pair.place, "turn") == 0
+    assert pair.place.served == 0
+
+
 @given(
     directions=st.lists(DIRECTIONS, max_size=6),
     story=st.lists(st.tuples(*[SURROUNDINGS] * 6), max_size=8),

@@ -41,12 +41,23 @@ class SlowEntry:
     sent: list[Packet] = field(default_factory=list)
     dropped: dict[str, list[Packet]] = field(default_factory=dict)
     received: list[Packet] = field(default_factory=list)
+    service: bool = False
+    """The VF is a port that needs a burst each way in every turn."""
+    served: int = 0
+    """Bursts of nothing that were sent."""
 
     def turn(self, now: Surroundings) -> int:
         """How many packets moved."""
-        if self.direction == at.VF_TO_VM:
-            return self._vf_to_vm(now)
-        return self._vm_to_vf(now)
+        moved = self._vf_to_vm(now) if self.direction == at.VF_TO_VM else self._vm_to_vf(now)
+        return self._serve() if not moved and self.service and now.vf else moved
+
+    def _serve(self) -> int:
+        if self.direction == at.VM_TO_VF:
+            self.served += 1
+            return 0
+        if self.waiting:
+            self._drop("guest_full")
+        return self._receive(BURST)
 
     def _vf_to_vm(self, now: Surroundings) -> int:
         if not now.guest:

@@ -69,6 +69,8 @@ class Place:
         self.port, self.guest = Block(at.PORT_SIZE), Block(at.GUEST_SIZE)
         self.inbox: deque[Packet] = deque()
         self.sent: list[Packet] = []
+        self.served = 0
+        """Bursts of nothing that were offered."""
         self.now = Surroundings(False, False, 0, (), 0, 0)
         self.entry.write(at.ENTRY_DIRECTION, direction)
         self.entry.write(at.ENTRY_PORT, self.port.address)
@@ -109,7 +111,9 @@ class Place:
 
     def take(self, mbufs: int, offered: int) -> list[int]:
         """The mbufs that the receiver accepts of those offered."""
-        if not 0 < offered <= at.BURST:
+        serviced = self.port.read(at.PORT_SERVICE) > 0
+        self.served += int(offered == 0)
+        if not (offered > 0 or serviced) or offered > at.BURST:
             self.world.wrongs.append(f"offered {offered} packets")
         taken = words(mbufs, min(offered, self.now.takes))
         for address in taken:
@@ -174,7 +178,7 @@ def fresh() -> World:
 def rx_burst(queue: int, mbufs: int, most: int) -> int:
     place = world.place(queue - 1000)
     now = place.now
-    bounded = now.guest and not now.features & (1 << 26 | 1 << 34)
+    bounded = now.guest and not now.features & (1 << 26 | 1 << 34) and not place.port.read(at.PORT_SERVICE)
     if not now.vf:
         world.wrongs.append("received from a VF that is absent")
     if bounded and most > now.room:
