@@ -17,7 +17,7 @@ from engine.capture import Captures
 from engine.dpdk import eal
 from engine.fault import Refused
 from engine.machine import Machine
-from engine.ports import Ports
+from engine.ports import Attached, Ports
 from engine.relays import Live, Relays
 from engine.sockets import Open, Sockets, observed
 from engine.workers import Idle, Workers
@@ -84,8 +84,8 @@ class EngineCore:
 
     def _update_engine(self, action: Action, _pin: Pin | None) -> None:
         after = _as(Engine, action.after)
-        if after.main_cpu != self.engine.main_cpu:
-            raise Refused("unsupported", "main_cpu can only be changed by a replace")
+        if (after.main_cpu, after.vfio_vf_token) != (self.engine.main_cpu, self.engine.vfio_vf_token):
+            raise Refused("unsupported", "main_cpu and vfio_vf_token can only be changed by a replace")
         self._eal.set_log_level(eal.log_level(after.log_level))
         self.workers.set_idle(Idle.of(after))
         self.engine = after
@@ -200,6 +200,8 @@ class EngineCore:
         """Housekeeping, several times a second: links, captures that nobody reads, how much the workers sleep.
         `now` in monotonic seconds."""
         self.workers.sample(now)
+        for name, device in self.ports.gone():
+            self._lose(name, device)
         self.captures.expire(now)
         for name, attached in self.ports.by_name.items():
             if attached.bond and self.ports.bonds.look(attached.bond):
@@ -222,6 +224,21 @@ class EngineCore:
             except Refused as error:
                 log.error("%s", error)
 
+    def _lose(self, port: str, device: str) -> None:
+        """A device was taken: whoever took it waits until it is let go. Its relay goes on, with what is left."""
+        holder = self.relays.holder(port=port)
+        log.warning("%s was taken away from port %s", device, port)
+        if holder:
+            self.relays.quiet(holder)
+        try:
+            self.ports.lose(port, device)
+        except Refused as error:
+            log.error("%s", error)
+        finally:
+            if holder:
+                self.relays.resume(holder)
+        self._announce("port-gone", f"port:{port}", holder.relay.id if holder else None)
+
     def observe(self) -> dict[str, Any]:
         """The live state, and under `live` what is measured and never compared."""
         live = self.relays.by_id.values()
@@ -238,17 +255,12 @@ class EngineCore:
         return {"state": state.to_json(), "live": self._live()}
 
     def _live(self) -> dict[str, Any]:
+        ports = self.ports.by_name
+        lost = [each.relay.port for each in self.relays.by_id.values() if each.relay.port not in ports]
         return {
             "ports": {
-                name: {
-                    "present": True,
-                    "link": "up" if attached.link_up else "down",
-                    "mac": attached.mac,
-                    "driver": attached.driver,
-                    "numa": attached.numa,
-                    **({"members": attached.bond.to_json()} if attached.bond else {}),
-                }
-                for name, attached in self.ports.by_name.items()
+                **{name: {"present": False, "link": "gone"} for name in lost},
+                **{name: self._live_port(attached) for name, attached in ports.items()},
             },
             "captures": self.captures.relays(),
             "sockets": {path: self._live_socket(opened) for path, opened in self.sockets.by_path.items()},
@@ -256,6 +268,19 @@ class EngineCore:
                 str(cpu): {"state": "running", "entries": len(worker.entries), "slept": round(worker.slept, 3)}
                 for cpu, worker in self.workers.by_cpu.items()
             },
+        }
+
+    @staticmethod
+    def _live_port(attached: Attached) -> dict[str, Any]:
+        return {
+            "present": True,
+            "link": "up" if attached.link_up else "down",
+            "mac": attached.mac,
+            "mtu": attached.mtu,
+            "promiscuous": attached.promiscuous,
+            "driver": attached.driver,
+            "numa": attached.numa,
+            **({"members": attached.bond.to_json()} if attached.bond else {}),
         }
 
     def _live_socket(self, opened: Open) -> dict[str, Any]:

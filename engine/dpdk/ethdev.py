@@ -72,6 +72,8 @@ class Ethdevs:
         self._stop = function(eth, "rte_eth_dev_stop", ctypes.c_int, u16)
         self._close = function(eth, "rte_eth_dev_close", ctypes.c_int, u16)
         self._promiscuous = function(eth, "rte_eth_promiscuous_enable", ctypes.c_int, u16)
+        self._is_promiscuous = function(eth, "rte_eth_promiscuous_get", ctypes.c_int, u16)
+        self._mtu = function(eth, "rte_eth_dev_get_mtu", ctypes.c_int, u16, void)
         self._allmulticast = function(eth, "rte_eth_allmulticast_enable", ctypes.c_int, u16)
         self._info = function(eth, "rte_eth_dev_info_get", ctypes.c_int, u16, void)
         self._link = function(eth, "rte_eth_link_get_nowait", ctypes.c_int, u16, void)
@@ -181,6 +183,15 @@ class Ethdevs:
         check("rte_eth_stats_get", self._stats(port, raw))
         offsets = (at.imissed, at.ierrors, at.oerrors, at.rx_nombuf)
         return PortStats(*(int.from_bytes(raw.raw[offset : offset + 8], "little") for offset in offsets))
+
+    def mtu(self, port: int) -> int:
+        """In bytes, as DPDK counts it: without the Ethernet header; 0 for a port that is not there."""
+        found = ctypes.c_uint16()
+        return found.value if self._mtu(port, ctypes.byref(found)) == 0 else 0
+
+    def promiscuous(self, port: int) -> bool:
+        """Whether it hears frames for every address; a VF that is not trusted may have been refused it."""
+        return bool(self._is_promiscuous(port) == 1)
 
     def mac(self, port: int) -> str:
         raw = ctypes.create_string_buffer(6)
