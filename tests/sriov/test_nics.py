@@ -1,0 +1,172 @@
+"""PCI NICs behind an IOMMU that carry traffic: forwarded, pulled out under the engine, taken by others, given back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.kit.guest import TestpmdGuest, wait_for_socket
+from tests.kit.netns import Namespace
+from tests.kit.sequence import SequencedFlow
+from tests.kit.testpmd import Cpus
+from tests.kit.vio4wd import Instance
+from tests.kit.waiting import wait_for
+from tests.live.scene import GUEST_MAC, wait_frames
+from tests.sriov.machine import DEVICES, PciWire, Qmp, bind, driver
+from tests.sriov.test_vfs import LONG_S, condition, text, wait_condition, wait_ports
+
+WINDOW = 64
+
+
+@dataclass
+class Pair:
+    """A relay over one NIC, whose other end is in a namespace, and a guest that sends frames back."""
+
+    relay: int
+    wire: PciWire
+    guest: TestpmdGuest | None = None
+
+
+@dataclass
+class Bench:
+    instance: Instance
+    namespace: Namespace
+    stack: contextlib.ExitStack
+    pairs: dict[int, Pair] = field(default_factory=dict)
+
+    def lay(self, relay: int, vf: str, peer: str) -> PciWire:
+        wire = self.stack.enter_context(PciWire(self.namespace, f"10.88.{relay}.1/24", vf, peer))
+        self.pairs[relay] = Pair(relay, wire)
+        return wire
+
+    def boot(self, relay: int, mode: str = "io") -> None:
+        path = self.instance.socket(relay)
+        wait_for_socket(path, LONG_S)
+        guest = TestpmdGuest.started([path], mode, Cpus(0, (0,)))
+        self.stack.callback(guest.kill)
+        self.pairs[relay].guest = guest
+        wait_condition(self.instance, relay, "Ready", "")
+
+    def flow(self, relay: int) -> SequencedFlow:
+        return SequencedFlow(self.pairs[relay].wire, rate_pps=500, window=WINDOW)
+
+    def ping(self, relay: int, count: int = 10) -> int:
+        wire, address = self.pairs[relay].wire, f"10.88.{relay}.2"
+        self.namespace.run(["ip", "neigh", "replace", address, "lladdr", GUEST_MAC, "dev", wire.inner])
+        return self.namespace.ping(address, count, 0.1).received
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with Namespace() as namespace, contextlib.ExitStack() as stack, Instance() as instance:
+        yield Bench(instance, namespace, stack)
+
+
+def bound(relay: int, address: str) -> str:
+    return f"id: {relay}, vf: {address}, bind: true"
+
+
+def test_traffic_then_given_back_to_the_kernel(bench: Bench, nics: list[str]) -> None:
+    vf, peer = nics[:2]
+    assert driver(vf) == "e1000e"
+    bench.lay(1, vf, peer)
+    bench.instance.save(text(bench.instance, bound(1, vf)))
+    bench.instance.run(wait=False)
+    wait_ports(bench.instance, vf)
+    assert driver(vf) == "vfio-pci"
+    bench.boot(1, "icmpecho")
+    wait_for("an answer", lambda: bench.ping(1, 2) > 0, LONG_S)
+    answered = bench.ping(1, 50)
+    print(f"{answered} of 50 pings answered; {bench.instance.client.observe().live['ports'][vf]}")
+    assert answered >= 45
+    bench.instance.save(text(bench.instance))
+    wait_ports(bench.instance)
+    wait_for("the NIC to be given back", lambda: driver(vf) == "e1000e", LONG_S)
+    wait_for("its interface", (DEVICES / vf / "net").exists, LONG_S)
+
+
+def test_one_pulled_out_costs_the_other_nothing_and_comes_back(bench: Bench, nics: list[str], qmp: Qmp) -> None:
+    first, first_peer, second, second_peer = nics[:4]
+    bench.lay(1, first, first_peer)
+    bench.lay(2, second, second_peer)
+    bench.instance.save(text(bench.instance, bound(1, first), bound(2, second)))
+    bench.instance.run(wait=False)
+    wait_ports(bench.instance, first, second)
+    boot = bench.instance.client.hello().boot_id
+    bench.boot(1)
+    bench.boot(2)
+    with bench.flow(2) as neighbour:
+        wait_frames(neighbour)
+        with qmp.unplugged(0, first):
+            wait_condition(bench.instance, 1, "Degraded", f"no PCI function {first}")
+            print("relay 1:", *condition(bench.instance, 1))
+            wait_frames(neighbour)
+        wait_condition(bench.instance, 1, "Ready", "")
+        wait_frames(neighbour)
+        report = neighbour.finish()
+    print("the neighbour:", report)
+    assert report.clean, report
+    assert driver(first) == "vfio-pci"
+    with bench.flow(1) as again:
+        wait_frames(again)
+    assert bench.instance.client.hello().boot_id == boot
+
+
+def test_one_that_is_taken_for_passthrough_is_let_go_at_once(bench: Bench, nics: list[str]) -> None:
+    vf, peer = nics[:2]
+    bench.lay(1, vf, peer)
+    bind(vf, "vfio-pci")
+    try:
+        bench.instance.save(text(bench.instance, f"id: 1, vf: {vf}"))
+        bench.instance.run(wait=False)
+        wait_ports(bench.instance, vf)
+        bench.boot(1)
+        boot = bench.instance.client.hello().boot_id
+        bind(vf, "e1000e")  # returns only when the engine has closed it
+        assert driver(vf) == "e1000e"
+        wait_condition(bench.instance, 1, "Degraded", f"{vf} is bound to the driver e1000e")
+        print("relay 1:", *condition(bench.instance, 1))
+        bind(vf, "vfio-pci")
+        wait_condition(bench.instance, 1, "Ready", "")
+        with bench.flow(1) as flow:
+            wait_frames(flow)
+        assert bench.instance.client.hello().boot_id == boot
+    finally:
+        bench.instance.terminate()
+        bind(vf, "e1000e")
+
+
+def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str], qmp: Qmp) -> None:
+    """Both members' wires lead to the same namespace; the guest's frames come out where the active member is."""
+    first, first_peer, second, second_peer = nics[:4]
+    bench.lay(1, first, first_peer)
+    bench.lay(2, second, second_peer)
+    bond = f'id: 1, bind: true, bond: {{name: net_bonding0, mode: active-backup, members: ["{first}", "{second}"]}}'
+    bench.instance.save(text(bench.instance, bond))
+    bench.instance.run(wait=False)
+    wait_ports(bench.instance, "net_bonding0")
+    bench.boot(1)
+    bench.pairs[2].guest = bench.pairs[1].guest
+    with bench.flow(1) as flow:
+        wait_frames(flow)
+    qmp.set_link(0, False)
+    try:
+        wait_for("the second to take over", lambda: active(bench.instance) == [second], LONG_S)
+        with bench.flow(2) as flow:
+            wait_frames(flow)
+    finally:
+        qmp.set_link(0, True)
+    wait_for("the first to take over again", lambda: active(bench.instance) == [first], LONG_S)
+    with bench.flow(1) as flow:
+        wait_frames(flow)
+    bench.instance.save(text(bench.instance))
+    wait_ports(bench.instance)
+    wait_for("both to be given back", lambda: [driver(nic) for nic in nics[:4:2]] == ["e1000e"] * 2, LONG_S)
+
+
+def active(instance: Instance) -> list[str]:
+    members = instance.client.observe().live["ports"]["net_bonding0"]["members"]
+    return [str(member["name"]) for member in members if member["active"]]
