@@ -14,12 +14,17 @@ from engine.captured import Record, Records
 from engine.dpdk import library
 from engine.dpdk.installed import LAYOUT
 from schema.paths import cache_dir
+from tests.engine.slow_entry import Packet, Surroundings
 
 with numba_cache(cache_dir(), library.load().version):
+    from tests.engine import stand_ins  # isort: skip - its symbols must be there first
     from engine.burst import layout as at
+    from engine.burst import loops
     from engine.burst.capture import capture
     from engine.capture import Ring
     from engine.memory import Block
+
+from tests.engine.inside_twins import DIRECTIONS, SURROUNDINGS, Pair
 
 settings.register_profile("twins", deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
 settings.load_profile("twins")
@@ -136,6 +141,28 @@ def test_an_entry_that_nobody_captures_stays_as_it_is(burst: list[Chain]) -> Non
     entry, before = Block(at.ENTRY_SIZE), bytes(at.ENTRY_SIZE)
     capture(entry.address, 0, len(burst))
     assert entry.read_bytes(0, at.ENTRY_SIZE) == before
+
+
+@given(direction=DIRECTIONS, story=st.lists(SURROUNDINGS, max_size=12))
+def test_every_packet_that_a_turn_receives_is_captured(direction: int, story: list[Surroundings]) -> None:
+    """Sent, dropped or kept waiting."""
+    world, ring, records = stand_ins.fresh(), Ring(64), Records()
+    pair = Pair.of(world, direction)
+    pair.place.entry.write(at.ENTRY_CAPTURE, ring.block.address)
+    for now in story:
+        pair.surround(now)
+        loops.turn(pair.place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL)
+        records.feed(ring.take(2**22)[0])
+    received = [packet.length for packet in arrived(pair)]
+    assert [each.length for each in records.waiting] == received
+    assert ring.missed == 0
+    assert len(received) == pair.place.counters()["rx_packets"]
+
+
+def arrived(pair: Pair) -> list[Packet]:
+    """What was taken from where it arrived: everything in front of what still lies there."""
+    left = len(pair.place.inbox)
+    return list(pair.twin.inbox)[: len(pair.twin.inbox) - left]
 
 
 def test_more_says_whether_something_is_left() -> None:
