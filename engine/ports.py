@@ -15,6 +15,7 @@ from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, Pool
 from engine.fault import Refused, refused
 from engine.machine import STANDARD_ROOM_BYTES, Machine
 from engine.memory import CACHE_LINE_BYTES, Block
+from engine.pci import Functions
 from schema.model import Port
 
 DESCRIPTORS = 1024
@@ -41,6 +42,8 @@ class Attached:
     mac: str
     numa: int
     link_up: bool = False
+    mtu: int = 0
+    promiscuous: bool = False
     bond: Bond | None = None
     checksums: bool = False
     """Whether the device finishes checksums itself."""
@@ -62,6 +65,7 @@ class Ports:
         self._machine = machine
         self._pools_made = 0
         self.bonds = Bonds(machine)
+        self._functions = Functions()
         self.by_name: dict[str, Attached] = {}
 
     def attach(self, port: Port) -> None:
@@ -170,6 +174,20 @@ class Ports:
             attached.block.write(at.PORT_ID, 0)
             self._machine.mbufs.free(attached.pool)
 
+    def gone(self) -> list[tuple[str, str]]:
+        """Devices that were taken from under the engine, each after its port's name. Reads sysfs only."""
+        holders = {device: name for name, attached in self.by_name.items() for device in device_names(attached.port)}
+        return [(holders[device], device) for device in self._functions.gone(holders)]
+
+    def lose(self, name: str, device: str) -> None:
+        """Lets go of a device that has gone: a bond goes on without that member, if it has others. Raises Refused."""
+        port = self.require(name).port
+        others = tuple(member for member in port.members if member.partition(",")[0] != device)
+        if others:
+            self.change_members(replace(port, members=others))
+        else:
+            self.detach(name)
+
     def require(self, name: str) -> Attached:
         attached = self.by_name.get(name)
         if attached is None:
@@ -178,7 +196,10 @@ class Ports:
 
     def look_at_link(self, attached: Attached) -> bool:
         """Reads the link and tells the entries: whether it has changed. Nothing is freed, so nobody waits."""
-        up = attached.bond.link_up if attached.bond else self._machine.ethdevs.link_up(attached.id)
+        ethdevs = self._machine.ethdevs
+        attached.mac, attached.mtu = ethdevs.mac(attached.id), ethdevs.mtu(attached.id)
+        attached.promiscuous = ethdevs.promiscuous(attached.id)
+        up = attached.bond.link_up if attached.bond else ethdevs.link_up(attached.id)
         changed = up != attached.link_up
         attached.link_up = up
         attached.block.write(at.PORT_ID, attached.id + 1 if up else 0)

@@ -124,6 +124,7 @@ class EngineProcess:
                 run_dir=self._run_dir,
                 hugepages=self._hugepages,
                 log_level=eal.log_level(wanted.engine.log_level),
+                vfio_vf_token=wanted.engine.vfio_vf_token or None,
             )
         )
         self._eal = eal_
