@@ -44,11 +44,13 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.hostplan import plan_host
     from reconciler.output import complain, emit, say
     from reconciler.savedplan import save
+    from reconciler.sighting import Sighting
     from reconciler.vfs.onhost import objections
     from schema.paths import run_dir, state_dir
 
     spec = schema.load(asked.file)
     target = desired(spec, ThisHost())
+    plan_host(target, Sighting())  # what no engines could carry is refused before any is asked
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see_any()
         todo = plan_host(target, sighting)

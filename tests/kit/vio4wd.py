@@ -104,9 +104,10 @@ class Instance:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "reconciler", *arguments]
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command that stays; what it says goes to <name>.log, its name is the first argument."""
-        with (self.directory / f"{arguments[0]}.log").open("ab") as log:
+    def start(self, *arguments: str, name: str = "") -> subprocess.Popen[bytes]:
+        """Start a command that stays; what it says goes to <name>.log, its name is the first argument by default."""
+        name = name or arguments[0]
+        with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 self.command(*arguments),
                 env=self.environment,
@@ -115,7 +116,7 @@ class Instance:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.processes[arguments[0]] = process
+        self.processes[name] = process
         return process
 
     def run(self, wait: bool = True) -> Self:
