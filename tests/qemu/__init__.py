@@ -1,0 +1,1 @@
+"""vio4wd with real guests: Debian in QEMU, in software emulation."""

@@ -1,0 +1,19 @@
+"""Every test in here needs a host on which wires can be laid and QEMU boots guests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+NEEDS = ("root", "netns", "qemu")
+LIMIT_S = 900
+"""For one test; ends a hang, and proves nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.needs(*NEEDS))
+            item.add_marker(pytest.mark.timeout(LIMIT_S))

@@ -1,0 +1,89 @@
+"""A real guest with its features as they are by default: packets, TCP, and whoever is killed.
+
+The guest that one test leaves serves the next; each test begins with one that answers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.qemu.stage import Stage, stage, told
+
+
+@pytest.fixture(scope="module", params=["server", "client"])
+def staged(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """In the mode of vio4wd's end. In client mode nothing lies at the socket's path before QEMU starts."""
+    with stage(serves=request.param == "client") as found:
+        yield found
+
+
+@pytest.fixture
+def at(staged: Stage) -> Stage:
+    """With a guest that answers: the one before, else a new one."""
+    if staged.guest is None:
+        staged.boot(talks=True)
+    staged.wait_answer()
+    return staged
+
+
+@pytest.fixture
+def talking(at: Stage) -> Stage:
+    """With a guest in which an iperf3 listens."""
+    if not at.talks:
+        at.boot(talks=True)
+    return at
+
+
+def test_every_ping_is_answered(at: Stage) -> None:
+    report = at.answers(50)
+    assert (report.received, report.duplicates) == (50, 0)
+
+
+def test_tcp_flows_both_ways_with_the_guest_s_default_features(talking: Stage) -> None:
+    wrong = talking.wrong_checksums()
+    assert talking.tcp() > 0
+    assert talking.tcp("-R") > 0
+    assert talking.wrong_checksums() == wrong
+
+
+def test_the_engine_is_killed_and_the_guest_s_traffic_is_back(talking: Stage) -> None:
+    at = talking
+    assert at.guest is not None
+    features, qemu = at.live()["features"], at.guest.pid
+    killed = time.monotonic()
+    at.kill_engine()
+    at.wait_answer()
+    told("the engine was killed: the guest answers after", killed)
+    assert at.answers().received == 20
+    assert at.live()["features"] == features
+    assert (at.guest.pid, at.guest.boots) == (qemu, 1)
+    assert at.tcp() > 0
+
+
+def test_qemu_is_killed_and_a_new_guest_is_served_at_once(at: Stage) -> None:
+    assert at.guest is not None
+    before, session = at.live(), at.made.session(1)
+    at.guest.kill()
+    at.boot()
+    assert at.answers().received == 20
+    after = at.made.session(1)
+    assert after.boot_id == session.boot_id
+    assert after.connects > session.connects
+    assert at.live()["features"] == before["features"]
+
+
+def test_both_are_killed_and_come_back_in_either_order(at: Stage) -> None:
+    assert at.guest is not None
+    features, session = at.live()["features"], at.made.session(1)
+    os.kill(at.made.instance.engine_pid, signal.SIGKILL)
+    at.guest.kill()
+    at.boot()
+    at.wait_other_engine(session.boot_id)
+    at.wait_answer()
+    assert at.answers().received == 20
+    assert at.live()["features"] == features
