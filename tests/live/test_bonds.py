@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import time
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.kit.netns import PingReport
+from tests.kit import cleanup
+from tests.kit.netns import PingReport, run
 from tests.kit.sequence import ETHERTYPE, frame, number_of
 from tests.kit.specfile import RelayLine
 from tests.kit.waiting import wait_for
@@ -261,37 +263,46 @@ def test_a_member_that_cannot_join_changes_nothing() -> None:
 
 
 def test_lacp_between_two_relays() -> None:
-    """Two 802.3ad bonds, each the other's partner over two wires, agree before any guest is there, and keep it."""
-    with scene((1, 2, 3, 4), run=False) as made:
-        _cross(made, 1, 3)
-        _cross(made, 2, 4)
-        bond(made, 1, (1, 2), "802.3ad")
-        bond(made, 2, (3, 4), "802.3ad")
-        made.lines = {id_: line for id_, line in made.lines.items() if isinstance(line, BondLine)}
+    """Two 802.3ad bonds, each the other's partner over two cables, agree before any guest is there, and keep it."""
+    with scene((), run=False) as made, cable("a") as (a1, a2), cable("b") as (b1, b2):
+        for relay, ends in ((1, (a1, b1)), (2, (a2, b2))):
+            devices = tuple(f"net_af_packet{10 * relay + i},iface={end}" for i, end in enumerate(ends))
+            made.lines[relay] = BondLine(relay, "", (WORKER_CPU,), mode="802.3ad", members=devices)
         made.save()
         made.instance.run()
-        wait_active(made, (1, 2), 1)
-        wait_active(made, (3, 4), 2)
+        wait_for("both bonds to agree on both members", lambda: aggregated(made), 60.0)
         made.boot(2, "io")
         made.boot(1, "txonly")
         made.wait_more(2, "vf_to_vm", 1000)
         # Guest 1 takes nothing of what comes back: its relay has to hear its partner all the same.
         wait_for("drops", lambda: made.counters(1)["vf_to_vm"]["guest_full_packets"] > 1000, 60.0)
         time.sleep(5.0)  # longer than LACP's short time-out
-        assert (active(made, 1), active(made, 2)) == ([1, 2], [3, 4])
+        assert aggregated(made)
 
 
-def _cross(made: Scene, one: int, other: int) -> None:
-    """Joins the far ends of two wires by a bridge that lets LACP pass, which bridges otherwise keep to themselves."""
-    name = f"cross{one}"
-    inside = made.namespace.run
-    inside(["ip", "link", "add", name, "type", "bridge"])
-    for number in (one, other):
-        wire = made.wires[number]
-        inside(["ip", "address", "flush", "dev", wire.inner])
-        inside(["ip", "link", "set", wire.inner, "master", name])
-        inside(["sh", "-c", f"echo 4 > /sys/class/net/{wire.inner}/brport/group_fwd_mask"])
-    inside(["ip", "link", "set", name, "up"])
+def aggregated(made: Scene) -> bool:
+    return [[member["active"] for member in members(made, relay)] for relay in (1, 2)] == [[True, True]] * 2
+
+
+@contextlib.contextmanager
+def cable(name: str) -> Iterator[tuple[str, str]]:
+    """A veth pair of which both ends are VFs."""
+    ends = f"v4{os.getpid():x}{name}1", f"v4{os.getpid():x}{name}2"
+    run(["ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1]])
+
+    def cut() -> None:
+        run(["ip", "link", "del", ends[0]], check=False)
+
+    cleanup.register(cut, cut)
+    try:
+        for end in ends:
+            run(["ethtool", "-K", end, "tx", "off"])
+            run(["sh", "-c", f"echo 1 > /proc/sys/net/ipv6/conf/{end}/disable_ipv6"], check=False)
+            run(["ip", "link", "set", end, "promisc", "on", "up"])
+        yield ends
+    finally:
+        cleanup.release(cut)
+        cut()
 
 
 def test_a_bond_too_many_is_refused_with_the_sum() -> None:
