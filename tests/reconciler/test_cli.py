@@ -82,6 +82,10 @@ def shell(alone: Shell) -> Iterator[Shell]:
         ("plan", "a", "b"),
         ("stats", "--interval", "0"),
         ("history", "--limit", "-1"),
+        ("capture",),
+        ("capture", "net_null1"),
+        ("capture", "1", "--direction", "up"),
+        ("capture", "1", "--snaplen", "0"),
         ("engine", "--shard", "x"),
     ],
 )
@@ -94,7 +98,7 @@ def test_usage_errors_are_64(alone: Shell, arguments: tuple[str, ...]) -> None:
 def test_version_and_help(alone: Shell) -> None:
     assert alone("--version").stdout.startswith("vio4wd ")
     assert "A first day:" in alone("--help").stdout
-    for command in ("run", "engine", "watch", "validate", "plan", "apply", "status", "stats", "history"):
+    for command in ("run", "engine", "watch", "validate", "plan", "apply", "status", "stats", "capture", "history"):
         done = alone(command, "--help")
         assert (done.returncode, "Example" in done.stdout) == (0, True), command
 
@@ -113,7 +117,7 @@ def test_validate(alone: Shell) -> None:
 
 def test_without_an_engine_a_sentence_says_how_to_start_one(alone: Shell) -> None:
     alone.write(ONE)
-    for command in (("plan", alone.file), ("apply", alone.file), ("stats",)):
+    for command in (("plan", alone.file), ("apply", alone.file), ("stats",), ("capture", "1")):
         done = alone(*command)
         assert (done.returncode, done.stdout) == (1, "")
         assert "start one with: vio4wd run FILE" in done.stderr
