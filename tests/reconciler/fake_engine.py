@@ -19,6 +19,7 @@ import zmq
 
 from engine.client import EngineError, EngineUnavailable, Observation
 from reconciler.devices import devices
+from reconciler.kinds.engine import needs_new_process
 from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Vf, Worker
 from schema.paths import engine_events, engine_socket
 
@@ -170,7 +171,7 @@ class FakeEngine:
         match after:
             case Engine():
                 assert isinstance(before, Engine)
-                need((before.main_cpu != after.main_cpu) == (action.verb is Verb.REPLACE), "unsupported", "main_cpu")
+                need(needs_new_process(before, after) == (action.verb is Verb.REPLACE), "unsupported", "main_cpu")
             case Port():
                 self._attachable(action.verb, before, after)
                 need(before or len(self.state.ports) < self.limits["ports"], "limit", "too many ports")

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from engine.client import Observation
 from reconciler.desired import desired
+from reconciler.hostplan import plan_host
 from reconciler.plan import plan
+from reconciler.sighting import Sighting
 from reconciler.vfs.bind import HostVfs, Objected
 from reconciler.vfs.onhost import objections
 from schema.loader import parse
-from schema.model import Pin, State, Vf
+from schema.model import Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
 from state.bindings import bindings
 from state.store import Store
 from tests.reconciler.fake_pci import BRIDGE, FakePci, not_permitted
@@ -220,3 +223,19 @@ def test_what_others_took_is_bound_again_and_what_is_gone_is_added_anew(vfs: Hos
     assert todo() == []
     pci.remove(VF)
     assert todo() == [f"add vf:{VF}"]
+
+
+def test_with_several_engines_a_vf_is_given_back_once_by_the_one_that_polled_it() -> None:
+    wanted = desired(parse(TEXT, "x"), TableHost(usable=frozenset({0, 1})))
+    first, second = Relay(1, VF, "/tmp/1"), Relay(3, "net_null0", "/tmp/3")
+    bound: list[Resource] = [Vf(VF), Worker(1)]
+    states = [
+        State.of([*bound, Port("net_null0"), Socket("/tmp/3"), second, Pin(3, 1, 1)]),
+        State.of([*bound, Port(VF), Socket("/tmp/1"), first, Pin(1, 1, 1)]),
+    ]
+    seen = {shard: Observation(f"boot{shard}", 0, state, {}) for shard, state in enumerate(states)}
+    nothing = State(engine=wanted.engine, workers=wanted.workers)
+    errands = plan_host(nothing, Sighting(seen)).errands
+    last = [(errand.shard, f"{errand.action.verb} {errand.action.resource}") for errand in errands][-1]
+    assert last == (1, f"remove vf:{VF}")
+    assert sum(errand.action.kind is Kind.VF for errand in errands) == 1
