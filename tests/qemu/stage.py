@@ -80,6 +80,11 @@ class Stage:
         names, values = (row.split() for row in rows if row.startswith("Tcp:"))
         return int(dict(zip(names, values, strict=True))["InCsumErrors"])
 
+    @property
+    def features(self) -> int:
+        """What the guest's driver has chosen of what it was offered."""
+        return int(self.live()["features"], 16)
+
     def live(self) -> dict[str, Any]:
         return self.made.live_socket(RELAY)
 
@@ -95,9 +100,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(serves: bool) -> Iterator[Stage]:
-    """A running vio4wd with one relay, and no guest yet."""
-    with scene((RELAY,), vhost_user={"mode": "client" if serves else "server"}) as made:
+def stage(serves: bool, **offers: bool) -> Iterator[Stage]:
+    """A running vio4wd with one relay, and no guest yet. `offers` are keys of `vhost_user`."""
+    with scene((RELAY,), vhost_user={"mode": "client" if serves else "server", **offers}) as made:
         found = Stage(made, serves)
         try:
             yield found

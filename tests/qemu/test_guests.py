@@ -14,11 +14,16 @@ import pytest
 
 from tests.qemu.stage import Stage, stage, told
 
+CSUM, MRG_RXBUF = 1 << 0, 1 << 15
+"""Feature bits of linux/virtio_net.h."""
+
 
 @pytest.fixture(scope="module", params=["server", "client"])
 def staged(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """In the mode of vio4wd's end. In client mode nothing lies at the socket's path before QEMU starts."""
-    with stage(serves=request.param == "client") as found:
+    """In the mode of vio4wd's end. In client mode nothing lies at the socket's path before QEMU starts; there guests
+    are offered what they ask for by default too, so that the relay finishes the checksums that they leave open."""
+    client = request.param == "client"
+    with stage(client, csum=client, mrgbuf=client) as found:
         yield found
 
 
@@ -45,6 +50,8 @@ def test_every_ping_is_answered(at: Stage) -> None:
 
 
 def test_tcp_flows_both_ways_with_the_guest_s_default_features(talking: Stage) -> None:
+    offered = talking.serves
+    assert [bool(talking.features & bit) for bit in (CSUM, MRG_RXBUF)] == [offered, offered]
     wrong = talking.wrong_checksums()
     assert talking.tcp() > 0
     assert talking.tcp("-R") > 0
