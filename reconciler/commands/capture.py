@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -67,28 +68,45 @@ def execute(asked: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         reading = _begin(asked, stack)
         sink = _File(asked, stack) if asked.file is not None else _Lines()
-        shown = _pump(asked, reading, sink, stop)
-        sink.finish(reading.missed)
-    complain(_verdict(shown, reading))
-    if stop.asked or (asked.count and shown == asked.count):
+        tally = _Tally(asked.count)
+        try:
+            _pump(reading, sink, stop, tally)
+        finally:  # also when the engine has gone
+            sink.finish(reading.missed)
+            complain(_verdict(tally.shown, reading))
+    if stop.asked or tally.full:
         return 0
     complain(f"relay {asked.relay} was removed: the capture has ended")
     return 1
 
 
-def _pump(asked: argparse.Namespace, reading: Reading, sink: _Sink, stop: _Stop) -> int:
-    """Shows packets until there are enough, somebody stops it, or the relay is gone: how many they were."""
-    shown = 0
+@dataclass
+class _Tally:
+    wanted: int
+    """So many packets are enough; 0: never."""
+    shown: int = 0
+
+    @property
+    def full(self) -> bool:
+        return 0 < self.wanted == self.shown
+
+    def take(self, batch: list[Captured]) -> list[Captured]:
+        """As many of a batch as are still wanted, counted as shown."""
+        taken = batch[: self.wanted - self.shown] if self.wanted else batch
+        self.shown += len(taken)
+        return taken
+
+
+def _pump(reading: Reading, sink: _Sink, stop: _Stop, tally: _Tally) -> None:
+    """Shows packets until there are enough, somebody stops it, or the relay is gone."""
     for batch in _until(stop, reading):
-        wanted = batch[: asked.count - shown] if asked.count else batch
-        for packet in wanted:
+        taken = tally.take(batch)
+        for packet in taken:
             sink.show(packet)
-        if wanted:
+        if taken:
             sink.flush()
-        shown += len(wanted)
-        if asked.count and shown == asked.count:
-            break
-    return shown
+        if tally.full:
+            return
 
 
 def _until(stop: _Stop, reading: Reading) -> Iterator[list[Captured]]:

@@ -7,11 +7,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.capture import LEASE_S, RING_BYTES
+from engine.capture import LEASE_S, MAX_SNAPLEN, RING_BYTES
 from engine.captured import Captured, Reading
+from engine.client import EngineError
 from tests.kit import cleanup
 from tests.kit.pcap import read
 from tests.kit.sequence import ETHERTYPE, frame
@@ -181,6 +183,34 @@ def test_refusals_are_sentences(relayed: Scene) -> None:
         twice = relayed.instance.call("capture", "1")
     assert (twice.returncode, "being captured already" in twice.stderr) == (1, True)
     assert f"{LEASE_S:g} s" in twice.stderr
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("1", "both", 64),
+        (True, "both", 64),
+        (None, "both", 64),
+        (1, "up", 64),
+        (1, ["both"], 64),
+        (1, "both", 0),
+        (1, "both", MAX_SNAPLEN + 1),
+        (1, "both", 64.0),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(wanted: tuple[Any, ...], relayed: Scene) -> None:
+    with pytest.raises(EngineError) as refused:
+        relayed.instance.client.start_capture(*wanted)
+    assert refused.value.code == "bad-request"
+    assert relayed.instance.client.observe().live["captures"] == []
+
+
+def test_what_was_never_begun_can_neither_be_read_nor_stopped(relayed: Scene) -> None:
+    client = relayed.instance.client
+    for ask in (client.read_capture, client.stop_capture):
+        with pytest.raises(EngineError) as refused:
+            ask(10**9)
+        assert refused.value.code == "unknown"
 
 
 def test_readings_of_two_relays_are_apart(relayed: Scene) -> None:
