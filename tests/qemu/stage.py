@@ -37,12 +37,13 @@ class Stage:
     def address(self) -> str:
         return self.made.address(RELAY)
 
-    def boot(self, talks: bool = False) -> QemuGuest:
+    def boot(self, talks: bool = False, queues: int = 1) -> QemuGuest:
         """Boot a guest with features as QEMU offers them by default, and wait until it answers. One that `talks` has an
         iperf3, and takes longer."""
         self.end_guest()
         path, command = self.made.instance.socket(RELAY), "iperf3 -s" if talks else ""
-        self.guest, self.talks = QemuGuest(path, f"{self.address}/24", self.serves, command).__enter__(), talks
+        guest = QemuGuest(path, f"{self.address}/24", self.serves, command, queues)
+        self.guest, self.talks = guest.__enter__(), talks
         self.guest.wait_up()
         self.wait_answer()
         return self.guest
