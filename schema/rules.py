@@ -19,6 +19,9 @@ from schema.yaml12 import at
 MAX_SOCKET_PATH_BYTES = 107
 """sun_path of sockaddr_un (unix(7)) without the terminating zero."""
 
+MAX_ALB_NAME = 21
+"""RTE_MEMPOOL_NAMESIZE without the terminating zero and without the suffix `_ALB`."""
+
 _WORKERS: Path = ("engine", "worker_cpus")
 _MAIN: Path = ("engine", "main_cpu")
 
@@ -26,7 +29,18 @@ _MAIN: Path = ("engine", "main_cpu")
 def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
     """Why the spec cannot be."""
     return _all(
-        spec, document, claimed_twice, _bond_as_vf, _cpus, _main_cpu, _paths, _own_sockets, _template_sockets, _tso, _bind
+        spec,
+        document,
+        claimed_twice,
+        _bond_as_vf,
+        _alb_names,
+        _cpus,
+        _main_cpu,
+        _paths,
+        _own_sockets,
+        _template_sockets,
+        _tso,
+        _bind,
     )
 
 
@@ -55,6 +69,16 @@ def _bond_as_vf(spec: Spec, document: Document) -> Iterator[Problem]:
             if port is not None and port.name.startswith("net_bonding"):
                 message = f"{port.name} is a bond, not a VF; write it under the key bond"
                 yield document.problem(("relays", index, *path), message)
+
+
+def _alb_names(spec: Spec, document: Document) -> Iterator[Problem]:
+    for index, relay in enumerate(spec.relays):
+        if relay.bond is not None and relay.bond.mode == "alb" and len(relay.bond.name) > MAX_ALB_NAME:
+            message = (
+                f"with mode alb the name of a bond has up to {MAX_ALB_NAME} characters, not {len(relay.bond.name)}, "
+                "because DPDK makes a pool of packet buffers of that name; shorten it"
+            )
+            yield document.problem(("relays", index, "bond", "name"), message)
 
 
 def _cpus(spec: Spec, document: Document) -> Iterator[Problem]:

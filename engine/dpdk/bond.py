@@ -45,6 +45,8 @@ class BondLibrary:
         self._policy = function(library, "rte_eth_bond_xmit_policy_set", int_, u16, u8)
         self._set_primary = function(library, "rte_eth_bond_primary_set", int_, u16, u16)
         self._primary = function(library, "rte_eth_bond_primary_get", int_, u16)
+        self._lookup = function(dpdk.mempool, "rte_mempool_lookup", void, ctypes.c_char_p)
+        self._free_pool = function(dpdk.mempool, "rte_mempool_free", None, void)
         self._set_mac = function(library, "rte_eth_bond_mac_address_set", int_, u16, void)
 
     def create(self, name: str, mode: int, numa_node: int) -> int:
@@ -54,6 +56,10 @@ class BondLibrary:
     def free(self, name: str) -> None:
         """Ends a bond that has no members any more. Raises DpdkError."""
         check(f"rte_eth_bond_free({name})", self._free(name.encode()))
+        # 22.11 leaves the pool of an alb bond behind, and then makes none of this name a second time.
+        left = self._lookup(f"{name}_ALB".encode())
+        if left:
+            self._free_pool(left)
 
     def add(self, bond: int, member: int) -> None:
         """Adds an attached port; a started bond starts it. Raises DpdkError."""
