@@ -25,6 +25,8 @@ STRANDED_MBUFS = CACHE_MBUFS * 3 // 2
 VLAN_TAGS_BYTES = 8
 STAGED_MBUFS = 8 * at.STAGE
 """For what waits for a guest's slow queues; with more of them the NIC drops a little earlier."""
+MBUF_OVERHEAD_BYTES = 384
+"""rte_mbuf, headroom, the pool's header, and what it pads to spread buffers over memory channels."""
 CACHES_COVERED = 8
 """So many of those a pool has to spare, or one a CPU where there are fewer."""
 
@@ -153,10 +155,17 @@ class Ports:
         if self.bonds.look(attached.bond):
             self.bonds.settle(attached.bond)
 
-    def _pool(self, port: Port, port_id: int) -> Pool:
+    def costs(self) -> dict[str, int]:
+        """What a port's buffers cost: so many for each device's queues (one more than it receives on), so many for
+        the port, each of so many bytes beyond the frame's room."""
         caches = min(CACHES_COVERED, len(self._machine.cpus))
+        port_mbufs = 4 * at.BURST + STAGED_MBUFS + STRANDED_MBUFS * caches
+        return {"queue_mbufs": DESCRIPTORS, "port_mbufs": port_mbufs, "mbuf_bytes": MBUF_OVERHEAD_BYTES}
+
+    def _pool(self, port: Port, port_id: int) -> Pool:
+        costs = self.costs()
         devices = max(1, len(port.members))
-        mbufs = devices * (port.queues + 1) * DESCRIPTORS + 4 * at.BURST + STAGED_MBUFS + STRANDED_MBUFS * caches
+        mbufs = devices * (port.queues + 1) * costs["queue_mbufs"] + costs["port_mbufs"]
         self._pools_made += 1
         node = self._machine.ethdevs.numa_node(port_id)
         return self._machine.mbufs.create(

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import queue
+import resource
 import signal
 import sys
 import time
@@ -64,10 +65,15 @@ class EngineProcess:
             "boot_id": self._boot_id,
             "generation": self._generation,
             "pid": os.getpid(),
-            "limits": {"ports": MAX_ETHPORTS, "relays": MAX_RELAYS},
+            "limits": self._limits(),
             "memory": "hugepages" if self._hugepages else "no-huge",
             "state": self._state,
         }
+
+    def _limits(self) -> dict[str, int]:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits = {"ports": MAX_ETHPORTS, "relays": MAX_RELAYS, "files": files}
+        return limits | self._core.ports.costs() if self._hugepages and self._core is not None else limits
 
     def ready(self) -> bool:
         return self._state == "ready"

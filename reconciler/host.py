@@ -7,10 +7,13 @@ import grp
 import os
 import pwd
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 ONLINE = Path("/sys/devices/system/cpu/online")
+NODES = Path("/sys/devices/system/node")
+PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
 class Host(Protocol):
@@ -33,6 +36,12 @@ class Host(Protocol):
 
     def cpus(self) -> str:
         """The CPUs that are there, in words for a person: `0-3`."""
+
+    def free_hugepages(self) -> Mapping[int, int]:
+        """NUMA node to free hugepages, in bytes."""
+
+    def node_of(self, port: str) -> int:
+        """The NUMA node of a PCI function; 0 for what has none."""
 
 
 class ThisHost:
@@ -72,6 +81,19 @@ class ThisHost:
             return ONLINE.read_text().strip()
         except OSError:
             return ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0)))
+
+    def free_hugepages(self) -> Mapping[int, int]:
+        free: dict[int, int] = {}
+        for path in NODES.glob("node[0-9]*/hugepages/hugepages-*kB/free_hugepages"):
+            node, page_kib = int(path.parts[-4][4:]), int(path.parent.name[len("hugepages-") : -len("kB")])
+            free[node] = free.get(node, 0) + int(path.read_text()) * page_kib * 1024
+        return free
+
+    def node_of(self, port: str) -> int:
+        try:
+            return max(0, int((PCI_DEVICES / port / "numa_node").read_text()))
+        except (OSError, ValueError):
+            return 0
 
 
 def _moves_to(cpu: int) -> bool:

@@ -10,10 +10,12 @@ from engine.client import EngineError, EngineUnavailable
 from reconciler.apply import OnStep, Outcome, Step, Verdict, apply_host
 from reconciler.errands import Errand, plans_of
 from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
+from reconciler.host import Host
 from reconciler.hostplan import HostPlan, join, missing_words, plan_host
 from reconciler.lock import APPLY, locked
 from reconciler.plan import Plan
 from reconciler.predict import predict
+from reconciler.room import refuse_shortage
 from reconciler.savedplan import SavedPlan
 from reconciler.sighting import Sighting
 from schema.model import Kind, State, Verb, Worker
@@ -51,6 +53,7 @@ class Steering:
     """How to apply: which engines, how long to wait for them, and whom to tell."""
 
     fleet: Fleet
+    host: Host
     wait_s: float
     notice: Notice
     on_step: OnStep | None = None
@@ -65,7 +68,9 @@ class Steering:
         with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
             leave_parameters(self.fleet.state_dir, plan_host(target, self.fleet.see()))  # who starts waits for them
             sighting = self._see()
-            return self._until_settled(target, sighting, plan_host(target, sighting), replan=True)
+            todo = plan_host(target, sighting)
+            refuse_shortage(todo, sighting, self.host)
+            return self._until_settled(target, sighting, todo, replan=True)
 
     def apply_saved(self, saved: SavedPlan) -> Outcome:
         """Carries out a saved plan, on the state that it was made for and on no other. Raises Stale, and as

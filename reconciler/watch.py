@@ -21,6 +21,7 @@ from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 from reconciler.moment import Moment, fingerprint
 from reconciler.report import LastApply, Report, write_report
+from reconciler.room import shortages
 from reconciler.savedplan import SavedPlan, save, summary
 from reconciler.sighting import Sighting
 from reconciler.specfile import SpecFile
@@ -47,6 +48,9 @@ class Watch:
         self._shards: tuple[int, ...] = (0,)
         """Those that the spec needs; their events are listened to."""
         self._impossible = ""
+        self._short = ""
+        """What of it this host has too little for: as much as fits is done all the same."""
+        self._host = host
         self._said: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -131,6 +135,7 @@ class Watch:
             with locked(self._run_dir / APPLY):
                 sighting = fleet.see_any()
                 todo = plan_host(accepted.target, sighting)
+                self._short = "; ".join(shortages(todo, sighting, self._host))
                 outcome = self._apply(todo, sighting, fleet)
         except Locked:
             self._machine.busy(time.monotonic())
@@ -194,9 +199,10 @@ class Watch:
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
-            faults=tuple(fault for fault in (self._store.fault, self._impossible) if fault),
+            faults=tuple(fault for fault in (self._store.fault, self._impossible, self._short) if fault),
         )
         self._tell("store", self._store.fault or "", "%s", "")
+        self._tell("short", self._short, "%s", "")
         self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")
         if self._said.get("report") == repr(report):
             return

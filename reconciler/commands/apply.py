@@ -35,13 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     from reconciler.fleet import Fleet
+    from reconciler.host import ThisHost
     from reconciler.output import complain, emit, say
     from reconciler.steer import Steering
     from schema.paths import run_dir, state_dir
 
     quiet = asked.json
     with Fleet(run_dir(), state_dir()) as fleet:
-        steering = Steering(fleet, asked.wait, complain, None if quiet else _show_step)
+        steering = Steering(fleet, ThisHost(), asked.wait, complain, None if quiet else _show_step)
         outcome, origin = _apply(asked, steering)
     _remember(outcome, origin)
     if asked.json:

@@ -43,6 +43,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.host import ThisHost
     from reconciler.hostplan import plan_host
     from reconciler.output import complain, emit, say
+    from reconciler.room import refuse_shortage
     from reconciler.savedplan import save
     from reconciler.sighting import Sighting
     from reconciler.vfs.onhost import objections
@@ -54,6 +55,7 @@ def execute(asked: argparse.Namespace) -> int:
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see_any()
         todo = plan_host(target, sighting)
+        refuse_shortage(todo, sighting, ThisHost())
         obstacles = objections(target, todo.actions, fleet.vfs)
     saved = save(todo, sighting, str(asked.file), spec.sha256).to_json()
     if asked.out is not None:

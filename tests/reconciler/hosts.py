@@ -14,6 +14,8 @@ class TableHost:
     users: dict[str, int] = field(default_factory=lambda: {"libvirt-qemu": 64055})
     groups: dict[str, int] = field(default_factory=lambda: {"kvm": 108})
     usable: frozenset[int] = frozenset(range(4))
+    free: dict[int, int] = field(default_factory=lambda: {0: 2**30})
+    nodes: dict[str, int] = field(default_factory=dict)
 
     def uid_of(self, name: str) -> int | None:
         return self.users.get(name)
@@ -26,3 +28,9 @@ class TableHost:
 
     def cpus(self) -> str:
         return "0-3"
+
+    def free_hugepages(self) -> dict[int, int]:
+        return self.free
+
+    def node_of(self, port: str) -> int:
+        return self.nodes.get(port, 0)

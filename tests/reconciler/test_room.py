@@ -1,0 +1,68 @@
+"""What a host has too little of is said before anything is tried, with the arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.desired import SpecUnfit
+from reconciler.host import ThisHost
+from reconciler.hostplan import plan_host
+from reconciler.room import MIB, port_bytes, refuse_shortage, shortages
+from reconciler.sighting import Sighting
+from schema.model import Port
+from tests.reconciler.fake_engine import FakeEngine, LocalClient
+from tests.reconciler.hosts import TableHost
+from tests.reconciler.test_shards import wanted
+
+COSTS = {"queue_mbufs": 1024, "port_mbufs": 1664, "mbuf_bytes": 384}
+"""As an engine on two CPUs says it: some 8.6 MiB for a port with one queue."""
+
+
+def seen(*live: int, **limits: int) -> Sighting:
+    observation = LocalClient(FakeEngine.of(wanted(*live, pins=dict.fromkeys(live, 1)))).observe()
+    return Sighting({0: observation}, {}, {0: {"ports": 32, **limits}})
+
+
+def test_ports_cost_by_queues_members_and_frames() -> None:
+    one = port_bytes(Port("a"), COSTS)
+    assert 8 * MIB < one < 9 * MIB
+    assert port_bytes(Port("a", queues=2), COSTS) - one == 1024 * 2432
+    assert port_bytes(Port("b", members=("m", "n")), COSTS) > one
+    assert port_bytes(Port("a", mtu=9000), COSTS) > 3 * one
+
+
+def test_hugepages() -> None:
+    sighting = seen(1, **COSTS)
+    todo = plan_host(wanted(1, *range(10, 20)), sighting)
+    assert shortages(todo, sighting, TableHost(free={0: 50 * MIB, 1: 50 * MIB})) == []
+    with pytest.raises(SpecUnfit) as refused:
+        refuse_shortage(todo, sighting, TableHost(free={0: 20 * MIB, 1: 30 * MIB}))
+    assert "10 more ports need about 87 MiB, and 50 MiB are free (node 0: 20, node 1: 30)" in str(refused.value)
+
+
+def test_further_engines_cost_too() -> None:
+    sighting = seen(**COSTS)
+    todo = plan_host(wanted(*range(40)), sighting)
+    (said,) = shortages(todo, sighting, TableHost(free={0: 350 * MIB}))
+    assert "40 more ports and 1 more engine processes need" in said
+
+
+def test_who_only_takes_away_is_never_short() -> None:
+    sighting = seen(1, 2, 3, **COSTS)
+    assert shortages(plan_host(wanted(1), sighting), sighting, TableHost(free={0: 0})) == []
+
+
+def test_file_descriptors() -> None:
+    sighting = seen(files=256)
+    (said,) = shortages(plan_host(wanted(*range(20)), sighting), sighting, TableHost())
+    assert "shard 0 with 20 relays needs about 564, and may open 256" in said
+
+
+def test_an_engine_that_does_not_say_is_not_reckoned_with() -> None:
+    sighting = seen()
+    assert shortages(plan_host(wanted(*range(20)), sighting), sighting, TableHost(free={})) == []
+
+
+def test_this_host_knows_its_hugepages() -> None:
+    assert all(size >= 0 for size in ThisHost().free_hugepages().values())
+    assert ThisHost().node_of("net_null0") == 0
