@@ -20,7 +20,7 @@ Examples:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shard", metavar="N", type=count, default=0, help="which engine process (default: 0, the first)")
+    parser.add_argument("--shard", metavar="N", type=count, default=0, help="which engine process (default: 0)")
 
 
 def execute(asked: argparse.Namespace) -> int:

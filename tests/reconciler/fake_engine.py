@@ -53,6 +53,7 @@ class FakeEngine:
     serials: dict[Name, int] = field(default_factory=dict)
     guests: set[str] = field(default_factory=set)
     gone: bool = False
+    shard: int = 0
     _count: Any = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
@@ -101,7 +102,7 @@ class FakeEngine:
             **self._moment(),
             "version": "0.1.0",
             "dpdk": "22.11",
-            "shard": 0,
+            "shard": self.shard,
             "pid": 1,
             "memory": "no-huge",
             "limits": self.limits,
@@ -258,8 +259,9 @@ class LocalClient:
 class Served:
     """A fake engine on the real wire, in a thread; `with Served(engine, run_dir)`."""
 
-    def __init__(self, engine: FakeEngine, run_dir: Path) -> None:
+    def __init__(self, engine: FakeEngine, run_dir: Path, shard: int = 0) -> None:
         self.engine = engine
+        self.shard = shard
         self.run_dir = run_dir
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stop = threading.Event()
@@ -269,9 +271,9 @@ class Served:
     def __enter__(self) -> Served:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self._router = self._context.socket(zmq.ROUTER)
-        self._router.bind(f"ipc://{engine_socket(self.run_dir)}")
+        self._router.bind(f"ipc://{engine_socket(self.run_dir, self.shard)}")
         self._events = self._context.socket(zmq.PUB)
-        self._events.bind(f"ipc://{engine_events(self.run_dir)}")
+        self._events.bind(f"ipc://{engine_events(self.run_dir, self.shard)}")
         self._thread.start()
         return self
 
@@ -279,7 +281,7 @@ class Served:
         self._stop.set()
         self._thread.join()
         self._context.destroy(linger=0)
-        for path in (engine_socket(self.run_dir), engine_events(self.run_dir)):
+        for path in (engine_socket(self.run_dir, self.shard), engine_events(self.run_dir, self.shard)):
             path.unlink(missing_ok=True)
 
     def say(self, event: str, resource: str = "", relay: int | None = None) -> None:

@@ -44,7 +44,7 @@ def test_a_child_that_asks_for_it_is_started_at_once() -> None:
 
 
 PARENT = """
-import logging, sys
+import logging, os, sys
 from reconciler.run import Started, keep_up
 from reconciler.supervise import Child
 logging.basicConfig(stream=sys.stderr, level=logging.INFO)
@@ -60,8 +60,12 @@ os.rename(directory + "/" + name + ".tmp", directory + "/" + name)
 while True:
     time.sleep(60)
 '''
+def command(name):
+    return [sys.executable, "-c", body, name, sys.argv[1]]
+def wanted():
+    return {"more": command("more")} if os.path.exists(sys.argv[1] + "/needed") else {}
 names = ("engine", "watch")
-sys.exit(keep_up([Started(Child(n), [sys.executable, "-c", body, n, sys.argv[1]]) for n in names]))
+sys.exit(keep_up([Started(Child(n), command(n)) for n in names], wanted))
 """
 
 
@@ -120,3 +124,27 @@ def test_children_do_not_outlive_a_parent_that_is_killed(family: Family) -> None
     family.parent.kill()
     until("the end of both", lambda: not any(alive(pid) for pid in pids))
     assert sorted((family.directory / "ended").read_text().split()) == ["engine", "watch"]
+
+
+def test_another_engine_comes_when_it_is_needed_and_ends_when_it_is_not(family: Family) -> None:
+    engine, watch = family.pid("engine"), family.pid("watch")
+    (family.directory / "needed").touch()
+    more = family.pid("more")
+    (family.directory / "more").unlink()
+    os.kill(more, signal.SIGKILL)
+    more = family.pid("more")
+    (family.directory / "needed").unlink()
+    until("its end", lambda: not alive(more))
+    until("its last word", lambda: (family.directory / "ended").exists())
+    assert (family.directory / "ended").read_text().split() == ["more"]
+    assert alive(engine)
+    assert alive(watch)
+
+
+def test_further_engines_end_after_the_watch(family: Family) -> None:
+    (family.directory / "needed").touch()
+    for name in ("engine", "watch", "more"):
+        family.pid(name)
+    family.parent.terminate()
+    assert family.parent.wait(PATIENCE_S) == 0
+    assert (family.directory / "ended").read_text().split() == ["watch", "more", "engine"]
