@@ -163,6 +163,7 @@ class Bonds:
             time.sleep(3 * dpdk.MONITORING_MS / 1000)  # the alarm that looks at members must not find the bond gone
         wrong: list[DpdkError] = []
         for member in bond.members:
+            self._ethdevs.stop(member.id)  # runs still when the bond did not start as a whole
             with _noted(wrong):
                 if member.joined:
                     self._library.remove(bond.id, member.id)

@@ -110,7 +110,8 @@ class Ports:
         except DpdkError as error:
             self._give_back(port_id, bond)
             self._machine.mbufs.free(pool)
-            raise refused(f"{port.name} cannot be started", error) from error
+            hint = " (a member may lack what bonding needs: the engine's log says which)" if bond else ""
+            raise refused(f"{port.name} cannot be started{hint}", error) from error
         attached = Attached(port, port_id, pool, block, info.driver, ethdevs.mac(port_id), ethdevs.numa_node(port_id))
         attached.checksums = started.checksums
         block.write(at.PORT_POOL, pool.address)
