@@ -62,7 +62,9 @@ def to_give_back(facts: Facts, busy: bool) -> Objection | None:
     """What stands in the way of giving it back: unbinding a function that somebody uses would wait for him."""
     if facts.driver == VFIO_PCI and busy:
         return Objection(
-            "in-use", f"{facts.address} is used by another process through vfio-pci; it is given back when that ends"
+            "in-use",
+            f"{facts.address}, or another function of its IOMMU group {facts.group}, is in use through vfio-pci; it is "
+            "given back when that ends",
         )
     return None
 

@@ -135,7 +135,7 @@ def test_one_that_somebody_uses_is_not_given_back(vfs: HostVfs, pci: FakePci) ->
     pci.add(VF, "igbvf", group="10")
     vfs.bind(VF)
     pci.in_use.add("10")
-    with pytest.raises(Objected, match="is used by another process through vfio-pci"):
+    with pytest.raises(Objected, match="is in use through vfio-pci; it is given back when that ends"):
         vfs.give_back(VF)
     pci.in_use.clear()
     vfs.give_back(VF)

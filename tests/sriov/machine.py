@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,6 @@ class Qmp:
         self.ask("set_link", name=f"nic{number}", up=up)
 
 
-@dataclass
 class PciWire(VethWire):
     """Two NICs wired to each other: `vf` is polled by its address, `peer` is the network's end."""
 

@@ -61,7 +61,8 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    with Namespace() as namespace, contextlib.ExitStack() as stack, Instance() as instance:
+    """Guests end before vio4wd does: its sockets' names are on their command lines, and they would seem left behind."""
+    with Namespace() as namespace, Instance() as instance, contextlib.ExitStack() as stack:
         yield Bench(instance, namespace, stack)
 
 
