@@ -1,4 +1,4 @@
-"""Whether PCI functions that are polled are still ours: one may be unplugged, taken for passthrough, or lost with its PF.
+"""Whether PCI functions that are polled are still ours: unplugged, taken for passthrough, or lost with their PF.
 
 Whoever takes a function from its driver waits in the kernel until the engine has closed it (vfio_unregister_group_dev);
 the link to the driver is removed before that wait, so it tells in time.
