@@ -7,7 +7,6 @@ one of them runs: the turns are then short, and what the machine does meanwhile 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -73,13 +72,16 @@ class Side(ABC):
         self._stack.close()
 
     def account(self) -> str:
-        """What the guest said last, for a message about what went wrong."""
-        return self.guest.output[-1200:]
+        """What went wrong, as far as this side can tell: what the guest said last."""
+        return f"processes {self._pids}, guest {self.guest.pid} alive: {self.guest.alive}\n{self.guest.output[-1200:]}"
 
     def freeze(self) -> None:
         """Stop every process of this side; it uses no CPU until it is thawed."""
         for pid in reversed(self._pids):
-            os.kill(pid, signal.SIGSTOP)
+            try:
+                os.kill(pid, signal.SIGSTOP)
+            except ProcessLookupError:
+                raise RuntimeError(f"{self.name}: process {pid} has ended by itself\n{self.account()}") from None
 
     def thaw(self) -> None:
         for pid in self._pids:
@@ -123,5 +125,5 @@ class Vio4wdSide(Side):
         return self.instance.pids()
 
     def account(self) -> str:
-        seen = json.dumps({"stats": self.instance.stats(), "status": self.instance.status()}, indent=1)
-        return f"{super().account()}\n{seen}\n{self.instance.log[-4000:]}"
+        seen = [self.instance.call(command, "--json").stdout for command in ("stats", "status")]
+        return "\n".join([super().account(), *seen, self.instance.log[-4000:]])
