@@ -29,10 +29,16 @@ WORKER_THREAD = ("rte-worker-", "lcore-worker-")
 """The first until DPDK 23.03, the second afterwards."""
 
 
-def polling_threads(pid: int) -> list[Path]:
-    """The threads of a process that poll: DPDK names them."""
+def polling_thread(pid: int) -> Path | None:
+    """The thread of a process that polls: of DPDK's workers, some of which may be idle, the one that ran most."""
     threads = Path("/proc", str(pid), "task").iterdir()
-    return [thread for thread in threads if (thread / "comm").read_text().startswith(WORKER_THREAD)]
+    workers = [thread for thread in threads if (thread / "comm").read_text().startswith(WORKER_THREAD)]
+    return max(workers, key=ran_ns, default=None)
+
+
+def ran_ns(thread: Path) -> int:
+    """How long a thread has had a CPU, in nanoseconds."""
+    return int((thread / "schedstat").read_text().split()[0])
 
 
 class Side(ABC):
@@ -63,13 +69,16 @@ class Side(ABC):
             self.guest = stack.enter_context(guest)
             self.guest.start()
             self._pids = [*self._relay_pids(), self.guest.pid]
-            self.workers = [thread for pid in self._pids for thread in polling_threads(pid)]
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.thaw()
         self._stack.close()
+
+    def polling_threads(self) -> list[Path]:
+        """The relay's polling thread and the guest's."""
+        return [thread for pid in self._pids if (thread := polling_thread(pid)) is not None]
 
     def account(self) -> str:
         """What went wrong, as far as this side can tell: what the guest said last."""
