@@ -154,7 +154,7 @@ def _attempt(side: Side, seconds: float) -> Window:
         threads = side.polling_threads()
         started_ns, before = time.monotonic_ns(), [ran_ns(thread) for thread in threads]
         rate = side.case.rate(side.guest.rates(seconds))
-        # Both poll, so both want a CPU all the time. What a thread waited is booked only when it runs again: no use here.
+        # Both poll, so both want a CPU all the time. What a thread waited is booked only when it runs again.
         ran = [ran_ns(thread) - earlier for thread, earlier in zip(threads, before, strict=True)]
         elapsed_ns = time.monotonic_ns() - started_ns
     finally:
