@@ -7,7 +7,6 @@ one of them runs: the turns are then short, and what the machine does meanwhile 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -30,10 +29,16 @@ WORKER_THREAD = ("rte-worker-", "lcore-worker-")
 """The first until DPDK 23.03, the second afterwards."""
 
 
-def polling_threads(pid: int) -> list[Path]:
-    """The threads of a process that poll: DPDK names them."""
+def polling_thread(pid: int) -> Path | None:
+    """The thread of a process that polls: of DPDK's workers, some of which may be idle, the one that ran most."""
     threads = Path("/proc", str(pid), "task").iterdir()
-    return [thread for thread in threads if (thread / "comm").read_text().startswith(WORKER_THREAD)]
+    workers = [thread for thread in threads if (thread / "comm").read_text().startswith(WORKER_THREAD)]
+    return max(workers, key=ran_ns, default=None)
+
+
+def ran_ns(thread: Path) -> int:
+    """How long a thread has had a CPU, in nanoseconds."""
+    return int((thread / "schedstat").read_text().split()[0])
 
 
 class Side(ABC):
@@ -64,7 +69,6 @@ class Side(ABC):
             self.guest = stack.enter_context(guest)
             self.guest.start()
             self._pids = [*self._relay_pids(), self.guest.pid]
-            self.workers = [thread for pid in self._pids for thread in polling_threads(pid)]
             self._stack = stack.pop_all()
         return self
 
@@ -72,14 +76,21 @@ class Side(ABC):
         self.thaw()
         self._stack.close()
 
+    def polling_threads(self) -> list[Path]:
+        """The relay's polling thread and the guest's."""
+        return [thread for pid in self._pids if (thread := polling_thread(pid)) is not None]
+
     def account(self) -> str:
-        """What the guest said last, for a message about what went wrong."""
-        return self.guest.output[-1200:]
+        """What went wrong, as far as this side can tell: what the guest said last."""
+        return f"processes {self._pids}, guest {self.guest.pid} alive: {self.guest.alive}\n{self.guest.output[-1200:]}"
 
     def freeze(self) -> None:
         """Stop every process of this side; it uses no CPU until it is thawed."""
         for pid in reversed(self._pids):
-            os.kill(pid, signal.SIGSTOP)
+            try:
+                os.kill(pid, signal.SIGSTOP)
+            except ProcessLookupError:
+                raise RuntimeError(f"{self.name}: process {pid} has ended by itself\n{self.account()}") from None
 
     def thaw(self) -> None:
         for pid in self._pids:
@@ -123,5 +134,5 @@ class Vio4wdSide(Side):
         return self.instance.pids()
 
     def account(self) -> str:
-        seen = json.dumps({"stats": self.instance.stats(), "status": self.instance.status()}, indent=1)
-        return f"{super().account()}\n{seen}\n{self.instance.log[-4000:]}"
+        seen = [self.instance.call(command, "--json").stdout for command in ("stats", "status")]
+        return "\n".join([super().account(), *seen, self.instance.log[-4000:]])

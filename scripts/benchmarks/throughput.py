@@ -8,11 +8,10 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scripts.benchmarks.cases import Case
-from scripts.benchmarks.sides import Side, TestpmdSide, Vio4wdSide
+from scripts.benchmarks.sides import Side, TestpmdSide, Vio4wdSide, ran_ns
 
 SETTLE_S = 0.2
 """After a thaw: caches, branch predictors and the rings find their steady state."""
@@ -30,7 +29,7 @@ class Window:
 
     pps: float
     share: float
-    """The least share of a CPU that a polling thread had of the time in which it wanted one."""
+    """How much of the time the relay's or the guest's polling thread, whichever had less, had its CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +151,12 @@ def _attempt(side: Side, seconds: float) -> Window:
     side.thaw()
     try:
         time.sleep(SETTLE_S)
-        before = [_ran_and_waited_ns(worker) for worker in side.workers]
+        threads = side.polling_threads()
+        started_ns, before = time.monotonic_ns(), [ran_ns(thread) for thread in threads]
         rate = side.case.rate(side.guest.rates(seconds))
-        after = [_ran_and_waited_ns(worker) for worker in side.workers]
+        # Both poll, so both want a CPU all the time. What a thread waited is booked only when it runs again.
+        ran = [ran_ns(thread) - earlier for thread, earlier in zip(threads, before, strict=True)]
+        elapsed_ns = time.monotonic_ns() - started_ns
     finally:
         side.freeze()
-    return Window(rate, min(_share(one, other) for one, other in zip(before, after, strict=True)))
-
-
-def _ran_and_waited_ns(thread: Path) -> tuple[int, int]:
-    ran, waited, _ = (thread / "schedstat").read_text().split()
-    return int(ran), int(waited)
-
-
-def _share(before: tuple[int, int], after: tuple[int, int]) -> float:
-    ran, waited = after[0] - before[0], after[1] - before[1]
-    return ran / (ran + waited) if ran + waited else 0.0
+    return Window(rate, min(ran) / elapsed_ns)

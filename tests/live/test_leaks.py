@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from reconciler.apply import Verdict, apply
 from reconciler.files import write_engine_parameters
 from reconciler.plan import plan
@@ -27,8 +29,10 @@ WARM_ROUNDS = 20
 """Allocators settle, and the thread of vhost's sockets starts, in the first rounds."""
 GROWTH_KIB = 2048
 """Of ordinary memory: a leak of 10 KiB a round would be as much."""
-NULL_GROWTH_KIB = 4096
-"""Of hugepages: DPDK's net_null never frees its two dummy packets, 300 bytes a round. A leaked pool is 10 MiB."""
+NULL_GROWTH_KIB = 65_536
+"""Of hugepages: DPDK's net_null never frees its two dummy packets, a few hundred bytes a round, and one of them keeps
+the whole page that it lies in. A pool is 10 MiB, so leaking one in fifty would be more. Ports on wires keep nothing.
+"""
 BASE: tuple[Resource, ...] = (Engine(main_cpu=MAIN_CPU), Worker(WORKER_CPU))
 
 
@@ -134,11 +138,24 @@ def test_refused_additions_leave_nothing() -> None:
         check(early, held(pid))
 
 
+def others() -> bool:
+    """Whether somebody else runs a guest or an engine on this host."""
+    words = {Path(word).name for line in host.snapshot().processes for word in line.split()}
+    return not words.isdisjoint({"dpdk-testpmd", "engine"})
+
+
 def test_hugepages_are_free_again_after_the_end() -> None:
-    """Other work on the host takes and gives pages too, so the count is waited for and not read once."""
+    """The count is the host's: whoever else holds pages there would be judged too."""
+    if others():
+        pytest.skip("needs a host without other DPDK processes")
     before = host.free_hugepages_mib()
     with bare() as engine:
         engine.become(*(Port(f"net_null{number}") for number in range(8)))
         during = held(engine.instance.engine_pid).hugepages_kib
         assert (during > 0) == (engine.instance.client.hello().memory == "hugepages")
-    wait_for(f"{before} MiB of free hugepages", lambda: host.free_hugepages_mib() >= before, 60.0, 0.2)
+    wait_for(
+        f"{before} MiB of free hugepages",
+        lambda: host.free_hugepages_mib() >= before or others(),
+        60.0,
+        0.2,
+    )
