@@ -52,6 +52,8 @@ avail_entries = types.ExternalFunction("rte_vhost_avail_entries", types.uint16(_
 sched_setaffinity = types.ExternalFunction("rte_thread_set_affinity", types.int32(_i64))
 prctl = types.ExternalFunction("prctl", types.int32(_i32, _i64))
 PR_SET_TIMERSLACK = 29
+BREATH_PAUSES = 64
+"""About 1 us. At 64 B this is worth 10 % from VF to VM; 32 did not show, 128 brought no more."""
 
 
 @njit(cache=True)
@@ -229,6 +231,14 @@ def rest(worker: int, idle_since: int) -> None:
     store64(worker + at.WORKER_SLEPT_CYCLES, slept)
 
 
+@njit(cache=True)
+def breathe() -> None:
+    """Lets a guest that is slower than its worker fill a burst: fetching its ring's cache lines for each few packets
+    costs both sides more than the wait."""
+    for _ in range(BREATH_PAUSES):
+        pause()
+
+
 @cfunc(types.int32(types.int64), cache=True)
 def work(worker: int) -> int:
     """A worker's life, run on an lcore: passes until it is told to stop."""
@@ -246,6 +256,8 @@ def work(worker: int) -> int:
         store64(worker + at.WORKER_PASSES, load64(worker + at.WORKER_PASSES) + 1)
         if moved > 0:
             idle_since = rdtsc()
+            if moved < BURST:
+                breathe()
         else:
             rest(worker, idle_since)
     return 0
