@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sriov.machine import Qmp
+from tests.sriov.machine import Qmp, release
 
 HERE = Path(__file__).parent
 LIMIT_S = 900
@@ -26,15 +26,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def vfs() -> list[str]:
-    """VFs of an igb: no driver, no link."""
-    return os.environ["VFS"].split()
+def vfs() -> Iterator[list[str]]:
+    """VFs of an igb: no driver, no link. A vio4wd that ends keeps what it has bound, so it is given back here."""
+    addresses = os.environ["VFS"].split()
+    yield addresses
+    for address in addresses:
+        release(address, "")
 
 
 @pytest.fixture
-def nics() -> list[str]:
+def nics() -> Iterator[list[str]]:
     """NICs with the kernel's e1000e, wired in pairs."""
-    return os.environ["NICS"].split()
+    addresses = os.environ["NICS"].split()
+    yield addresses
+    for address in addresses:
+        release(address, "e1000e")
 
 
 @pytest.fixture

@@ -41,6 +41,13 @@ def bind(address: str, name: str) -> None:
         Path("/sys/bus/pci/drivers_probe").write_text(address)
 
 
+def release(address: str, name: str) -> None:
+    """Back to the driver that it has by nature, and nothing overridden."""
+    if driver(address) != name:
+        bind(address, name)
+    (DEVICES / address / "driver_override").write_text("\n")
+
+
 def set_vfs(interface_of_pf: str, count: int) -> None:
     """How many VFs a PF has; 0 takes all away, in use or not."""
     Path("/sys/class/net", interface_of_pf, "device/sriov_numvfs").write_text(str(count))

@@ -60,8 +60,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench(nics: list[str]) -> Iterator[Bench]:
     """Guests end before vio4wd does: its sockets' names are on their command lines, and they would seem left behind."""
+    assert nics  # asked for first, so that they are given back last
     with Namespace() as namespace, Instance() as instance, contextlib.ExitStack() as stack:
         yield Bench(instance, namespace, stack)
 

@@ -47,7 +47,8 @@ def wait_ports(instance: Instance, *addresses: str) -> None:
 
 
 @pytest.fixture
-def instance() -> Iterator[Instance]:
+def instance(vfs: list[str]) -> Iterator[Instance]:
+    assert vfs  # asked for first, so that they are given back last
     with Instance() as made:
         yield made
 
