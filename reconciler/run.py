@@ -92,7 +92,8 @@ def _until_told_to_end(children: list[Started], libc: ctypes.CDLL, wanted: Wante
         patience_s = 60.0 if wanted is None else LOOK_S
         wait_s = max(0.0, min(min(due, default=now + patience_s) - time.monotonic(), patience_s))
         heard = signal.sigtimedwait(HEARD, wait_s)
-        if heard is not None and heard.si_signo != signal.SIGCHLD:
+        # Stopped and continued past its time-out, CPython's sigtimedwait gives a siginfo that nobody has filled in.
+        if heard is not None and heard.si_signo in HEARD - {signal.SIGCHLD}:
             LOG.info("told to end (%s)", signal.Signals(heard.si_signo).name)
             return
 

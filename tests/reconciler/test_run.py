@@ -148,3 +148,16 @@ def test_further_engines_end_after_the_watch(family: Family) -> None:
     family.parent.terminate()
     assert family.parent.wait(PATIENCE_S) == 0
     assert (family.directory / "ended").read_text().split() == ["watch", "more", "engine"]
+
+
+def test_stopped_and_continued_it_goes_on(family: Family) -> None:
+    """Past the time-out of its wait; `kill -STOP`, a debugger or a suspended machine do that."""
+    engine, watch = family.pid("engine"), family.pid("watch")
+    for _ in range(5):
+        family.parent.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        family.parent.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
+    assert family.parent.poll() is None
+    assert alive(engine)
+    assert alive(watch)
