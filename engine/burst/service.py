@@ -23,8 +23,10 @@ def serve(entry: int, fp_ops: int) -> int:
     """After a turn in which nothing moved, at most once in PORT_SERVICE cycles: how many packets were received."""
     port_block = load64(entry + at.ENTRY_PORT)
     interval = load64(port_block + at.PORT_SERVICE)
+    if interval == 0:
+        return 0
     now = rdtsc()
-    if interval == 0 or now - load64(entry + at.ENTRY_SERVED) < interval:
+    if now - load64(entry + at.ENTRY_SERVED) < interval:
         return 0
     store64(entry + at.ENTRY_SERVED, now)
     port_id = load_acquire(port_block + at.PORT_ID)
