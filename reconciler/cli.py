@@ -99,8 +99,9 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.savedplan import PlanError
     from reconciler.steer import Stale
     from schema import SpecError
+    from schema.keys import UnknownKey
 
-    if isinstance(error, SpecError | SpecUnfit | EngineUnavailable | Stale | PlanError):
+    if isinstance(error, SpecError | SpecUnfit | EngineUnavailable | Stale | PlanError | UnknownKey):
         return str(error)
     if isinstance(error, EngineError):
         return f"The engine refused: {error.message}"

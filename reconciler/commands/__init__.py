@@ -6,7 +6,20 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from reconciler.commands import apply, capture, engine, history, plan, run, stats, status, validate, watch
+from reconciler.commands import (
+    apply,
+    capture,
+    completion,
+    engine,
+    explain,
+    history,
+    plan,
+    run,
+    stats,
+    status,
+    validate,
+    watch,
+)
 
 
 class Command(Protocol):
@@ -21,5 +34,18 @@ class Command(Protocol):
     def execute(self, asked: argparse.Namespace) -> int: ...
 
 
-COMMANDS: tuple[Command, ...] = (run, validate, plan, apply, status, stats, capture, history, engine, watch)
+COMMANDS: tuple[Command, ...] = (
+    run,
+    validate,
+    plan,
+    apply,
+    status,
+    stats,
+    capture,
+    history,
+    explain,
+    engine,
+    watch,
+    completion,
+)
 """In the order of `vio4wd --help`: what a first day needs comes first."""

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from reconciler.commands import COMMANDS
 from reconciler.savedplan import PlanError, is_plan, parse_plan
 from schema.model import Engine, Verb
 from tests.reconciler.fake_engine import FakeEngine, Served
@@ -98,7 +99,7 @@ def test_usage_errors_are_64(alone: Shell, arguments: tuple[str, ...]) -> None:
 def test_version_and_help(alone: Shell) -> None:
     assert alone("--version").stdout.startswith("vio4wd ")
     assert "A first day:" in alone("--help").stdout
-    for command in ("run", "engine", "watch", "validate", "plan", "apply", "status", "stats", "capture", "history"):
+    for command in (command.NAME for command in COMMANDS):
         done = alone(command, "--help")
         assert (done.returncode, "Example" in done.stdout) == (0, True), command
 
