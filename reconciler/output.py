@@ -31,22 +31,47 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows under their columns' names. Plain text is aligned, and its last column is never cut."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows under their columns' names. A terminal that is too narrow gets names of two words in two lines, and
+    if that does not suffice, what stands in the last column below its row. Plain text is as wide as it is."""
     if not sys.stdout.isatty():
-        for line in plain_table(columns, rows):
-            print(line)
+        print("\n".join(plain_table(columns, rows)))
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(drawn)
+    console = Console(highlight=False, soft_wrap=True)
+    names, lines = fitting(columns, rows, console.width)
+    for style, part in (("bold", names), ("", lines)):
+        for line in part:
+            console.print(Text(line, style=style))
+
+
+def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[str], list[str]]:
+    """The lines of names and of rows, no wider than that where it can be had."""
+    import textwrap
+
+    name, *lines = plain_table(columns, rows)
+    if max(map(len, (name, *lines))) <= width:
+        return [name], lines
+    words = [column.partition(" ") for column in columns]
+    stacked = [[first if second else "" for first, _, second in words], [second or first for first, _, second in words]]
+    upper, lower, *lines = plain_table(stacked[0], [stacked[1], *rows])
+    names = [line for line in (upper, lower) if line]
+    if max(map(len, (*names, *lines))) <= width:
+        return names, lines
+    lower, *lines = plain_table(stacked[1][:-1], [row[:-1] for row in rows])
+    remarks = [textwrap.wrap(row[-1], width, initial_indent="    ", subsequent_indent="    ") for row in rows]
+    return [lower], [line for pair in zip(lines, remarks, strict=True) for line in (pair[0], *pair[1])]
+
+
+def number(value: float) -> str:
+    """A number exactly, or on a terminal with three digits and a prefix where that is shorter: 12.3M."""
+    if not sys.stdout.isatty() or value < 100_000:
+        return f"{value:.0f}"
+    rounded = float(f"{value:.3g}")
+    thousands = min(4, (len(f"{rounded:.0f}") - 1) // 3)
+    return f"{rounded / 1000**thousands:.4g}{' kMGT'[thousands]}"
 
 
 def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -80,7 +80,7 @@ def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
 
 
 def _show_counters(relays: Mapping[str, Any]) -> None:
-    from reconciler.output import say, table
+    from reconciler.output import number, say, table
     from reconciler.rates import DIRECTIONS, REASONS
 
     if not relays:
@@ -92,14 +92,14 @@ def _show_counters(relays: Mapping[str, Any]) -> None:
             counted = relays[relay][way]
             numbers = [counted[n] for n in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")]
             drops = [counted[f"{reason}_packets"] for reason in REASONS]
-            missed = relays[relay]["port"]["imissed"] if way == "vf_to_vm" else ""
-            rows.append([relay, WAYS[way], *(str(n) for n in (*numbers, *drops, missed))])
+            missed = number(relays[relay]["port"]["imissed"]) if way == "vf_to_vm" else ""
+            rows.append([relay, WAYS[way], *(number(n) for n in (*numbers, *drops)), missed])
     names = ("RELAY", "WAY", "RX", "RX BYTES", "TX", "TX BYTES", "NO GUEST", "GUEST FULL", "NO VF", "VF FULL", "MISSED")
     table(names, rows)
 
 
 def _show_rates(relays: Mapping[str, Any]) -> None:
-    from reconciler.output import say, table
+    from reconciler.output import number, say, table
 
     if not relays:
         say("No relay is live.")
@@ -108,11 +108,11 @@ def _show_rates(relays: Mapping[str, Any]) -> None:
         [
             relay,
             WAYS[way],
-            f"{rate['rx_pps']:.0f}",
+            number(rate["rx_pps"]),
             f"{rate['rx_bps'] / 1e6:.2f}",
-            f"{rate['tx_pps']:.0f}",
+            number(rate["tx_pps"]),
             f"{rate['tx_bps'] / 1e6:.2f}",
-            f"{rate['dropped_pps']:.0f}",
+            number(rate["dropped_pps"]),
             f"{100 * rate['load']:.0f} %",
         ]
         for relay in sorted(relays, key=int)
