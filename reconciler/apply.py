@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from engine.client import EngineError, EngineUnavailable, Observation
@@ -26,6 +26,7 @@ class Applier(Protocol):
 
 
 OnStep = Callable[[Step], None]
+BROKEN = frozenset({Ending.FAILED, Ending.SKIPPED})
 Held = dict[Place, int]
 """Which shard has which port and socket, as far as that is known."""
 
@@ -82,7 +83,7 @@ class _Run:
         self.seen = seen
         self.engine = engine
         self.steps: list[Step] = []
-        self.spoiled: dict[Token, Action] = {}
+        self.spoiled: dict[Token, Step] = {}
         self.verdict = Verdict.APPLIED
         self.message = ""
         self.boot_id, self.generation = seen.boot_id, seen.generation
@@ -103,7 +104,7 @@ class _Run:
         self.steps.append(step)
         action = errand.action
         if step.ending is not Ending.DONE:
-            self.spoiled |= dict.fromkeys(spoils(action, self.seen.state), action)
+            self.spoiled |= dict.fromkeys(spoils(action, self.seen.state), step)
             return step
         _note(errand, held)
         if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
@@ -114,8 +115,9 @@ class _Run:
         action = errand.action
         token = min((t for t in needs(action, errand.pin) if t in self.spoiled), key=str, default=None)
         if token is not None:
-            culprit = self.spoiled[token]
-            return self._step(action, Ending.SKIPPED, f"{culprit.verb} {culprit.resource} came first and did not work")
+            return self._after(self.spoiled[token], action)
+        if errand.held:
+            return self._step(action, Ending.HELD, errand.held)
         place = taken(action)
         holder = held.get(place, self.shard) if place is not None else self.shard
         if holder != self.shard:
@@ -134,6 +136,13 @@ class _Run:
             return None
         return self._step(action, Ending.DONE, took_us=took_us)
 
+    def _after(self, culprit: Step, action: Action) -> Step:
+        """What becomes of an action that needs what did not happen."""
+        first = f"{culprit.action.verb} {culprit.action.resource}"
+        if culprit.ending is Ending.HELD:
+            return self._step(action, Ending.HELD, f"it waits for {first}: {culprit.message}")
+        return self._step(action, Ending.SKIPPED, f"{first} came first and did not work")
+
     def _step(self, action: Action, ending: Ending, message: str = "", took_us: int = 0, code: str = "") -> Step:
         return Step(action, ending, message, took_us, self.shard, code)
 
@@ -146,14 +155,22 @@ class _Run:
         if observed is None:
             return relay_outcomes(self.target, self.steps, (), self.message)
         missing = plan(self.target, observed.state).actions
-        failed = sum(step.ending is not Ending.DONE for step in self.steps)
-        if failed:
-            self._stop(Verdict.FAILED, f"{failed} of {len(self.steps)} actions did not work")
-        elif missing:
-            names = ", ".join(f"{action.verb} {action.resource}" for action in missing[:3])
-            self._stop(Verdict.FAILED, f"every action was answered with done, but the engine still lacks: {names}")
+        self._settle(missing)
         self.boot_id, self.generation = observed.boot_id, observed.generation
         return relay_outcomes(self.target, self.steps, missing, "")
+
+    def _settle(self, missing: Sequence[Action]) -> None:
+        endings = [step.ending for step in self.steps]
+        failed, held = (sum(each in which for each in endings) for which in (BROKEN, {Ending.HELD}))
+        places = {(s.action.kind, s.action.key) for s in self.steps if s.ending is Ending.HELD}
+        surprising = [action for action in missing if (action.kind, action.key) not in places]
+        if failed:
+            self._stop(Verdict.FAILED, f"{failed} of {len(self.steps)} actions did not work")
+        elif surprising:
+            names = ", ".join(f"{action.verb} {action.resource}" for action in surprising[:3])
+            self._stop(Verdict.FAILED, f"every action was answered with done, but the engine still lacks: {names}")
+        elif held:
+            self._stop(Verdict.HELD, f"{held} of {len(self.steps)} actions are held back")
 
     def _observe(self) -> Observation | None:
         try:

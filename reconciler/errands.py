@@ -22,6 +22,8 @@ class Errand:
     shard: int
     action: Action
     pin: Pin | None = None
+    held: str = ""
+    """Why it is not to be carried out although the spec asks for it, as a sentence; empty: it is."""
 
 
 def alone(todo: Plan, shard: int = 0) -> tuple[Errand, ...]:

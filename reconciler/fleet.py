@@ -139,15 +139,29 @@ class Events:
             self._streams.popitem()[1].close()
 
 
-def leave_parameters(state_dir: Path, todo: HostPlan) -> None:
-    """For every engine process that the plan needs, before it is carried out. Raises OSError."""
-    for shard, target in todo.targets.items():
-        if needed(shard, target):
-            write_engine_parameters(state_dir, target, shard)
+def leave_parameters(state_dir: Path, todo: HostPlan) -> str:
+    """For every engine process that the plan needs, before it is carried out. Gives a sentence when that failed, which
+    is no reason not to carry it out: those that run need none."""
+    try:
+        for shard, target in todo.targets.items():
+            if needed(shard, target):
+                write_engine_parameters(state_dir, target, shard)
+    except OSError as error:
+        return f"an engine that starts now does so with old parameters, or none: {_unwritable(state_dir, error)}"
+    return ""
 
 
-def forget_unneeded(state_dir: Path, todo: HostPlan) -> None:
-    """Lets engine processes end that the plan left without relays; to be called once it is applied. Raises OSError."""
-    for shard in known_shards(state_dir):
-        if shard not in todo.targets or not needed(shard, todo.targets[shard]):
-            forget_shard(state_dir, shard)
+def forget_unneeded(state_dir: Path, todo: HostPlan) -> str:
+    """Lets engine processes end that the plan left without relays; to be called once it is applied. Gives a sentence
+    when that failed."""
+    try:
+        for shard in known_shards(state_dir):
+            if shard not in todo.targets or not needed(shard, todo.targets[shard]):
+                forget_shard(state_dir, shard)
+    except OSError as error:
+        return f"an engine that is not needed any more goes on: {_unwritable(state_dir, error)}"
+    return ""
+
+
+def _unwritable(state_dir: Path, error: OSError) -> str:
+    return f"{state_dir} can't be written ({error.strerror}); give it space and write permission"

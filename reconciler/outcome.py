@@ -21,6 +21,8 @@ class Ending(enum.StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     """What it depends on failed."""
+    HELD = "held"
+    """It, or what it depends on, is not to be carried out now."""
 
 
 class Verdict(enum.StrEnum):
@@ -30,6 +32,8 @@ class Verdict(enum.StrEnum):
     """Observed again, and it matches."""
     FAILED = "failed"
     """Some of it did not work; the rest is in place."""
+    HELD = "held"
+    """Some of it is not to be carried out now; the rest is in place."""
     STALE = "stale"
     """Somebody else changed the engine meanwhile: make a new plan."""
     LOST = "lost"
@@ -105,7 +109,9 @@ def together(verdicts: Iterable[Verdict], missing: bool) -> Verdict:
             return verdict
     if all_ == {Verdict.LOST}:
         return Verdict.LOST
-    return Verdict.FAILED if missing or Verdict.LOST in all_ else Verdict.APPLIED
+    if missing or Verdict.LOST in all_:
+        return Verdict.FAILED
+    return Verdict.HELD if Verdict.HELD in all_ else Verdict.APPLIED
 
 
 def relay_outcomes(

@@ -53,6 +53,8 @@ def _errands(todo: HostPlan) -> Iterator[tuple[str, Verb | None]]:
             yield f"  Shard {shard}:", None
         for errand in errands:
             yield from ((line, errand.action.verb) for line in _action(errand.action, errand.pin, width))
+            if errand.held:
+                yield f"        held back: {errand.held}", errand.action.verb
 
 
 def plain(todo: HostPlan, source: str) -> str:

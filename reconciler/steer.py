@@ -66,7 +66,7 @@ class Steering:
         OSError.
         """
         with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
-            leave_parameters(self.fleet.state_dir, plan_host(target, self.fleet.see()))  # who starts waits for them
+            self._leave_parameters(plan_host(target, self.fleet.see()))  # who starts waits for them
             sighting = self._see()
             todo = plan_host(target, sighting)
             refuse_shortage(todo, sighting, self.host)
@@ -80,7 +80,7 @@ class Steering:
             refuse_stale(saved, sighting)
             todo = revived(saved, sighting)
             if todo.missing:
-                leave_parameters(self.fleet.state_dir, todo)
+                self._leave_parameters(todo)
                 self._wait_for(todo.missing)
                 sighting = self._see()
                 refuse_stale(saved, sighting)
@@ -90,6 +90,13 @@ class Steering:
             raise Stale(f"{outcome.message}, after {len(outcome.steps)} actions of this plan; make a new one")
         return outcome
 
+    def _leave_parameters(self, todo: HostPlan) -> None:
+        self._say(leave_parameters(self.fleet.state_dir, todo))
+
+    def _say(self, sentence: str) -> None:
+        if sentence:
+            self.notice(sentence)
+
     def _see(self) -> Sighting:
         return see_when_ready(self.fleet, self.wait_s, self.notice)
 
@@ -97,7 +104,7 @@ class Steering:
         steps: list[Step] = []
         waited = not replan
         for attempt in range(STALE_TRIES):
-            leave_parameters(self.fleet.state_dir, todo)
+            self._leave_parameters(todo)
             outcome = apply_host(todo, sighting.seen, self.fleet.clients, self.on_step)
             steps += outcome.steps
             if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, sighting, replan, waited):
@@ -106,7 +113,7 @@ class Steering:
             sighting = self._see()
             todo = plan_host(target, sighting)
         if outcome.verdict is Verdict.APPLIED:
-            forget_unneeded(self.fleet.state_dir, todo)
+            self._say(forget_unneeded(self.fleet.state_dir, todo))
         return replace(outcome, steps=tuple(steps))
 
     def _again(self, outcome: Outcome, todo: HostPlan, sighting: Sighting, replan: bool, waited: bool) -> bool:

@@ -50,6 +50,8 @@ class Watch:
         self._impossible = ""
         self._short = ""
         """What of it this host has too little for: as much as fits is done all the same."""
+        self._parameters = ""
+        """What kept them from being left for engines, if anything did."""
         self._host = host
         self._said: dict[str, str] = {}
 
@@ -111,9 +113,9 @@ class Watch:
     def _prepare(self, target: State, fleet: Fleet) -> None:
         """Leaves parameters for the engines that this will need, so that they can start."""
         try:
-            leave_parameters(self._state_dir, plan_host(target, fleet.see()))
-        except (OSError, SpecUnfit) as error:
-            LOG.error("an engine that starts now finds no parameters: %s", error)
+            self._parameters = leave_parameters(self._state_dir, plan_host(target, fleet.see()))
+        except SpecUnfit as error:
+            self._parameters = f"an engine that starts now finds no parameters: {error}"
 
     def _look(self, fleet: Fleet) -> None:
         heard = fleet.greet()
@@ -157,10 +159,10 @@ class Watch:
 
     def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
         self._shards = tuple(todo.targets)
-        leave_parameters(self._state_dir, todo)
+        self._parameters = leave_parameters(self._state_dir, todo)
         outcome = apply_host(todo, sighting.seen, fleet.clients)
         if outcome.verdict is Verdict.APPLIED:
-            forget_unneeded(self._state_dir, todo)
+            self._parameters = self._parameters or forget_unneeded(self._state_dir, todo)
         return outcome
 
     def _remember(self, todo: HostPlan, outcome: Outcome, saved: SavedPlan, text: str) -> None:
@@ -199,8 +201,9 @@ class Watch:
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
-            faults=tuple(fault for fault in (self._store.fault, self._impossible, self._short) if fault),
+            faults=tuple(f for f in (self._store.fault, self._parameters, self._impossible, self._short) if f),
         )
+        self._tell("parameters", self._parameters, "%s", "")
         self._tell("store", self._store.fault or "", "%s", "")
         self._tell("short", self._short, "%s", "")
         self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")

@@ -1,19 +1,26 @@
 """The database under the state directory: SQLite, written through to the disk, and never a reason to stop steering.
 
-When it can't be opened or is damaged, what was to be kept is kept in memory for as long as the process lives, and
-`fault` says so.
+When it can't be opened, read or written, work goes on with a copy in memory of what can still be read, `fault` says
+so, and the disk is tried again now and then: what was written meanwhile is then written there.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 FILE = "vio4wd.db"
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
+AGAIN_S = 10.0
+"""How long after a fault the disk is tried again."""
+MISSED = 1000
+"""So many writes are made up for; who missed more has a history with a gap."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS spec (sha256 TEXT PRIMARY KEY, text TEXT NOT NULL);
@@ -25,41 +32,81 @@ CREATE TABLE IF NOT EXISTS last_good (file TEXT PRIMARY KEY, sha256 TEXT NOT NUL
 """
 
 T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
 
 
 class Store:
-    """A connection to the database, or to one in memory when there is no other."""
+    """A connection to the database, or to its copy in memory. Not to be shared between threads."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, now: Callable[[], float] = time.monotonic) -> None:
+        """`now` gives seconds of any steady clock."""
         self.path = state_dir / FILE
         self.fault: str | None = None
         """Why nothing is kept on disk, as a sentence; None when all is well."""
+        self._now = now
+        self._again_at = 0.0
+        self._missed: deque[Work] = deque(maxlen=MISSED)
+        """What was written to the copy in memory only."""
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
             self._connection = _opened(str(self.path))
         except (sqlite3.Error, OSError) as error:
-            self._connection = self._memory(error)
+            self._connection = self._fallen(error)
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Does `work` in one transaction; on a damaged or unwritable database, in memory instead."""
-        try:
-            with self._connection:
-                return work(self._connection)
-        except sqlite3.Error as error:
-            self._connection.close()
-            self._connection = self._memory(error)
+        """Does `work` in one transaction; on a damaged or unwritable database, in memory instead. What writes may be
+        done once more when the disk is to be had again."""
+        self.heal()
+        if self.fault is None:
+            try:
+                with self._connection:
+                    return work(self._connection)
+            except sqlite3.Error as error:
+                broken, self._connection = self._connection, self._fallen(error)
+                broken.close()
+        before = self._connection.total_changes
         with self._connection:
-            return work(self._connection)
+            done = work(self._connection)
+        if self._connection.total_changes != before:
+            self._missed.append(work)
+        return done
+
+    def heal(self) -> None:
+        """After a fault, and not too often: tries the disk again, and writes there what was missed."""
+        if self.fault is None or self._now() < self._again_at:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = _opened(str(self.path))
+        except (sqlite3.Error, OSError) as error:
+            self._say(error)
+            return
+        try:
+            with connection:
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # writes, whatever it was: it can be
+                for work in self._missed:
+                    work(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            self._say(error)
+            return
+        self._connection.close()
+        self._connection, self.fault = connection, None
+        self._missed.clear()
 
     def close(self) -> None:
         self._connection.close()
 
-    def _memory(self, error: Exception) -> sqlite3.Connection:
+    def _fallen(self, error: Exception) -> sqlite3.Connection:
+        self._say(error)
+        return _copied(self.path)
+
+    def _say(self, error: Exception) -> None:
+        self._again_at = self._now() + AGAIN_S
         self.fault = (
-            f"{self.path} can't be used ({error}); history and the last good spec are kept in memory only, until this "
-            "process ends. Move the file away, or give its directory space and write permission, then start again"
+            f"{self.path} can't be used ({error}); history and the last good spec are kept in memory only till then. "
+            "Give its directory space and write permission, or move a damaged file away"
         )
-        return _opened(":memory:")
 
 
 def _opened(name: str) -> sqlite3.Connection:
@@ -72,8 +119,29 @@ def _opened(name: str) -> sqlite3.Connection:
         # What was applied must be remembered after a power cut; a write per apply is cheap.
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(TABLES)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version != SCHEMA_VERSION:  # opening alone must not need a disk with room
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    """A database in memory with what can be read of the one on disk; an empty one when nothing can."""
+    for source in _readable(path):
+        copy = sqlite3.connect(":memory:")
+        with closing(source), suppress(sqlite3.Error):
+            source.backup(copy)
+            copy.executescript(TABLES)
+            copy.execute("SELECT count(*) FROM history").fetchone()
+            return copy
+        copy.close()
+    return _opened(":memory:")
+
+
+def _readable(path: Path) -> Iterator[sqlite3.Connection]:
+    """Ways to read it. The second is for a disk that can't be written, where WAL has no place for its index."""
+    for how in ("mode=ro", "immutable=1"):
+        with suppress(sqlite3.Error):
+            yield sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=BUSY_TIMEOUT_S)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from reconciler.apply import Ending, Outcome, Verdict, apply
+from reconciler.apply import Ending, Outcome, Verdict, apply, apply_host
+from reconciler.errands import alone
+from reconciler.hostplan import HostPlan
 from reconciler.plan import plan
 from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Worker
 from tests.reconciler.fake_engine import FakeEngine, LocalClient
@@ -174,3 +178,31 @@ def test_what_was_answered_does_not_count() -> None:
     assert outcome.verdict is Verdict.FAILED
     assert "still lacks: add port:net_null1" in outcome.message
     assert [r.applied for r in outcome.relays] == [False]
+
+
+def steer_without(engine: FakeEngine, target: State, held: set[str]) -> Outcome:
+    """Steers, and holds back these resources' actions."""
+    client = LocalClient(engine)
+    seen = client.observe()
+    errands = alone(plan(target, seen.state))
+    marked = tuple(replace(e, held="not now" if e.action.resource in held else "") for e in errands)
+    return apply_host(HostPlan(marked, {0: target}), {0: seen}, {0: client})
+
+
+def test_what_is_held_back_is_left_as_it_is_and_so_is_what_needs_it() -> None:
+    engine = FakeEngine.of(state(1))
+    untouched = identities(engine, 1)
+    outcome = steer_without(engine, state(2, 3), {"relay:1", "socket:/tmp/3.sock"})
+    assert outcome.verdict is Verdict.HELD
+    assert {s.action.resource for s in outcome.steps if s.ending is Ending.HELD} == {
+        *("relay:1", "port:net_null1", "socket:/tmp/1.sock", "socket:/tmp/3.sock", "relay:3")
+    }
+    assert [(r.relay, r.applied) for r in outcome.relays] == [(1, False), (2, True), (3, False)]
+    assert outcome.relays[0].message == "remove relay:1: not now"
+    assert outcome.relays[2].message == "add socket:/tmp/3.sock: not now"
+    assert identities(engine, 1) == untouched
+
+
+def test_what_failed_beside_what_is_held_back_is_a_failure() -> None:
+    engine = FakeEngine.of(state(1), broken={(Verb.ADD, "port:net_null2"): "no-device"})
+    assert steer_without(engine, state(2), {"relay:1"}).verdict is Verdict.FAILED

@@ -12,7 +12,8 @@ import pytest
 
 from state.history import entries, record
 from state.lastgood import keep, last_good
-from state.store import FILE, Store
+from state.store import AGAIN_S, FILE, Store
+from tests.kit.smalldisk import small_disk
 
 PLAN: dict[str, object] = {"changes": [], "summary": {}}
 OUTCOME = {"verdict": "applied"}
@@ -122,3 +123,79 @@ def test_a_newer_releases_database_is_not_touched(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.fault is not None
     assert "newer release" in store.fault
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def who(store: Store) -> list[str]:
+    return [entry.who for entry in entries(store, 100)]
+
+
+def test_a_damaged_file_that_is_moved_away_heals_and_nothing_written_meanwhile_is_lost(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    clock = Clock()
+    store = Store(tmp_path, clock)
+    remember(store, "a")
+    (tmp_path / FILE).rename(tmp_path / "damaged")
+    remember(store, "b")
+    assert store.fault is not None, "the disk is not tried at each write"
+    clock.now += AGAIN_S
+    store.heal()
+    assert store.fault is None
+    remember(store, "c")
+    store.close()
+    assert who(Store(tmp_path)) == ["c", "b", "a"]
+
+
+@pytest.mark.needs("root")
+def test_a_full_disk_loses_nothing_and_is_written_to_again_when_it_has_room(tmp_path: Path) -> None:
+    clock = Clock()
+    with small_disk(tmp_path / "disk") as disk:
+        store = Store(disk.path, clock)
+        remember(store, "before")
+        keep(store, "/a.yaml", "aa", "good", now=1.0)
+        disk.fill()
+        said = [remember(store, "meanwhile", text="x" * 4000, sha256=str(i)) for i in range(20)]
+        assert said == list(range(2, 22))
+        assert store.fault is not None
+        assert "full" in store.fault
+        assert who(store) == ["meanwhile"] * 20 + ["before"], "what is on the disk is still to be read"
+        other = Store(disk.path)
+        assert "before" in who(other), "and for a process that starts now, too"
+        assert last_good(other, "/a.yaml") is not None
+        other.close()
+        clock.now += AGAIN_S
+        remember(store, "meanwhile")
+        assert store.fault is not None
+        disk.empty()
+        clock.now += AGAIN_S
+        store.heal()
+        assert store.fault is None
+        store.close()
+        assert who(Store(disk.path)) == ["meanwhile"] * 21 + ["before"]
+
+
+@pytest.mark.needs("root")
+def test_a_read_only_disk_is_read_and_written_to_again_when_it_can_be(tmp_path: Path) -> None:
+    clock = Clock()
+    with small_disk(tmp_path / "disk") as disk:
+        store = Store(disk.path)
+        remember(store, "before")
+        store.close()
+        disk.read_only()
+        store = Store(disk.path, clock)
+        assert store.fault is not None
+        assert remember(store, "meanwhile") == 2
+        assert who(store) == ["meanwhile", "before"]
+        disk.read_only(False)
+        clock.now += AGAIN_S
+        assert who(store) == ["meanwhile", "before"]
+        assert store.fault is None
+        store.close()
+        assert who(Store(disk.path)) == ["meanwhile", "before"]
