@@ -289,6 +289,7 @@ class EngineCore:
             "guest": guest.vid is not None,
             "vid": guest.vid,
             "features": hex(guest.features),
+            "migrating": guest.migrating,
             "queues": guest.queues,
             "connects": guest.connects,
         }

@@ -52,6 +52,11 @@ class Guest:
     """Receive queues that the guest has enabled."""
     connects: int
 
+    @property
+    def migrating(self) -> bool:
+        """Whether QEMU has memory noted that vio4wd writes to, as it does while it migrates the guest."""
+        return self.vid is not None and bool(self.features & (1 << dpdk.VHOST_F_LOG_ALL))
+
 
 Stamp = tuple[int, int, int]
 """Device, inode and time of birth or change of what lies at a path: numbers of inodes are used again at once."""

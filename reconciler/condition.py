@@ -47,6 +47,8 @@ class RelayStatus:
     """A bond's: each with `name`, `link` (`up`, `down`) and `active`."""
     port: Mapping[str, Any] = field(default_factory=dict)
     """Of what is polled: `mac`, `mtu` in bytes, `promiscuous`, `driver`, `numa`; empty when it is not live."""
+    migrating: bool = False
+    """Whether its guest is on its way to another host."""
 
 
 def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list[RelayStatus]:
@@ -82,7 +84,8 @@ def _absence(shard: int, sighting: Sighting) -> str:
 def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwanted: bool) -> RelayStatus:
     relay = observed.state.relays[id_]
     port = observed.live.get("ports", {}).get(relay.port, {})
-    guest = bool(observed.live.get("sockets", {}).get(relay.socket, {}).get("guest"))
+    socket = observed.live.get("sockets", {}).get(relay.socket, {})
+    guest, migrating = bool(socket.get("guest")), bool(socket.get("migrating"))
     link = str(port.get("link", "")) if port.get("present", True) else "gone"
     pin = observed.state.pins.get(relay.id)
     members = tuple(port.get("members", ()))
@@ -91,7 +94,7 @@ def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwa
     cpus = (pin.vf_to_vm, pin.vm_to_vf) if pin is not None else None
     facts = {name: port[name] for name in PORT_FACTS if name in port}
     return RelayStatus(
-        relay.id, relay.port, link, relay.socket, guest, cpus, condition, message, shard, members, facts
+        relay.id, relay.port, link, relay.socket, guest, cpus, condition, message, shard, members, facts, migrating
     )
 
 

@@ -136,12 +136,13 @@ def vring_state_changed(vid: int, vring: int, enabled: int) -> int:
 
 
 @cfunc(_i32(_i32, _u64), cache=True)
-def features_changed(vid: int, _features: int) -> int:
-    """Comes with the start and end of a live migration: dirty logging is one of the features."""
+def features_changed(vid: int, features: int) -> int:
+    """Comes with the start and end of a live migration: dirty logging is one of the features. The device itself has
+    them only after this returns, so asking vhost for them would give the old ones."""
     doors = doors_address()
     index = guest_of(doors, vid)
     if index >= 0:
-        read_features(vid, guest_block(doors, index))
+        exchange(guest_block(doors, index) + at.GUEST_FEATURES, _i64(features))
         push_event(doors, at.EVENT_FEATURES, index)
     return 0
 

@@ -16,6 +16,7 @@ NAME = "status"
 HELP = "show the engine, its relays, which spec is in force, and why a newer one is refused"
 EPILOG = """\
 Ready: packets can pass. Pending: not applied yet, or no guest is there. Degraded: something is broken, and is named.
+GUEST is connected, or migrating while QEMU moves the guest to another host.
 Exit code 1 when no engine answers.
 
 Examples:
@@ -146,7 +147,7 @@ def _table(names: tuple[str, ...], rows: list[list[str]], shards: list[str]) -> 
 
 def _row(relay: Mapping[str, Any]) -> list[str]:
     cpus = ", ".join(str(cpu) for cpu in relay["cpus"]) if relay["cpus"] else "-"
-    guest = "connected" if relay["guest"] else "-"
+    guest = "migrating" if relay["migrating"] else "connected" if relay["guest"] else "-"
     return [
         str(relay["id"]),
         relay["vf"],

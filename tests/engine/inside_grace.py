@@ -314,17 +314,18 @@ def test_a_guest_comes_and_goes(guests: Block) -> None:
         return tuple(guests.read(vid * at.GUEST_SIZE + name) for name in names)
 
     call = {name: ctypes.CFUNCTYPE(_int, _int, ctypes.c_uint64, _int)(each.address) for name, each in CALLBACKS.items()}
+    logging = witnesses.FEATURES | 1 << 26
     for vring in (0, 1, 2):
         assert call["vring_state_changed"](2, vring, 1) == 0
     assert call["new_device"](2, 0, 0) == 0
     assert words(2) == (3, witnesses.FEATURES, 1, 0b11, 0b1)
     assert call["vring_state_changed"](2, 2, 0) == 0
-    assert call["features_changed"](2, 0, 0) == 0
-    assert words(2) == (3, witnesses.FEATURES, 1, 0b01, 0b1)
+    assert call["features_changed"](2, logging, 0) == 0
+    assert words(2) == (3, logging, 1, 0b01, 0b1)
     call["destroy_device"](2, 0, 0)
-    assert words(2) == (0, witnesses.FEATURES, 1, 0b01, 0b1)
+    assert words(2) == (0, logging, 1, 0b01, 0b1)
     call["destroy_connection"](2, 0, 0)
-    assert words(2) == (0, witnesses.FEATURES, 1, 0, 0)
+    assert words(2) == (0, logging, 1, 0, 0)
     assert call["new_device"](2, 0, 0) == 0
     assert words(2)[2] == 2
     assert words(0) == words(1) == (0, 0, 0, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from tests.live.scene import MAIN_CPU, WORKER_CPU
 
 NETWORK, GUEST = "10.77.9.1", "10.77.9.2"
 INTERVAL_S = 0.02
+SLOWLY_BYTES, QUICKLY_BYTES = 4 << 20, 1 << 30
+"""A second: at the first a guest takes long enough to be looked at, the second is no bound here."""
 LOG_ALL = 1 << 26
 """VHOST_F_LOG_ALL of linux/vhost.h: memory that is written to is noted, so that it is copied again."""
 STAMP = re.compile(r"^\[([0-9.]+)\] .* icmp_seq=(\d+)", re.MULTILINE)
@@ -36,6 +38,12 @@ class Side:
     def live(self) -> dict[str, Any]:
         found: dict[str, Any] = self.instance.client.observe().live["sockets"][str(self.instance.socket(1))]
         return found
+
+    def migrating(self) -> bool:
+        """What `vio4wd status` says."""
+        (relay,) = self.instance.status()["relays"]
+        assert not relay["migrating"] or "migrating" in self.instance.call("status").stdout
+        return bool(relay["migrating"])
 
     def from_guest(self) -> int:
         """Packets that its relay has taken from the guest."""
@@ -81,9 +89,12 @@ class Pings:
         return max(later - earlier for earlier, later in itertools.pairwise(stamps))
 
 
-def migrated(monitor: Qmp, uri: str) -> dict[str, Any]:
-    """Migrates to `uri` and gives what QEMU says of it."""
+def migrated(monitor: Qmp, uri: str, seen: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+    """Migrates to `uri`, slowly until `seen`, and gives what QEMU says of it."""
+    monitor.execute("migrate-set-parameters", **{"max-bandwidth": SLOWLY_BYTES})
     monitor.execute("migrate", uri=uri)
+    wait_for("the migration to be seen", seen, 60.0, 0.05)
+    monitor.execute("migrate-set-parameters", **{"max-bandwidth": QUICKLY_BYTES})
 
     def over() -> dict[str, Any] | None:
         state: dict[str, Any] = monitor.execute("query-migrate")
@@ -105,7 +116,8 @@ def test_a_guest_moves_to_another_engine_and_goes_on() -> None:
         wait_for("the target's monitor", lambda: Path(uri.removeprefix("unix:")).is_socket(), 60.0)
         pings = Pings(network)
         with source.qmp() as monitor:
-            told = migrated(monitor, uri)
+            assert not here.migrating()
+            told = migrated(monitor, uri, here.migrating)
         wait_for("an answer over the other engine", lambda: there.from_guest() > taken + 10, 60.0)
         print(
             f"live migration: {told['total-time']} ms in all, QEMU's downtime {told['downtime']} ms, "
@@ -114,6 +126,7 @@ def test_a_guest_moves_to_another_engine_and_goes_on() -> None:
         assert int(there.live()["features"], 16) & ~LOG_ALL == features & ~LOG_ALL
         source.end()
         wait_for("the guest to be gone from the first engine", lambda: not here.live()["guest"], 30.0)
+        assert (here.migrating(), there.migrating()) == (False, False)
         taken = there.from_guest()
         wait_for("an answer of the guest", lambda: network.ping(GUEST, 1).received, 60.0)
         assert there.from_guest() > taken

@@ -52,6 +52,7 @@ class FakeEngine:
     executed: list[Action] = field(default_factory=list)
     serials: dict[Name, int] = field(default_factory=dict)
     guests: set[str] = field(default_factory=set)
+    migrating: set[str] = field(default_factory=set)
     gone: bool = False
     shard: int = 0
     _count: Any = field(default_factory=lambda: itertools.count(1))
@@ -113,7 +114,10 @@ class FakeEngine:
         state = self.state
         return {
             "ports": {name: {"present": True, "link": "up", "mac": "02:00:00:00:00:01"} for name in state.ports},
-            "sockets": {path: {"guest": path in self.guests, "connects": 1} for path in state.sockets},
+            "sockets": {
+                path: {"guest": path in self.guests, "migrating": path in self.migrating, "connects": 1}
+                for path in state.sockets
+            },
             "workers": {str(w.cpu): {"state": "running", "entries": 0, "slept": 0.93} for w in state.workers},
         }
 

@@ -241,6 +241,10 @@ def test_status_stats_and_history(shell: Shell) -> None:
     text = shell("status").stdout
     assert "93 %" in text
     assert "no guest is connected" in text
+    assert "migrating" not in text
+    shell.engine.migrating.add("/tmp/virtio-forwarder1.sock")
+    assert [r["migrating"] for r in shell.json("status")["relays"]] == [True, False]
+    assert "migrating" in shell("status").stdout
     assert set(shell.json("stats")["relays"]) == {"1", "2"}
     assert "VF to VM" in shell("stats").stdout
     assert shell("stats", "--interval", "0.01").returncode == 0
