@@ -10,7 +10,18 @@ from reconciler.depends import Token, needs, spoils
 from reconciler.errands import Errand, Place, alone, freed, places, taken
 from reconciler.hostplan import HostPlan
 from reconciler.moment import Moment
-from reconciler.outcome import Ending, Outcome, RelayOutcome, Step, Verdict, merged, relay_outcomes, together, waiting
+from reconciler.outcome import (
+    Ending,
+    Outcome,
+    RelayOutcome,
+    Spot,
+    Step,
+    Verdict,
+    merged,
+    relay_outcomes,
+    together,
+    waiting,
+)
 from reconciler.plan import Plan, plan
 from schema.model import Action, Kind, Pin, State, Verb
 
@@ -63,6 +74,7 @@ def apply_host(
         relays=merged(relays),
         message=_message(runs, missing),
         moments=tuple(run.moment for run in runs.values()),
+        left={run.shard: run.left for run in runs.values() if run.left is not None},
     )
 
 
@@ -86,6 +98,8 @@ class _Run:
         self.spoiled: dict[Token, Step] = {}
         self.verdict = Verdict.APPLIED
         self.message = ""
+        self.left: frozenset[Spot] | None = None
+        """What still differs, once that was observed."""
         self.boot_id, self.generation = seen.boot_id, seen.generation
 
     @property
@@ -155,6 +169,7 @@ class _Run:
         if observed is None:
             return relay_outcomes(self.target, self.steps, (), self.message)
         missing = plan(self.target, observed.state).actions
+        self.left = frozenset((self.shard, action.kind, action.key) for action in missing)
         self._settle(missing)
         self.boot_id, self.generation = observed.boot_id, observed.generation
         return relay_outcomes(self.target, self.steps, missing, "")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
+from reconciler.healing import may_heal
 from reconciler.host import Host
 from schema.model import MAX_RELAYS, Engine, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
 from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
@@ -12,21 +14,32 @@ from schema.vf import pci_functions
 
 
 class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
-    """A valid spec that this host or this release can't carry out; `reasons` are whole sentences."""
+    """A valid spec that this host or this release can't carry out; `reasons` are whole sentences, `codes` are theirs in
+    the table of reconciler.healing."""
 
-    def __init__(self, reasons: Iterable[str]) -> None:
+    def __init__(self, reasons: Iterable[str], codes: Iterable[str] = ("no-room",)) -> None:
         self.reasons = tuple(reasons)
+        self.codes = frozenset(codes)
         super().__init__("\n".join(self.reasons))
+
+    @property
+    def may_heal(self) -> bool:
+        """Whether the same spec may be fit later."""
+        return all(map(may_heal, self.codes))
 
 
 def desired(spec: Spec, host: Host) -> State:
     """The state that the spec asks for. Raises SpecUnfit with everything that stands in the way."""
     uid, owner_wrong = _owner(spec.vhost_user, host)
     gid, group_wrong = _group(spec.vhost_user, host)
-    reasons = [str(problem) for problem in spec.unsupported]
-    reasons += [*owner_wrong, *group_wrong, *_cpus_wrong(spec.engine, host)]
-    if reasons:
-        raise SpecUnfit(reasons)
+    wrong = {
+        "not-in-release": [str(problem) for problem in spec.unsupported],
+        "no-user": owner_wrong,
+        "no-group": group_wrong,
+        "no-cpu": list(_cpus_wrong(spec.engine, host)),
+    }
+    if any(wrong.values()):
+        raise SpecUnfit(chain(*wrong.values()), (code for code, reasons in wrong.items() if reasons))
     engine = Engine(
         main_cpu=spec.engine.main_cpu,
         idle=spec.engine.idle,

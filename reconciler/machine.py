@@ -29,6 +29,8 @@ class Timing:
     """An engine that is absent is looked for this often: at first, and after half a minute."""
     retry_first_s: float = 0.2
     retry_last_s: float = 30.0
+    resync_s: float = 30.0
+    """Without any reason all is observed and compared this often, for changes that nobody tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Machine:
         """Boot id and generation of the engine that we last knew to match."""
         self._present = False
         self._reconcile_at = NEVER
+        self._resync_at = NEVER
 
     @property
     def retry_at(self) -> float | None:
@@ -92,11 +95,11 @@ class Machine:
         if now >= self._look_at:
             self._look_at = now + self.timing.look_s
             return LookAtEngine()
-        if self._may_reconcile and now >= self._reconcile_at:
-            self._reconcile_at = NEVER
+        if self._may_reconcile and now >= min(self._reconcile_at, self._resync_at):
+            self._reconcile_at, self._resync_at = NEVER, now + self.timing.resync_s
             return Reconcile()
         due = [self._read_at, self._look_at]
-        return Wait(min([*due, self._reconcile_at] if self._may_reconcile else due))
+        return Wait(min([*due, self._reconcile_at, self._resync_at] if self._may_reconcile else due))
 
     @property
     def _may_reconcile(self) -> bool:
@@ -139,9 +142,11 @@ class Machine:
         late = self._absent_looks > LATE_LOOKS
         self._look_at = now + (self.timing.absent_late_s if late else self.timing.absent_s)
 
-    def reconciled(self, now: float, verdict: Verdict, boot_id: str, generation: int) -> None:
-        """What became of `Reconcile`."""
-        if verdict is Verdict.APPLIED:
+    def reconciled(
+        self, now: float, verdict: Verdict, boot_id: str, generation: int, may_heal: bool = True
+    ) -> None:
+        """What became of `Reconcile`; `may_heal`: whether trying again can help where it failed."""
+        if verdict in (Verdict.APPLIED, Verdict.HELD) or (verdict is Verdict.FAILED and not may_heal):
             self.failures = 0
             self._engine = (boot_id, generation)
         elif verdict is Verdict.STALE:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from reconciler.healing import may_heal
 from reconciler.moment import Moment
-from schema.model import Action, State
+from schema.model import Action, Key, Kind, State
 
 NO_DEVICE = "no-device"
 """The refusal of what may still come: the relay waits for it."""
+
+
+Spot = tuple[int, Kind, Key]
+"""One resource on one shard."""
 
 
 class Ending(enum.StrEnum):
@@ -85,6 +90,14 @@ class Outcome:
     message: str
     moments: tuple[Moment, ...] = ()
     """Of the engines that were there, as they were left."""
+    left: Mapping[int, frozenset[Spot]] = field(default_factory=dict)
+    """What still differed when it was observed at the end, by shard; of those that could be observed."""
+
+    @property
+    def may_heal(self) -> bool:
+        """Whether the same again can end better."""
+        codes = [step.code for step in self.steps if step.ending is Ending.FAILED]
+        return not codes or any(map(may_heal, codes))
 
     def to_json(self) -> dict[str, Any]:
         return {

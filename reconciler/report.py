@@ -60,6 +60,8 @@ class Report:
     engine: str = "absent"
     """`absent`, `starting` or `ready`, when it was last looked at."""
     faults: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+    """What would set right what somebody changed, where the spec says that this is only to be reported."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

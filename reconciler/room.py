@@ -29,7 +29,7 @@ def refuse_shortage(todo: HostPlan, sighting: Sighting, host: Host) -> None:
     """Raises SpecUnfit, with the arithmetic, when this host has not what the plan needs."""
     found = shortages(todo, sighting, host)
     if found:
-        raise SpecUnfit(found)
+        raise SpecUnfit(found, ["no-memory"])
 
 
 def shortages(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.client import Observation
+from reconciler.moment import Moment
 from reconciler.shards import MAX_SHARDS, PORTS
 from schema.model import State
 
@@ -22,6 +23,11 @@ class Sighting:
     """What each engine says that it can have, as docs/engine-api.md has it."""
     remembered: Mapping[int, int] = field(default_factory=dict)
     """Relay id to the shard on which it was last to be; it counts for relays that are not live."""
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """Of those that said what is live on them."""
+        return tuple(Moment(shard, seen.boot_id, seen.generation) for shard, seen in sorted(self.seen.items()))
 
     @property
     def live(self) -> dict[int, int]:

@@ -57,7 +57,8 @@ class SpecFile:
         except SpecError as error:
             self._refuse(tuple(str(problem) for problem in error.problems))
         except SpecUnfit as error:
-            self._seen = None  # a user or a CPU may appear without the file changing
+            if error.may_heal:
+                self._seen = None  # a user or a CPU may appear without the file changing
             self._refuse(error.reasons)
         return self.accepted is None and self._fall_back()
 
@@ -83,7 +84,7 @@ class SpecFile:
         since = keep(self._store, str(self.path), spec.sha256, spec.text).since
         before = self.accepted
         self.accepted = Accepted(spec, target, self._shown(spec, target, since, "file"))
-        return before is None or before.target != target
+        return before is None or (before.spec.sha256, before.target) != (spec.sha256, target)
 
     def _refuse(self, problems: tuple[str, ...]) -> None:
         if self.refused is None or self.refused.problems != problems:

@@ -13,6 +13,7 @@ import zmq
 from engine.client import EngineError, EngineUnavailable
 from reconciler.apply import Outcome, Verdict, apply_host
 from reconciler.desired import SpecUnfit
+from reconciler.drift import Settled, differences, drifted, hold, learned, still
 from reconciler.filewatch import FileWatch
 from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
 from reconciler.host import Host
@@ -20,11 +21,12 @@ from reconciler.hostplan import HostPlan, plan_host
 from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 from reconciler.moment import Moment, fingerprint
+from reconciler.outcome import Spot
 from reconciler.report import LastApply, Report, write_report
 from reconciler.room import shortages
 from reconciler.savedplan import SavedPlan, save, summary
 from reconciler.sighting import Sighting
-from reconciler.specfile import SpecFile
+from reconciler.specfile import Accepted, SpecFile
 from schema.model import State
 from state.history import record
 from state.store import Store
@@ -45,6 +47,7 @@ class Watch:
         self._wake, self._waker = os.pipe()
         self._stopping = False
         self._last_failure: str | None = None
+        self._settled: Settled | None = None
         self._shards: tuple[int, ...] = (0,)
         """Those that the spec needs; their events are listened to."""
         self._impossible = ""
@@ -107,6 +110,7 @@ class Watch:
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
         if changed and accepted is not None:
             LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
+            self._settled = None
             self._prepare(accepted.target, fleet)
         self._machine.file_read(time.monotonic(), changed)
 
@@ -133,12 +137,15 @@ class Watch:
     def _reconcile(self, fleet: Fleet) -> None:
         accepted = self._file.accepted
         assert accepted is not None, "the machine reconciles only with a spec"
+        sighting = Sighting()
         try:
             with locked(self._run_dir / APPLY):
                 sighting = fleet.see_any()
                 todo = plan_host(accepted.target, sighting)
                 self._short = "; ".join(shortages(todo, sighting, self._host))
+                todo, drift = self._held(todo, sighting, accepted)
                 outcome = self._apply(todo, sighting, fleet)
+                self._settled = learned(self._settled, accepted.target, outcome, drift)
         except Locked:
             self._machine.busy(time.monotonic())
             return
@@ -148,14 +155,27 @@ class Watch:
             return
         except (SpecUnfit, OSError) as error:
             self._impossible = str(error)
-            self._machine.reconciled(time.monotonic(), Verdict.FAILED, "", 0)
+            heals = not isinstance(error, SpecUnfit) or error.may_heal
+            self._machine.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(sighting.moments), heals)
             return
         self._impossible = ""
-        self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments))
+        self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments), outcome.may_heal)
         healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
         if todo.actions or todo.missing or healed:
             saved = save(todo, sighting, accepted.shown.file, accepted.spec.sha256)
             self._remember(todo, outcome, saved, accepted.spec.text)
+
+    def _held(self, todo: HostPlan, sighting: Sighting, accepted: Accepted) -> tuple[HostPlan, frozenset[Spot]]:
+        """The plan without what is to be left alone, and what of that is drift."""
+        settled = still(self._settled, accepted.target)
+        spots = drifted(todo, sighting, settled)
+        words = "; ".join(differences(todo, spots))
+        report = accepted.spec.drift == "report"
+        done = "and that stays" if report else "and it is set right"
+        self._tell("drift", words, f"somebody changed what is live, {done}: %s", "")
+        self._report = replace(self._report, drift=differences(todo, spots) if report else ())
+        drift = spots if report else frozenset()
+        return hold(todo, sighting, settled, drift), drift
 
     def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
         self._shards = tuple(todo.targets)

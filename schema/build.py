@@ -15,6 +15,7 @@ def build(value: dict[str, Any], text: str, sha256: str) -> Spec:
         vhost_user=_vhost_user(value.get("vhost_user", {})),
         relays=tuple(_relay(relay) for relay in value.get("relays", [])),
         hugepages=tuple(_hugepages(entry) for entry in value.get("hugepages", [])),
+        drift=value.get("drift", "repair"),
         text=text,
         sha256=sha256,
     )

@@ -91,6 +91,8 @@ class Spec:
     relays: tuple[RelaySpec, ...] = ()
     """In the order of the file."""
     hugepages: tuple[HugepagesSpec, ...] = ()
+    drift: str = "repair"
+    """What becomes of what somebody changed behind the spec's back: `repair` or `report`."""
     text: str = ""
     """The document as it was read."""
     sha256: str = ""

@@ -189,6 +189,8 @@ def _spec_facts(watch: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         first, *more = refused["problems"]
         yield "Refused", f"what stands in the file since {_clock(refused['since'])}, because of"
         yield from (("", line) for line in (first, *more))
+    for number, line in enumerate(watch.get("drift") or ()):
+        yield "" if number else "Drift", f"to be set right, as drift: report leaves it: {line}"
 
 
 def _clock(seconds: float) -> str:

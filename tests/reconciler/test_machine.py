@@ -111,6 +111,30 @@ def test_failures_are_tried_again_less_and_less_often_up_to_a_limit() -> None:
     assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30]
 
 
+def test_what_can_not_heal_is_not_tried_again() -> None:
+    clock = settled()
+    clock.machine.file_read(clock.now, changed=True)
+    assert clock.next() == Reconcile()
+    clock.machine.reconciled(clock.now, Verdict.FAILED, clock.boot, clock.generation, may_heal=False)
+    assert clock.machine.retry_at is None
+    clock.seen()
+    assert clock.wait() == 5
+
+
+def test_without_any_reason_everything_is_compared_now_and_then() -> None:
+    clock = settled()
+    start = clock.now
+    while (command := clock.next()) != Reconcile():
+        match command:
+            case ReadFile():
+                clock.machine.file_read(clock.now, changed=False)
+            case LookAtEngine():
+                clock.seen()
+            case _:
+                clock.wait()
+    assert clock.now - start == Timing().resync_s
+
+
 def test_a_new_spec_does_not_wait_for_the_retry_of_the_old_one() -> None:
     clock = settled()
     clock.machine.file_read(clock.now, changed=True)
