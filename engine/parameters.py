@@ -17,6 +17,8 @@ class ParametersError(RuntimeError):
 class Parameters:
     engine: Engine
     workers: tuple[Worker, ...]
+    hugepages: bool = False
+    """Whether there will be some as soon as a host that has just started is as the spec wants it."""
 
 
 def read(path: Path) -> Parameters:
@@ -27,7 +29,7 @@ def read(path: Path) -> Parameters:
         _check_types("engine", engine, Engine())
         for each in workers:
             _check_types("worker", each, Worker(0))
-        return Parameters(engine, workers)
+        return Parameters(engine, workers, value.get("hugepages") is True)
     except OSError as error:
         raise ParametersError(f"{path}: {error.strerror}; it is written by 'vio4wd watch' or 'vio4wd run'") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

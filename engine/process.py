@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vio4wd.engine")
 LOOK_AROUND_S = 0.2
 PARAMETERS_WAIT_S = 10.0
+HUGEPAGES_WAIT_S = 10.0
 EXIT_RESTART = 75
 """sysexits' EX_TEMPFAIL: start me again, with the new parameters."""
 SPARE_LCORES = 8
@@ -118,6 +119,7 @@ class EngineProcess:
 
     def _start(self) -> EngineCore:
         wanted = self._wait_for_parameters(engine_parameters(self._state_dir, self._shard))
+        self._hugepages = self._wait_for_hugepages() if wanted.hugepages else self._hugepages
         cpus = frozenset(os.sched_getaffinity(0))
         eal_ = eal.Eal(self._dpdk)
         first = [worker.cpu for worker in wanted.workers if worker.cpu in cpus]
@@ -146,6 +148,15 @@ class EngineProcess:
         while not path.exists() and not self._stop and time.monotonic() < deadline:
             time.sleep(0.05)
         return start.read(path)
+
+    def _wait_for_hugepages(self) -> bool:
+        """Whether there are some, given the time that the reconciler may need after the start of a host."""
+        deadline = time.monotonic() + HUGEPAGES_WAIT_S
+        while not (free := eal.free_hugepages() > 0) and not self._stop and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not free:
+            log.warning("no hugepages are free, although the spec reserves some: going on without, which is slower")
+        return free
 
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]

@@ -180,12 +180,17 @@ class _Run:
         places = {(s.action.kind, s.action.key) for s in self.steps if s.ending is Ending.HELD}
         surprising = [action for action in missing if (action.kind, action.key) not in places]
         if failed:
-            self._stop(Verdict.FAILED, f"{failed} of {len(self.steps)} actions did not work")
+            self._stop(Verdict.FAILED, f"{failed} of {len(self.steps)} actions did not work{self._nobodys()}")
         elif surprising:
             names = ", ".join(f"{action.verb} {action.resource}" for action in surprising[:3])
             self._stop(Verdict.FAILED, f"every action was answered with done, but the engine still lacks: {names}")
         elif held:
             self._stop(Verdict.HELD, f"{held} of {len(self.steps)} actions are held back")
+
+    def _nobodys(self) -> str:
+        """What failed and is no relay's, which would otherwise not be heard of."""
+        told = [step for step in self.steps if step.ending is Ending.FAILED and step.action.relay is None]
+        return "".join(f"; {step.action.verb} {step.action.resource}: {step.message}" for step in told)
 
     def _observe(self) -> Observation | None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schema.model import Action, Key, Kind, Pin, Port, Relay, State
+from schema.model import Action, Key, Kind, Mount, Pin, Port, Relay, State
 from schema.vf import pci_functions
 
 Token = tuple[str, Key]
@@ -16,6 +16,8 @@ def needs(action: Action, pin: Pin | None) -> set[Token]:
         tokens.add((f"{action.kind} free", action.key))
     if action.kind is Kind.VF and action.after is None:
         tokens.add(("port", action.key))
+    if isinstance(action.before, Mount) and action.after is None:
+        tokens.add(("mounts", action.before.page_size))
     if isinstance(action.after, Port):
         tokens |= {("vf", address) for address in pci_functions(action.after)}
     if isinstance(action.after, Relay):
@@ -30,6 +32,9 @@ def needs(action: Action, pin: Pin | None) -> set[Token]:
 def spoils(action: Action, observed: State) -> set[Token]:
     """What can't be relied on once the action failed or was skipped."""
     tokens: set[Token] = {(action.kind.value, action.key)}
+    if isinstance(action.after, Mount):
+        # It may be that one which another was to take the place of.
+        tokens.add(("mounts", action.after.page_size))
     if isinstance(action.before, Port):
         # A member of a bond that did not go is still held, as is the bond.
         tokens |= {("port", address) for address in pci_functions(action.before)}

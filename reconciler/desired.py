@@ -8,6 +8,7 @@ from itertools import chain
 
 from reconciler.healing import may_heal
 from reconciler.host import Host
+from reconciler.mounts import wanted
 from schema.model import MAX_RELAYS, Engine, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
 from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
 from schema.vf import pci_functions
@@ -32,10 +33,11 @@ def desired(spec: Spec, host: Host) -> State:
     """The state that the spec asks for. Raises SpecUnfit with everything that stands in the way."""
     uid, owner_wrong = _owner(spec.vhost_user, host)
     gid, group_wrong = _group(spec.vhost_user, host)
+    unknown = list(wanted.unknown(spec.hugepages, host))
     wrong = {
         "not-in-release": [str(problem) for problem in spec.unsupported],
-        "no-user": owner_wrong,
-        "no-group": group_wrong,
+        "no-user": [*owner_wrong, *(_nobody(*each) for each in unknown if each[1] == "user")],
+        "no-group": [*group_wrong, *(_nobody(*each) for each in unknown if each[1] == "group")],
         "no-cpu": list(_cpus_wrong(spec.engine, host)),
     }
     if any(wrong.values()):
@@ -48,6 +50,7 @@ def desired(spec: Spec, host: Host) -> State:
         vfio_vf_token=spec.engine.vfio_vf_token or "",
     )
     resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]
+    resources += [*wanted.pages(spec.hugepages), *wanted.mounts(spec.hugepages, host)]
     for relay in spec.relays:
         resources += _of_relay(relay, spec.vhost_user)
     resources += _sockets(spec, uid, gid)

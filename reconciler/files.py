@@ -57,8 +57,10 @@ def write_engine_parameters(state_dir: Path, target: State, shard: int = 0) -> N
 
 
 def _parameters(target: State) -> dict[str, Any]:
+    hugepages = any(pages.total for pages in target.pages.values())
     state = State(engine=target.engine, workers=target.workers).to_json()
-    return {"engine": state["engine"][0], "workers": state["worker"], "relays": sorted(target.relays)}
+    what = {"engine": state["engine"][0], "workers": state["worker"], "hugepages": hugepages}
+    return {**what, "relays": sorted(target.relays)}
 
 
 def known_shards(state_dir: Path) -> list[int]:

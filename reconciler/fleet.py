@@ -12,6 +12,7 @@ import zmq
 from engine.client import EngineClient, EngineError, EngineSilent, EngineUnavailable, EventStream, Hello, Observation
 from reconciler.files import forget_shard, known_shards, remembered_homes, write_engine_parameters
 from reconciler.hostplan import HostPlan, needed
+from reconciler.mounts.host import HostMounts
 from reconciler.shards import MAX_SHARDS
 from reconciler.sighting import Sighting
 from reconciler.vfs.bind import HostVfs
@@ -29,6 +30,7 @@ class Fleet:
         self.faults: dict[int, Exception] = {}
         """Why engines that were looked at last time can't be used, by shard."""
         self.vfs = HostVfs(state_dir)
+        self.mounts = HostMounts(state_dir)
         self.heard: dict[int, Hello] = {}
         """Who answered last time, by shard, also who is not ready."""
         self._clients: dict[int, EngineClient] = {}
@@ -46,11 +48,12 @@ class Fleet:
         while self._clients:
             self._clients.popitem()[1].close()
         self.vfs.close()
+        self.mounts.close()
 
     def client(self, shard: int) -> EngineClient:
         """The client of one engine, whether it is there or not."""
         if shard not in self._clients:
-            self._clients[shard] = HostEngine(self.run_dir, self.vfs, shard)
+            self._clients[shard] = HostEngine(self.run_dir, self.vfs, self.mounts, shard)
         return self._clients[shard]
 
     @property

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.cpus import allot
 from reconciler.errands import Errand, Merge
+from reconciler.kinds import pages as pages_kind
 from reconciler.kinds import relay as relay_kind
 from reconciler.plan import plan
 from reconciler.shards import Division, Homes, costs_of, divide
 from reconciler.sighting import Sighting
-from schema.model import Action, Key, Kind, State, Verb
+from schema.model import Action, Key, Kind, Mount, Pages, State, Verb
 
 LetGo = dict[int, dict[int, str]]
 """Shard to relays that have to be taken away first and added again, with the reason."""
@@ -45,7 +46,7 @@ def plan_host(desired: State, sighting: Sighting) -> HostPlan:
     live = {shard: sighting.states.get(shard) or _newborn(target) for shard, target in targets.items()}
     able = [shard for shard in targets if shard not in sighting.silent]
     errands = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, sighting.room)
-    told = _vfs_last(tuple(_crossing(errand, division) for errand in errands))
+    told = _host_last(tuple(_crossing(errand, division) for errand in errands))
     missing = {shard: _why(shard, sighting) for shard in targets if shard not in sighting.seen}
     return HostPlan(told, targets, missing)
 
@@ -98,6 +99,8 @@ def _target(desired: State, shard: int, homes: Homes, cpus: frozenset[int], path
         sockets={path: socket for path, socket in desired.sockets.items() if paths[path] == shard},
         relays=relays,
         pins={id_: pin for id_, pin in desired.pins.items() if id_ in relays},
+        pages=desired.pages if shard == 0 else {},
+        mounts=desired.mounts if shard == 0 else {},
     )
 
 
@@ -120,8 +123,21 @@ def _errands(targets: Mapping[int, State], live: Mapping[int, State], room: tupl
         let_go[shard][relay] = reason
 
 
+def _host_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
+    """What is the host's is given back after all engines have let go: VFs each once, by the engine that polled it, then
+    mounts and pages."""
+    others = tuple(errand for errand in errands if not _shrinks_memory(errand))
+    return (*_vfs_last(others), *filter(_shrinks_memory, errands))
+
+
+def _shrinks_memory(errand: Errand) -> bool:
+    before, after = errand.action.before, errand.action.after
+    if isinstance(before, Pages) and isinstance(after, Pages):
+        return not pages_kind.grows(before, after)
+    return after is None and isinstance(before, Pages | Mount)
+
+
 def _vfs_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
-    """VFs are the host's: each is given back once, by the engine that polled it, after all have let go."""
     given_back: dict[Key, Errand] = {}
     for errand in errands:
         if _gives_back(errand):
@@ -160,5 +176,7 @@ def join(states: Iterable[State]) -> State:
             relays={**whole.relays, **state.relays},
             pins={**whole.pins, **state.pins},
             vfs={**whole.vfs, **state.vfs},
+            pages={**whole.pages, **state.pages},
+            mounts={**whole.mounts, **state.mounts},
         )
     return whole

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from reconciler.chains import Moves, moves
 from reconciler.devices import handover
+from reconciler.hostmemory import given_back, readied
 from reconciler.kinds import engine, pin, port, relay, socket, vf, worker
 from reconciler.match import Difference, difference, matches
 from reconciler.placement import place
@@ -61,6 +62,7 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
         return Plan((engine.change(observed.engine, desired.engine),))
     frame = _frame(desired, observed, let_go)
     actions = (
+        *readied(desired, observed),
         *_engine(frame),
         *_workers_added(frame),
         *_relays_removed(frame),
@@ -73,6 +75,7 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
         *_removed(frame, held=True),
         *_vfs_given_back(frame),
         *_workers_removed(frame),
+        *given_back(desired, observed),
     )
     added = (*frame.relays.added, *frame.broken)
     return Plan(actions, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from reconciler.hostplan import HostPlan
 from reconciler.savedplan import summary
-from schema.model import Action, Engine, Kind, Pin, Port, Relay, Resource, Socket, Verb
+from schema.model import PAGE_BYTES, Action, Engine, Kind, Mount, Pages, Pin, Port, Relay, Resource, Socket, Verb
 
 SYMBOLS: Mapping[Verb, str] = MappingProxyType(
     {Verb.ADD: "+", Verb.REMOVE: "-", Verb.UPDATE: "~", Verb.REPLACE: "-/+", Verb.MIGRATE: ">"}
@@ -82,6 +82,10 @@ def words(action: Action, pin: Pin | None = None) -> str:
 def describe(resource: Resource) -> str:
     """A resource's properties without its name."""
     match resource:
+        case Pages():
+            return _pages(resource)
+        case Mount(page_size=size):
+            return f"pages of {size}{_directories(resource)}"
         case Port(bond_mode=mode) if mode:
             return f"{mode} of {_value('members', resource.members)}"
         case Port(args=args):
@@ -97,6 +101,18 @@ def describe(resource: Resource) -> str:
     return ""
 
 
+def _pages(pages: Pages) -> str:
+    mib = pages.total * PAGE_BYTES[pages.size] // 2**20
+    nodes = f", by node {' '.join(map(str, pages.nodes))}" if len(pages.nodes) > 1 else ""
+    return f"{pages.total} pages ({mib} MiB){nodes}"
+
+
+def _directories(mount: Mount) -> str:
+    if mount.uid is None or mount.permissions is None:
+        return ""
+    return f", libvirt's owner {mount.uid}:{mount.gid}, permissions {mount.permissions:04o}"
+
+
 def _socket(socket: Socket) -> str:
     """In client mode the file is QEMU's, and nothing is said of it."""
     parts = [socket.mode]
@@ -110,6 +126,11 @@ def _socket(socket: Socket) -> str:
 def _changed(before: Resource, after: Resource) -> str:
     if isinstance(before, Pin) and isinstance(after, Pin):
         return f"CPUs {_cpus(before)} -> {_cpus(after)}"
+    if isinstance(before, Pages) and isinstance(after, Pages):
+        maps = f", vm.max_map_count {before.max_maps} -> {after.max_maps}" if before.max_maps != after.max_maps else ""
+        return f"{_pages(before)} -> {_pages(after)}{maps}"
+    if isinstance(before, Mount):
+        return f"{describe(before)} -> {describe(after)}"
     client = "client" in (getattr(before, "mode", ""), getattr(after, "mode", ""))
     parts = [
         f"{f.name} {_value(f.name, getattr(before, f.name))} -> {_value(f.name, getattr(after, f.name))}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.desired import SpecUnfit
 from reconciler.host import Host
+from reconciler.hostmemory import coming
 from reconciler.hostplan import HostPlan
 from reconciler.sighting import Sighting
 from schema.model import Kind, Port, State
@@ -48,7 +49,10 @@ def _memory(todo: HostPlan, sighting: Sighting, host: Host) -> Iterable[str]:
     said = [limits for _, limits in sorted(sighting.limits.items()) if "mbuf_bytes" in limits]
     if not said:
         return
-    ports, by_node = 0, dict.fromkeys(host.free_hugepages(), 0)
+    now = host.free_hugepages()
+    more = coming(todo.actions, now)
+    free = {node: size + more[node] for node, size in now.items()}
+    ports, by_node = 0, dict.fromkeys(free, 0)
     for errand in todo.errands:
         if errand.action.kind is not Kind.PORT:
             continue
@@ -57,7 +61,7 @@ def _memory(todo: HostPlan, sighting: Sighting, host: Host) -> Iterable[str]:
         node = host.node_of(str(errand.action.key))
         by_node[node] = by_node.get(node, 0) + change
     shards = sum(shard not in sighting.seen for shard in todo.targets)
-    need, free = sum(by_node.values()) + shards * SHARD_BYTES, host.free_hugepages()
+    need = sum(by_node.values()) + shards * SHARD_BYTES
     if ports > 0 and need > sum(free.values()):
         yield _words(ports, shards, need, free)
 
@@ -72,7 +76,7 @@ def _words(ports: int, shards: int, need: int, free: Mapping[int, int]) -> str:
     total = sum(free.values()) // MIB
     return (
         f"hugepages: {ports} more ports{more} need about {-(-need // MIB)} MiB, and {total} MiB are free "
-        f"({each}); reserve more (vm.nr_hugepages), or take out relays"
+        f"({each}); reserve more (hugepages in the spec, or vm.nr_hugepages), or take out relays"
     )
 
 

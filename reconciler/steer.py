@@ -13,6 +13,7 @@ from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
 from reconciler.host import Host
 from reconciler.hostplan import HostPlan, join, missing_words, plan_host
 from reconciler.lock import APPLY, locked
+from reconciler.mounts.early import ready
 from reconciler.plan import Plan
 from reconciler.predict import predict
 from reconciler.room import refuse_shortage
@@ -66,7 +67,10 @@ class Steering:
         OSError.
         """
         with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
-            self._leave_parameters(plan_host(target, self.fleet.see()))  # who starts waits for them
+            before = self.fleet.see()
+            todo = plan_host(target, before)
+            self._say(ready(self.fleet.mounts, target, before))
+            self._leave_parameters(todo)  # who starts waits for them
             sighting = self._see()
             todo = plan_host(target, sighting)
             refuse_shortage(todo, sighting, self.host)

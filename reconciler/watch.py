@@ -21,6 +21,7 @@ from reconciler.hostplan import HostPlan, plan_host
 from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 from reconciler.moment import Moment, fingerprint
+from reconciler.mounts.early import ready
 from reconciler.outcome import Spot
 from reconciler.report import LastApply, Report, write_report
 from reconciler.room import shortages
@@ -115,9 +116,12 @@ class Watch:
         self._machine.file_read(time.monotonic(), changed)
 
     def _prepare(self, target: State, fleet: Fleet) -> None:
-        """Leaves parameters for the engines that this will need, so that they can start."""
+        """Readies the host and leaves parameters for the engines that this will need, so that they can start."""
         try:
-            self._parameters = leave_parameters(self._state_dir, plan_host(target, fleet.see()))
+            sighting = fleet.see()
+            todo = plan_host(target, sighting)
+            self._tell("memory", ready(fleet.mounts, target, sighting), "%s", "")
+            self._parameters = leave_parameters(self._state_dir, todo)
         except SpecUnfit as error:
             self._parameters = f"an engine that starts now finds no parameters: {error}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schema.spec import BondSpec, EngineSpec, HugepagesSpec, RelaySpec, Spec, VhostUserSpec, normal_path
+from schema.spec import BondSpec, EngineSpec, HugepagesSpec, LibvirtSpec, RelaySpec, Spec, VhostUserSpec, normal_path
 from schema.vf import parse_vf
 
 
@@ -37,7 +37,18 @@ def _vhost_user(value: dict[str, Any]) -> VhostUserSpec:
 
 
 def _hugepages(value: dict[str, Any]) -> HugepagesSpec:
-    return HugepagesSpec(**{**value, "mount": normal_path(value["mount"])})
+    reserve = value["reserve"]
+    return HugepagesSpec(
+        mount=normal_path(value["mount"]),
+        page_size=value["page_size"],
+        reserve=tuple(reserve) if isinstance(reserve, list) else reserve,
+        libvirt=_libvirt(value["libvirt"]) if value.get("libvirt") is not None else None,
+    )
+
+
+def _libvirt(value: dict[str, Any]) -> LibvirtSpec:
+    permissions = {"permissions": int(value["permissions"], 8)} if "permissions" in value else {}
+    return LibvirtSpec(**{**value, **permissions})
 
 
 def _relay(value: dict[str, Any]) -> RelaySpec:

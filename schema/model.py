@@ -31,6 +31,8 @@ class Verb(enum.StrEnum):
 
 
 class Kind(enum.StrEnum):
+    PAGES = "pages"
+    MOUNT = "mount"
     ENGINE = "engine"
     WORKER = "worker"
     VF = "vf"
@@ -50,6 +52,41 @@ class Impact(enum.StrEnum):
     """The guest sees its link go."""
     HOST = "host"
     """Every relay of the host is interrupted."""
+
+
+PAGE_BYTES: Mapping[str, int] = MappingProxyType({"2M": 2**21, "1G": 2**30})
+"""The hugepages that x86-64 has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The hugepages of one size that a host keeps."""
+
+    size: str
+    """Of `PAGE_BYTES`."""
+    total: int
+    nodes: tuple[int, ...] = ()
+    """How many by NUMA node, node 0 first. Empty in a desired state: on whichever nodes they fit."""
+    found: tuple[int, ...] = ()
+    """How many of the live ones were there before vio4wd, by node: these stay, whatever a spec says."""
+    max_maps: int = 0
+    """vm.max_map_count; the desired one is the least that will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount of hugetlbfs, on which QEMU makes the files of its guests' memory."""
+
+    path: str
+    page_size: str
+    """Of `PAGE_BYTES`."""
+    uid: int | None = None
+    """The owner of its directories `libvirt` and `libvirt/qemu`, as with `gid` and `permissions`. None is none such,
+    in a desired state whatever is there."""
+    gid: int | None = None
+    permissions: int | None = None
+    ours: bool = True
+    """Whether vio4wd has mounted it, and takes it down again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +170,13 @@ class Pin:
     vm_to_vf: int
 
 
-Resource = Engine | Worker | Vf | Port | Socket | Relay | Pin
+Resource = Pages | Mount | Engine | Worker | Vf | Port | Socket | Relay | Pin
 Key = int | str
 
 KINDS: Mapping[Kind, type[Any]] = MappingProxyType(
     {
+        Kind.PAGES: Pages,
+        Kind.MOUNT: Mount,
         Kind.ENGINE: Engine,
         Kind.WORKER: Worker,
         Kind.VF: Vf,
@@ -150,6 +189,8 @@ KINDS: Mapping[Kind, type[Any]] = MappingProxyType(
 """The resource types in dependency order: what stands later needs what stands before it."""
 
 _KEY_FIELD = {
+    Kind.PAGES: "size",
+    Kind.MOUNT: "path",
     Kind.WORKER: "cpu",
     Kind.VF: "address",
     Kind.PORT: "name",
@@ -187,6 +228,10 @@ class State:
     vfs: Mapping[str, Vf] = field(default_factory=dict)
     """The host's, not the engine's. Observed: those that vio4wd has bound. Desired: every PCI function that is polled,
     with an empty driver where it is not for vio4wd to bind."""
+    pages: Mapping[str, Pages] = field(default_factory=dict)
+    """The host's, as `mounts`. Observed: every size of which there are any."""
+    mounts: Mapping[str, Mount] = field(default_factory=dict)
+    """Observed: every mount of hugetlbfs, whoever made it."""
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> State:
@@ -201,6 +246,8 @@ class State:
         return cls(
             engine=by_type[Engine].get(0, Engine()),
             workers=frozenset(by_type[Worker].values()),
+            pages=MappingProxyType(by_type[Pages]),
+            mounts=MappingProxyType(by_type[Mount]),
             vfs=MappingProxyType(by_type[Vf]),
             ports=MappingProxyType(by_type[Port]),
             sockets=MappingProxyType(by_type[Socket]),
@@ -211,6 +258,8 @@ class State:
     def resources(self, kind: Kind) -> dict[Key, Resource]:
         """The resources of one kind by key, sorted by key."""
         everything: dict[Kind, Iterable[Resource]] = {
+            Kind.PAGES: self.pages.values(),
+            Kind.MOUNT: self.mounts.values(),
             Kind.ENGINE: (self.engine,),
             Kind.WORKER: self.workers,
             Kind.VF: self.vfs.values(),

@@ -41,6 +41,7 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
         _template_sockets,
         _tso,
         _bind,
+        _reserves,
     )
 
 
@@ -51,7 +52,7 @@ def warnings(spec: Spec, document: Document) -> tuple[Problem, ...]:
 
 def unsupported(spec: Spec, document: Document) -> tuple[Problem, ...]:
     """What is valid but not forwarded by this release."""
-    return _all(spec, document, _hugepages, _offloads)
+    return _all(spec, document, _offloads)
 
 
 Rule = Callable[[Spec, Document], Iterator[Problem]]
@@ -157,10 +158,16 @@ def _too_long(path: str) -> str | None:
     return f"the socket's path {shorten(path, 60)} has {size} bytes, and {MAX_SOCKET_PATH_BYTES} fit; shorten it"
 
 
-def _hugepages(spec: Spec, document: Document) -> Iterator[Problem]:
-    if spec.hugepages:
-        message = "hugepages are not reserved or mounted by this release; do it on the host and remove the key"
-        yield document.problem(("hugepages",), message, document.key_place(("hugepages",)))
+def _reserves(spec: Spec, document: Document) -> Iterator[Problem]:
+    """What stands for all nodes and what stands for each can't be added up."""
+    first: dict[str, int] = {}
+    for index, entry in enumerate(spec.hugepages):
+        other = first.setdefault(entry.page_size, index)
+        if isinstance(entry.reserve, int) is not isinstance(spec.hugepages[other].reserve, int):
+            path: Path = ("hugepages", index, "reserve")
+            where = _where(document, ("hugepages", other, "reserve"), path)
+            message = f"pages of {entry.page_size} are reserved both in all and by node ({where}); write both by node"
+            yield document.problem(path, message)
 
 
 def _offloads(spec: Spec, document: Document) -> Iterator[Problem]:

@@ -46,12 +46,24 @@ class VhostUserSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LibvirtSpec:
+    """The directory that QEMU under libvirt makes its files in."""
+
+    owner: str | None = None
+    """A name; None is libvirt-qemu where there is that user, else the process's own."""
+    group: str | None = None
+    """A name; None is kvm where there is that group, else the process's own."""
+    permissions: int = 0o755
+
+
+@dataclass(frozen=True, slots=True)
 class HugepagesSpec:
     mount: str
     page_size: str
     """`2M` or `1G`."""
-    reserve: int
-    """In pages."""
+    reserve: int | tuple[int, ...]
+    """In pages: on all NUMA nodes together, or on each, node 0 first."""
+    libvirt: LibvirtSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def execute(asked: argparse.Namespace) -> int:
         sighting = fleet.see_any()
         todo = plan_host(target, sighting)
         refuse_shortage(todo, sighting, ThisHost())
-        obstacles = objections(target, todo.actions, fleet.vfs)
+        obstacles = [*objections(target, todo.actions, fleet.vfs), *fleet.mounts.objections(todo.actions)]
     saved = save(todo, sighting, str(asked.file), spec.sha256).to_json()
     if asked.out is not None:
         write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.objection import Objected, Objection, require, said
 from reconciler.vfs import check
-from reconciler.vfs.check import Objection
 from reconciler.vfs.pci import VFIO_PCI, Facts, Pci
 from schema.model import Vf
 from state.bindings import Binding, bindings, forget, remember
 from state.store import Store
-
-
-class Objected(Exception):  # noqa: N818 - it is an answer, not a failure of ours
-    """It was not done, and nothing has changed."""
-
-    def __init__(self, objection: Objection) -> None:
-        super().__init__(objection.message)
-        self.objection = objection
 
 
 class HostVfs:
@@ -49,7 +40,7 @@ class HostVfs:
 
     def require_pollable(self, address: str) -> None:
         """Raises Objected with the sentence that helps."""
-        _raise(check.to_poll(address, self._pci.facts(address)))
+        require(check.to_poll(address, self._pci.facts(address)))
 
     def objection(self, address: str, binds: bool) -> Objection | None:
         """What would stand in the way of polling it; `binds`: it is to be bound before."""
@@ -59,13 +50,13 @@ class HostVfs:
     def bind(self, address: str) -> None:
         """Binds it to vfio-pci. Raises Objected; it then is as it was."""
         facts = self._pci.facts(address)
-        _raise(check.to_bind(address, facts))
+        require(check.to_bind(address, facts))
         assert facts is not None
         remember(self._store, Binding(address, facts.driver, facts.override))
         if facts.driver == VFIO_PCI:
             return
         try:
-            with _said(f"{address} can't be bound to vfio-pci"):
+            with said(f"{address} can't be bound to vfio-pci"):
                 self._take(facts)
         except Objected:
             self._put_back(facts)
@@ -94,28 +85,10 @@ class HostVfs:
             # Gone, somebody else's by now, or as it was.
             forget(self._store, address)
             return
-        _raise(check.to_give_back(facts, self._pci.busy(facts.group)))
-        with _said(f"{address} can't be given back"):
+        require(check.to_give_back(facts, self._pci.busy(facts.group)))
+        with said(f"{address} can't be given back"):
             self._pci.set_override(address, before.override)
             self._pci.unbind(address)
             if before.driver:
                 self._pci.probe(address)
         forget(self._store, address)
-
-
-def _raise(objection: Objection | None) -> None:
-    if objection is not None:
-        raise Objected(objection)
-
-
-@contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
-    """The kernel's refusals as sentences."""
-    try:
-        yield
-    except PermissionError as error:
-        message = f"{what}: writing to {error.filename} is not allowed; vio4wd has to run as root for that"
-        raise Objected(Objection("failed", message)) from error
-    except OSError as error:
-        message = f"{what}: {error.filename}: {error.strerror}; the kernel's log may say more (dmesg)"
-        raise Objected(Objection("failed", message)) from error

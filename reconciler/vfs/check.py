@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from reconciler.objection import Objection
 from reconciler.vfs.pci import VFIO_PCI, Facts
 
 UIO = frozenset({"igb_uio", "uio_pci_generic"})
@@ -11,14 +10,6 @@ BIFURCATED = frozenset({"mlx4_core", "mlx5_core"})
 """DPDK works beside these drivers of the kernel's; taken from them, the device could not be polled."""
 HARMLESS = frozenset({"", VFIO_PCI, "pci-stub", "pcieport"})
 """Drivers under which a neighbour leaves the group usable (vfio.c, vfio_dev_viable)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """Why not, as one of the engine's error codes and a sentence."""
-
-    code: str
-    message: str
 
 
 def absent(address: str) -> Objection:

@@ -1,4 +1,5 @@
-"""An engine together with its host: VFs are bound and given back here, and looked at before a port is added."""
+"""An engine together with its host: VFs are bound and given back here, and looked at before a port is added; hugepages
+are reserved and mounted."""
 
 from __future__ import annotations
 
@@ -8,26 +9,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.client import EngineClient, EngineError, Observation
-from reconciler.vfs.bind import HostVfs, Objected
+from reconciler.mounts.host import HostMounts
+from reconciler.objection import Objected
+from reconciler.vfs.bind import HostVfs
 from schema.model import Action, Kind, Pin, Port, State, Verb, Vf
 from schema.vf import pci_functions
 
 
 class HostEngine(EngineClient):
-    """Observes and executes as an engine's client does; what concerns the host's VFs it does itself."""
+    """Observes and executes as an engine's client does; what concerns the host it does itself: VFs for each engine,
+    hugepages and their mounts for all of them with the first one."""
 
-    def __init__(self, run_dir: Path, vfs: HostVfs, shard: int = 0) -> None:
+    def __init__(self, run_dir: Path, vfs: HostVfs, mounts: HostMounts, shard: int = 0) -> None:
         super().__init__(run_dir, shard)
         self._vfs = vfs
+        self._mounts = mounts if shard == 0 else None
 
     def observe(self) -> Observation:
         seen = super().observe()
-        return replace(seen, state=replace(seen.state, vfs=self._vfs.bound()))
+        state = replace(seen.state, vfs=self._vfs.bound())
+        if self._mounts is not None:
+            state = replace(state, pages=self._mounts.pages(), mounts=self._mounts.mounts())
+        return replace(seen, state=state)
 
     def execute(self, action: Action, boot_id: str, generation: int, pin: Pin | None = None) -> tuple[int, int]:
-        """As the engine's; an action on a VF is no action of the engine's, so the generation stays."""
+        """As the engine's; what is done on the host is no action of the engine's, so the generation stays."""
         try:
-            if action.kind is Kind.VF:
+            if action.kind in (Kind.VF, Kind.PAGES, Kind.MOUNT):
                 began = time.monotonic_ns()
                 self._carry_out(action)
                 return generation, (time.monotonic_ns() - began) // 1000
@@ -38,6 +46,10 @@ class HostEngine(EngineClient):
         return super().execute(action, boot_id, generation, pin)
 
     def _carry_out(self, action: Action) -> None:
+        if action.kind is not Kind.VF:
+            assert self._mounts is not None, "the plan has these for the first engine only"
+            self._mounts.carry_out(action)
+            return
         address = str(action.key)
         if action.verb is Verb.REMOVE:
             self._vfs.give_back(address)

@@ -20,7 +20,23 @@ import zmq
 from engine.client import EngineError, EngineUnavailable, Observation
 from reconciler.devices import devices
 from reconciler.kinds.engine import needs_new_process
-from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Vf, Worker
+from schema.model import (
+    Action,
+    Engine,
+    Key,
+    Kind,
+    Mount,
+    Pages,
+    Pin,
+    Port,
+    Relay,
+    Resource,
+    Socket,
+    State,
+    Verb,
+    Vf,
+    Worker,
+)
 from schema.paths import engine_events, engine_socket
 
 Name = tuple[Kind, Key]
@@ -166,7 +182,7 @@ class FakeEngine:
             case Worker(cpu=cpu):
                 pins = self.state.pins.values()
                 need(all(cpu not in (p.vf_to_vm, p.vm_to_vf) for p in pins), "in-use", f"worker {cpu} has pins")
-            case Relay() | Vf():  # a VF is the host's, which here is one with the engine
+            case Relay() | Vf() | Pages() | Mount():  # the host's, which here is one with the engine
                 pass
             case _:
                 raise Refused("unsupported", f"{action.resource} is not removed")

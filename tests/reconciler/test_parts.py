@@ -11,7 +11,7 @@ from reconciler.host import ThisHost
 from reconciler.match import difference, matches
 from reconciler.placement import place
 from reconciler.plan import plan
-from schema.model import Pin, Port, Relay, Resource, Socket, State, Worker
+from schema.model import Mount, Pages, Pin, Port, Relay, Resource, Socket, State, Worker
 from tests.reconciler.hosts import TableHost
 
 
@@ -31,6 +31,21 @@ from tests.reconciler.hosts import TableHost
         (Relay(1, "a", "/a"), Relay(1, "a", "/a"), True),
         (Relay(1, "a", "/a"), Relay(1, "b", "/a"), False),
         (Worker(1), Worker(1), True),
+        (Pages("2M", 0), None, True),
+        (Pages("2M", 1), None, False),
+        (None, Pages("2M", 5, (5,), (5,)), True),
+        (None, Pages("2M", 5, (5,), (4,)), False),
+        (Pages("2M", 3), Pages("2M", 5, (5,), (5,)), True),
+        (Pages("2M", 3), Pages("2M", 5, (5,), (2,)), False),
+        (Pages("2M", 4), Pages("2M", 4, (1, 3), (0, 0)), True),
+        (Pages("2M", 4, (3, 1)), Pages("2M", 4, (1, 3), (0, 0)), False),
+        (Pages("2M", 4, (1, 3), max_maps=9), Pages("2M", 4, (1, 3), (0, 0), 8), False),
+        (Mount("/a", "2M"), None, False),
+        (Mount("/a", "2M"), Mount("/a", "2M", 1, 1, 0o755, ours=False), True),
+        (Mount("/a", "2M", 0, 1, 0o755), Mount("/a", "2M", 1, 1, 0o755), False),
+        (Mount("/a", "2M"), Mount("/a", "1G"), False),
+        (None, Mount("/a", "2M"), False),
+        (None, Mount("/a", "2M", ours=False), True),
     ],
 )
 def test_matches(wanted: Resource | None, live: Resource | None, same: bool) -> None:
@@ -125,7 +140,10 @@ def test_desired_is_what_the_spec_says() -> None:
         (document(more="vhost_user: {owner: nobody-such}"), ["no user 'nobody-such'"]),
         (document(more="vhost_user: {group: nobody-such}"), ["no group 'nobody-such'"]),
         (document(cpus="[1, 7, 9]"), ["CPU 7 is not to be had", "CPU 9 is not to be had"]),
-        (document(more="hugepages: [{mount: /dev/hugepages, page_size: 2M, reserve: 5}]"), ["hugepages"]),
+        (
+            document(more="hugepages: [{mount: /h, page_size: 2M, reserve: 5, libvirt: {owner: no, group: none}}]"),
+            ["hugepages[0].libvirt.owner: this host has no user 'no'", "hugepages[0].libvirt.group: this host has no"],
+        ),
     ],
 )
 def test_desired_refuses_what_this_host_has_not(text: str, reasons: list[str]) -> None:

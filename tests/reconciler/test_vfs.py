@@ -11,9 +11,10 @@ import pytest
 from engine.client import Observation
 from reconciler.desired import desired
 from reconciler.hostplan import plan_host
+from reconciler.objection import Objected
 from reconciler.plan import plan
 from reconciler.sighting import Sighting
-from reconciler.vfs.bind import HostVfs, Objected
+from reconciler.vfs.bind import HostVfs
 from reconciler.vfs.onhost import objections
 from schema.loader import parse
 from schema.model import Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker

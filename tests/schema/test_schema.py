@@ -16,7 +16,7 @@ import schema
 from schema.check import _SAY, SCHEMA_FILE
 from schema.check import schema as published
 from schema.nodes import plain
-from schema.spec import BondSpec, EngineSpec, HugepagesSpec, RelaySpec, Spec, VhostUserSpec
+from schema.spec import BondSpec, EngineSpec, HugepagesSpec, LibvirtSpec, RelaySpec, Spec, VhostUserSpec
 from schema.yaml12 import read_document
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,7 @@ def test_there_is_a_sentence_for_every_keyword() -> None:
         ("engine.", EngineSpec),
         ("vhost_user.", VhostUserSpec),
         ("hugepages[].", HugepagesSpec),
+        ("hugepages[].libvirt.", LibvirtSpec),
         ("relays[].", RelaySpec),
         ("relays[].bond.", BondSpec),
     ],
@@ -156,7 +157,7 @@ def test_the_example_file_holds_every_key() -> None:
     text = _example_text(uncommented=True)
     document, _ = read_document(text, "vio4wd.yaml.example")
     assert set(_paths(plain(document.root))) == {path for path, _, _ in KEYS}
-    assert [p.path for p in schema.parse(text, "vio4wd.yaml.example").unsupported] == ["hugepages"]
+    assert [p.path for p in schema.parse(text, "vio4wd.yaml.example").unsupported] == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

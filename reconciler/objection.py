@@ -1,0 +1,42 @@
+"""Why something can't be done on this host, as it is now."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why not, as one of the engine's error codes and a sentence."""
+
+    code: str
+    message: str
+
+
+class Objected(Exception):  # noqa: N818 - it is an answer, not a failure of ours
+    """It was not done, and nothing has changed."""
+
+    def __init__(self, objection: Objection) -> None:
+        super().__init__(objection.message)
+        self.objection = objection
+
+
+def require(objection: Objection | None) -> None:
+    """Raises Objected where there is an objection."""
+    if objection is not None:
+        raise Objected(objection)
+
+
+@contextlib.contextmanager
+def said(what: str) -> Iterator[None]:
+    """The kernel's refusals as sentences."""
+    try:
+        yield
+    except PermissionError as error:
+        message = f"{what}: writing to {error.filename} is not allowed; vio4wd has to run as root for that"
+        raise Objected(Objection("failed", message)) from error
+    except OSError as error:
+        message = f"{what}: {error.filename}: {error.strerror}; the kernel's log may say more (dmesg)"
+        raise Objected(Objection("failed", message)) from error

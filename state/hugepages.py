@@ -1,0 +1,55 @@
+"""What a host's hugepages were before vio4wd reserved some, and which mounts of them it has made: what is to be undone.
+
+Both go with the host's power, so what was written down before its last start counts no more.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The pages of one size, by NUMA node."""
+
+    size: str
+    found: tuple[int, ...]
+    """How many there were when vio4wd came."""
+    kept: tuple[int, ...]
+    """How many it left at most: who finds more knows that somebody else has reserved them since."""
+
+
+def remember_pages(store: Store, boot_id: str, reserved: Reserved) -> None:
+    row = (reserved.size, json.dumps(reserved.found), json.dumps(reserved.kept), boot_id)
+    store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, ?)", row))
+
+
+def forget_pages(store: Store, size: str) -> None:
+    store.run(lambda connection: connection.execute("DELETE FROM reserved WHERE size = ?", (size,)))
+
+
+def reserved_pages(store: Store, boot_id: str) -> dict[str, Reserved]:
+    """By size, since the host's last start."""
+    query = "SELECT size, found, kept FROM reserved WHERE boot_id = ?"
+    rows = store.run(lambda connection: connection.execute(query, (boot_id,)).fetchall())
+    return {size: Reserved(size, tuple(json.loads(found)), tuple(json.loads(kept))) for size, found, kept in rows}
+
+
+def remember_mount(store: Store, boot_id: str, path: str, made: str) -> None:
+    """`made` is the uppermost directory that was made for it; empty: it was there."""
+    row = (path, made, boot_id)
+    store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO mounted VALUES (?, ?, ?)", row))
+
+
+def forget_mount(store: Store, path: str) -> None:
+    store.run(lambda connection: connection.execute("DELETE FROM mounted WHERE path = ?", (path,)))
+
+
+def made_mounts(store: Store, boot_id: str) -> dict[str, str]:
+    """Path to what was made for it, since the host's last start."""
+    query = "SELECT path, made FROM mounted WHERE boot_id = ? ORDER BY path"
+    rows = store.run(lambda connection: connection.execute(query, (boot_id,)).fetchall())
+    return dict(rows)
