@@ -13,7 +13,7 @@ from schema.model import PAGE_BYTES, Mount, Pages
 def no_such_size(size: str, sizes: Iterable[str]) -> Objection:
     has = f"it has pages of {' and '.join(sizes)}" if sizes else "it has none at all"
     flag = " (its CPU has no flag pdpe1gb, or its kernel no hugetlbfs)" if size == "1G" else ""
-    return Objection("failed", f"this host can't have pages of {size}{flag}; {has}: write another page_size")
+    return Objection("unsupported", f"this host can't have pages of {size}{flag}; {has}: write another page_size")
 
 
 def no_such_node(after: Pages, pool: Pool) -> Objection | None:
@@ -22,7 +22,7 @@ def no_such_node(after: Pages, pool: Pool) -> Objection | None:
         return None
     last = len(pool.nodes) - 1
     message = f"reserve asks for pages on NUMA node {beyond[0]}, and the last node of this host is {last}: take it out"
-    return Objection("failed", message)
+    return Objection("unsupported", message)
 
 
 def too_many(after: Pages, pool: Pool, available_bytes: int) -> Objection | None:
