@@ -14,7 +14,6 @@ from reconciler.outcome import (
     Ending,
     Outcome,
     RelayOutcome,
-    Spot,
     Step,
     Verdict,
     merged,
@@ -24,6 +23,7 @@ from reconciler.outcome import (
 )
 from reconciler.plan import Plan, plan
 from schema.model import Action, Kind, Pin, State, Verb
+from state.lasttarget import Spot
 
 __all__ = ["Applier", "Ending", "OnStep", "Outcome", "RelayOutcome", "Step", "Verdict", "apply", "apply_host"]
 

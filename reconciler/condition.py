@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.client import Observation
+from reconciler.guards import Held
 from reconciler.hostplan import missing_words
 from reconciler.sighting import Sighting
 
@@ -55,16 +56,25 @@ def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list
     """All relays that are live or in force, sorted. `report` is the watch loop's, if there is one."""
     wanted = ((report or {}).get("in_force") or {}).get("relays") or {}
     faults = _faults(report)
+    held = {each["resource"]: Held(**each) for each in (report or {}).get("held") or ()}
     homes = sighting.live
     found = []
     for id_ in sorted({int(id_) for id_ in wanted} | set(homes)):
         if id_ in homes:
-            unwanted = bool(report) and str(id_) not in wanted
+            unwanted = bool(report) and str(id_) not in wanted and f"relay:{id_}" not in held
             found.append(_live(id_, homes[id_], sighting.seen[homes[id_]], faults.get(id_), unwanted))
         else:
             shard = sighting.remembered.get(id_, 0)
             found.append(_missing(id_, shard, wanted[str(id_)], faults.get(id_), _absence(shard, sighting)))
-    return found
+    return [_held_back(each, held.get(f"relay:{each.id}")) for each in found]
+
+
+def _held_back(status: RelayStatus, held: Held | None) -> RelayStatus:
+    """Forwarding as before is not what the spec wants of it."""
+    if held is None:
+        return status
+    condition = Condition.PENDING if status.condition is Condition.READY else status.condition
+    return replace(status, condition=condition, message=str(held))
 
 
 def _faults(report: Mapping[str, Any] | None) -> dict[int, Fault]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from reconciler.errands import Errand
 from reconciler.healing import may_heal
 from reconciler.hostplan import HostPlan
-from reconciler.outcome import Ending, Outcome, Spot
+from reconciler.outcome import Ending, Outcome
 from reconciler.render import words
 from reconciler.sighting import Sighting
 from schema.model import Action, Kind, State, Verb
+from state.lasttarget import Spot
 
 Refusal = tuple[str, Verb, Spot, object]
 """The engine's boot id, and what it was asked for and refused."""

@@ -7,16 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from reconciler.guards import Held
 from reconciler.healing import may_heal
 from reconciler.moment import Moment
-from schema.model import Action, Key, Kind, State
+from schema.model import Action, State
+from state.lasttarget import Spot
 
 NO_DEVICE = "no-device"
 """The refusal of what may still come: the relay waits for it."""
 
-
-Spot = tuple[int, Kind, Key]
-"""One resource on one shard."""
 
 
 class Ending(enum.StrEnum):
@@ -92,6 +91,8 @@ class Outcome:
     """Of the engines that were there, as they were left."""
     left: Mapping[int, frozenset[Spot]] = field(default_factory=dict)
     """What still differed when it was observed at the end, by shard; of those that could be observed."""
+    held: tuple[Held, ...] = ()
+    """What was left as it is because a guard held it back."""
 
     @property
     def may_heal(self) -> bool:
@@ -106,6 +107,7 @@ class Outcome:
             "engine": [asdict(moment) for moment in self.moments],
             "steps": [step.to_json() for step in self.steps],
             "relays": [asdict(relay) for relay in self.relays],
+            "held": [each.to_json() for each in self.held],
         }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
 from types import MappingProxyType
 
+from reconciler.guards import Held
 from reconciler.hostplan import HostPlan
 from reconciler.savedplan import summary
 from schema.model import PAGE_BYTES, Action, Engine, Kind, Mount, Pages, Pin, Port, Relay, Resource, Socket, Verb
@@ -29,12 +30,14 @@ FILE_FIELDS = ("uid", "gid", "permissions")
 """Of a socket that vio4wd makes; one that QEMU makes has its own."""
 
 
-def lines(todo: HostPlan, source: str) -> Iterator[tuple[str, Verb | None]]:
+def lines(todo: HostPlan, source: str, held: Sequence[Held] = ()) -> Iterator[tuple[str, Verb | None]]:
     """Each line of a plan with the verb that it is about (None: no particular one)."""
     yield from ((f"Waiting: {why}", None) for why in todo.missing.values())
+    yield from ((f"Held back: {each}", None) for each in held)
     if not todo.errands:
         whole = "engines match" if todo.several else "engine matches"
-        yield f"Nothing to do: the {whole} {source}." if not todo.missing else "Nothing else is to be done.", None
+        waits = todo.missing or held
+        yield "Nothing else is to be done." if waits else f"Nothing to do: the {whole} {source}.", None
         return
     used = [verb for verb in Verb if any(action.verb is verb for action in todo.actions)]
     yield f"The {'engines are' if todo.several else 'engine is'} to be changed as follows:", None

@@ -62,6 +62,8 @@ class Report:
     faults: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
     """What would set right what somebody changed, where the spec says that this is only to be reported."""
+    held: tuple[dict[str, str], ...] = ()
+    """What a guard holds back, as in a plan."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

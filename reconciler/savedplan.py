@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reconciler.errands import Errand
+from reconciler.guards import Guarded, Held, Policy
 from reconciler.hostplan import HostPlan
 from reconciler.moment import Moment
 from reconciler.sighting import Sighting
@@ -63,6 +64,10 @@ class SavedPlan:
     errands: tuple[Errand, ...]
     file: str
     sha256: str
+    held: tuple[Held, ...] = ()
+    """What the spec wants and the plan leaves as it is."""
+    policy: Policy = field(default_factory=Policy)
+    """By which that was decided."""
 
     def to_json(self) -> dict[str, Any]:
         """As schema/plan.schema.json describes it."""
@@ -71,14 +76,16 @@ class SavedPlan:
             "spec": {"file": self.file, "sha256": self.sha256},
             "engine": [asdict(moment) for moment in self.moments],
             "changes": [_change(errand) for errand in self.errands],
+            "policy": {"protected": sorted(self.policy.protected), "allowed": sorted(self.policy.allowed)},
+            "held": [each.to_json() for each in self.held],
             "summary": asdict(summary(errand.action for errand in self.errands)),
         }
 
 
-def save(todo: HostPlan, sighting: Sighting, file: str, sha256: str) -> SavedPlan:
-    """The document of a plan that was made for what was seen."""
+def save(todo: HostPlan, sighting: Sighting, file: str, sha256: str, guarded: Guarded, policy: Policy) -> SavedPlan:
+    """The document of a plan that was made for what was seen, and for what the guards let through."""
     moments = tuple(_moment(shard, sighting) for shard in todo.targets if shard not in sighting.silent)
-    return SavedPlan(moments, todo.errands, file, sha256)
+    return SavedPlan(moments, todo.errands, file, sha256, guarded.held, policy)
 
 
 def _moment(shard: int, sighting: Sighting) -> Moment:
@@ -132,7 +139,9 @@ def _parsed(value: Mapping[str, Any]) -> SavedPlan:
     if not {errand.shard for errand in errands} <= {moment.shard for moment in moments}:
         raise ValueError("a change is for an engine whose state is not given")
     spec = value["spec"]
-    return SavedPlan(moments, errands, str(spec["file"]), str(spec["sha256"]))
+    held = tuple(Held(**each) for each in value["held"])
+    policy = Policy(**{name: frozenset(map(int, ids)) for name, ids in value["policy"].items()})
+    return SavedPlan(moments, errands, str(spec["file"]), str(spec["sha256"]), held, policy)
 
 
 def _has_its_pin(errand: Errand) -> bool:

@@ -10,6 +10,7 @@ from engine.client import EngineError, EngineUnavailable
 from reconciler.apply import OnStep, Outcome, Step, Verdict, apply_host
 from reconciler.errands import Errand, plans_of
 from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
+from reconciler.guards import Guarded, Policy, carried_over, guard
 from reconciler.host import Host
 from reconciler.hostplan import HostPlan, join, missing_words, plan_host
 from reconciler.lock import APPLY, locked
@@ -20,6 +21,8 @@ from reconciler.room import refuse_shortage
 from reconciler.savedplan import SavedPlan
 from reconciler.sighting import Sighting
 from schema.model import Kind, State, Verb, Worker
+from state.lasttarget import LastTarget, keep_target, last_target
+from state.store import Store
 
 LOCK_WAIT_S = 10.0
 STALE_TRIES = 5
@@ -54,12 +57,13 @@ class Steering:
     """How to apply: which engines, how long to wait for them, and whom to tell."""
 
     fleet: Fleet
+    store: Store
     host: Host
     wait_s: float
     notice: Notice
     on_step: OnStep | None = None
 
-    def apply_state(self, target: State) -> Outcome:
+    def apply_state(self, target: State, policy: Policy) -> Outcome:
         """Makes the engines match `target`, planning anew when one was changed meanwhile, had to be started again or
         came later.
 
@@ -72,13 +76,19 @@ class Steering:
             self._say(ready(self.fleet.mounts, target, before))
             self._leave_parameters(todo)  # who starts waits for them
             sighting = self._see()
-            todo = plan_host(target, sighting)
+            last = last_target(self.store)
+            guarded = guard(target, sighting, policy, last)
+            todo = plan_host(guarded.target, sighting)
             refuse_shortage(todo, sighting, self.host)
-            return self._until_settled(target, sighting, todo, replan=True)
+            outcome = self._until_settled(guarded.target, sighting, todo, replan=True)
+            keep_target(self.store, reached(guarded, carried_over(guarded, policy, last), outcome))
+        return replace(outcome, held=guarded.held)
 
-    def apply_saved(self, saved: SavedPlan) -> Outcome:
-        """Carries out a saved plan, on the state that it was made for and on no other. Raises Stale, and as
+    def apply_saved(self, saved: SavedPlan, allowed: frozenset[int] = frozenset()) -> Outcome:
+        """Carries out a saved plan, on the state that it was made for and on no other, and as a whole: a guard that
+        has something against it now (`allowed`: relays that it may not hold back) refuses it. Raises Stale, and as
         `apply_state`."""
+        policy = replace(saved.policy, allowed=saved.policy.allowed | allowed)
         with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
             sighting = self._see()
             refuse_stale(saved, sighting)
@@ -89,7 +99,11 @@ class Steering:
                 sighting = self._see()
                 refuse_stale(saved, sighting)
                 todo = revived(saved, sighting)
-            outcome = self._until_settled(join(todo.targets.values()), sighting, todo, replan=False)
+            last = last_target(self.store)
+            guarded = guard(join(todo.targets.values()), sighting, policy, last)
+            refuse_held(guarded)
+            outcome = self._until_settled(guarded.target, sighting, todo, replan=False)
+            keep_target(self.store, reached(guarded, carried_over(guarded, policy, last), outcome))
         if outcome.verdict is Verdict.STALE:
             raise Stale(f"{outcome.message}, after {len(outcome.steps)} actions of this plan; make a new one")
         return outcome
@@ -161,6 +175,21 @@ class Steering:
             return self.fleet.client(shard).hello().boot_id != boot_id
         except EngineUnavailable:
             return False  # between two engines there is none
+
+
+def refuse_held(guarded: Guarded) -> None:
+    """Raises Stale when a guard holds back what a saved plan wants."""
+    if guarded.held:
+        words = "\n".join(f"{each.resource} may not go: {each.reason}" for each in guarded.held)
+        names = " ".join(f"--allow-destroy {name}" for name in sorted({each.allow for each in guarded.held}))
+        raise Stale(f"{words}\nnothing was done; make a new plan, or carry this one out with {names}")
+
+
+def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> LastTarget:
+    """What is to be remembered of what was wanted, and of how far it came."""
+    boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
+    differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
+    return LastTarget(guarded.target, protected, boots, differs)
 
 
 def restarting(errands: Iterable[Errand]) -> list[int]:

@@ -16,20 +16,22 @@ from reconciler.desired import SpecUnfit
 from reconciler.drift import Settled, differences, drifted, hold, learned, still
 from reconciler.filewatch import FileWatch
 from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
+from reconciler.guards import Guarded, carried_over, guard, policy_of
 from reconciler.host import Host
 from reconciler.hostplan import HostPlan, plan_host
 from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 from reconciler.moment import Moment, fingerprint
 from reconciler.mounts.early import ready
-from reconciler.outcome import Spot
 from reconciler.report import LastApply, Report, write_report
 from reconciler.room import shortages
 from reconciler.savedplan import SavedPlan, save, summary
 from reconciler.sighting import Sighting
 from reconciler.specfile import Accepted, SpecFile
+from reconciler.steer import reached
 from schema.model import State
 from state.history import record
+from state.lasttarget import Spot, keep_target, last_target
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.watch")
@@ -145,11 +147,13 @@ class Watch:
         try:
             with locked(self._run_dir / APPLY):
                 sighting = fleet.see_any()
-                todo = plan_host(accepted.target, sighting)
+                guarded = self._guarded(accepted, sighting)
+                todo = plan_host(guarded.target, sighting)
                 self._short = "; ".join(shortages(todo, sighting, self._host))
-                todo, drift = self._held(todo, sighting, accepted)
+                todo, drift = self._held(todo, sighting, guarded.target, accepted.spec.drift == "report")
                 outcome = self._apply(todo, sighting, fleet)
-                self._settled = learned(self._settled, accepted.target, outcome, drift)
+                self._settled = learned(self._settled, guarded.target, outcome, drift)
+                self._keep_target(accepted, guarded, outcome)
         except Locked:
             self._machine.busy(time.monotonic())
             return
@@ -165,16 +169,34 @@ class Watch:
         self._impossible = ""
         self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments), outcome.may_heal)
         healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
-        if todo.actions or todo.missing or healed:
-            saved = save(todo, sighting, accepted.shown.file, accepted.spec.sha256)
-            self._remember(todo, outcome, saved, accepted.spec.text)
+        news = self._tell_held(guarded)
+        if todo.actions or todo.missing or healed or news:
+            saved = save(todo, sighting, accepted.shown.file, accepted.spec.sha256, guarded, policy_of(accepted.spec))
+            self._remember(todo, replace(outcome, held=guarded.held), saved, accepted.spec.text)
 
-    def _held(self, todo: HostPlan, sighting: Sighting, accepted: Accepted) -> tuple[HostPlan, frozenset[Spot]]:
+    def _guarded(self, accepted: Accepted, sighting: Sighting) -> Guarded:
+        return guard(accepted.target, sighting, policy_of(accepted.spec), last_target(self._store))
+
+    def _keep_target(self, accepted: Accepted, guarded: Guarded, outcome: Outcome) -> None:
+        protected = carried_over(guarded, policy_of(accepted.spec), last_target(self._store))
+        keep_target(self._store, reached(guarded, protected, outcome))
+
+    def _tell_held(self, guarded: Guarded) -> bool:
+        """Whether something is held back that was not before."""
+        held = tuple(each.to_json() for each in guarded.held)
+        news = [each for each in held if each not in self._report.held]
+        self._report = replace(self._report, held=held)
+        words = "\n".join(map(str, guarded.held))
+        self._tell("held", words, "held back: %s", "nothing is held back any more")
+        return bool(news)
+
+    def _held(
+        self, todo: HostPlan, sighting: Sighting, target: State, report: bool
+    ) -> tuple[HostPlan, frozenset[Spot]]:
         """The plan without what is to be left alone, and what of that is drift."""
-        settled = still(self._settled, accepted.target)
+        settled = still(self._settled, target)
         spots = drifted(todo, sighting, settled)
         words = "; ".join(differences(todo, spots))
-        report = accepted.spec.drift == "report"
         done = "and that stays" if report else "and it is set right"
         self._tell("drift", words, f"somebody changed what is live, {done}: %s", "")
         self._report = replace(self._report, drift=differences(todo, spots) if report else ())

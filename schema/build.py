@@ -16,6 +16,7 @@ def build(value: dict[str, Any], text: str, sha256: str) -> Spec:
         relays=tuple(_relay(relay) for relay in value.get("relays", [])),
         hugepages=tuple(_hugepages(entry) for entry in value.get("hugepages", [])),
         drift=value.get("drift", "repair"),
+        allow_destroy=tuple(value.get("allow_destroy", [])),
         text=text,
         sha256=sha256,
     )
@@ -64,6 +65,7 @@ def _relay(value: dict[str, Any]) -> RelaySpec:
         queues=value.get("queues", 1),
         packed=value.get("packed", False),
         bind=value.get("bind", False),
+        protect=value.get("protect", False),
     )
 
 

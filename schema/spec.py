@@ -94,6 +94,8 @@ class RelaySpec:
     """Whether the guest is offered packed rings."""
     bind: bool = False
     """Whether vio4wd binds the PCI functions to vfio-pci, and gives them back."""
+    protect: bool = False
+    """Whether it is removed only when that is allowed by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ class Spec:
     hugepages: tuple[HugepagesSpec, ...] = ()
     drift: str = "repair"
     """What becomes of what somebody changed behind the spec's back: `repair` or `report`."""
+    allow_destroy: tuple[str, ...] = ()
+    """Relays by name (`relay:3`) that may be removed whatever guards them."""
     text: str = ""
     """The document as it was read."""
     sha256: str = ""

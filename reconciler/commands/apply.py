@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from reconciler.commands.common import file_argument, json_argument, positive
+from reconciler.commands.common import allow_destroy_argument, file_argument, json_argument, positive
 
 if TYPE_CHECKING:
     from reconciler.apply import Outcome, Step
     from reconciler.steer import Steering
+    from state.store import Store
 
 NAME = "apply"
 HELP = "make the engine match a file, or carry out a plan made with plan -o"
@@ -30,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     file_argument(parser, "the spec, or a plan made with plan -o")
     wait_help = "wait this long for an engine that starts (default: 60)"
     parser.add_argument("--wait", metavar="S", type=positive, default=60.0, help=wait_help)
+    allow_destroy_argument(parser)
     json_argument(parser)
 
 
@@ -39,32 +41,39 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.output import complain, emit, say
     from reconciler.steer import Steering
     from schema.paths import run_dir, state_dir
+    from state.store import Store
 
     quiet = asked.json
+    store = Store(state_dir())
     with Fleet(run_dir(), state_dir()) as fleet:
-        steering = Steering(fleet, ThisHost(), asked.wait, complain, None if quiet else _show_step)
+        steering = Steering(fleet, store, ThisHost(), asked.wait, complain, None if quiet else _show_step)
         outcome, origin = _apply(asked, steering)
-    _remember(outcome, origin)
+    _remember(store, outcome, origin)
+    store.close()
     if asked.json:
         emit(outcome.to_json())
     else:
         _conclude(outcome, str(asked.file), say)
-    return 0 if outcome.verdict == "applied" else 1
+    for each in outcome.held:
+        complain(str(each))
+    return 0 if outcome.verdict == "applied" and not outcome.held else 1
 
 
 def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Outcome, dict[str, Any]]:
     """What was done and how it ended, and where it came from."""
     import schema
     from reconciler.desired import desired
+    from reconciler.guards import policy_of, relay_ids
     from reconciler.host import ThisHost
     from reconciler.savedplan import is_plan, parse_plan
 
     text = _text(asked)
     if is_plan(text):
         saved = parse_plan(text, str(asked.file))
-        return steering.apply_saved(saved), {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
+        outcome = steering.apply_saved(saved, relay_ids(asked.allow_destroy))
+        return outcome, {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
     spec = schema.load(asked.file)
-    outcome = steering.apply_state(desired(spec, ThisHost()))
+    outcome = steering.apply_state(desired(spec, ThisHost()), policy_of(spec, asked.allow_destroy))
     return outcome, {"source": str(asked.file), "sha256": spec.sha256, "text": spec.text}
 
 
@@ -93,7 +102,9 @@ def _show_step(step: Step) -> None:
 def _conclude(outcome: Outcome, source: str, say: Any) -> None:
     from reconciler.savedplan import summary
 
-    if outcome.verdict == "applied" and not outcome.steps:
+    if outcome.held and not outcome.steps:
+        say("Nothing else is to be done.")
+    elif outcome.verdict == "applied" and not outcome.steps:
         say(f"Nothing to do: the engine matches {source}.")
     elif outcome.verdict == "applied":
         say(f"Applied and verified: {summary(step.action for step in outcome.steps)}", "good")
@@ -101,20 +112,17 @@ def _conclude(outcome: Outcome, source: str, say: Any) -> None:
         say(f"Not all of it was applied: {outcome.message}", "bad")
 
 
-def _remember(outcome: Outcome, origin: dict[str, Any]) -> None:
+def _remember(store: Store, outcome: Outcome, origin: dict[str, Any]) -> None:
     import getpass
     import os
     from dataclasses import asdict
 
     from reconciler.output import complain
     from reconciler.savedplan import summary
-    from schema.paths import state_dir
     from state.history import record
-    from state.store import Store
 
-    if not outcome.steps:
+    if not outcome.steps and not outcome.held:
         return
-    store = Store(state_dir())
     try:
         who = os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
@@ -124,4 +132,3 @@ def _remember(outcome: Outcome, origin: dict[str, Any]) -> None:
     record(store, who=who, plan=document, outcome=outcome.to_json(), **origin)
     if store.fault:
         complain(store.fault)
-    store.close()

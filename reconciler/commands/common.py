@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from schema.model import MAX_RELAYS
 from schema.paths import DEFAULT_FILE
 
 
@@ -18,6 +19,19 @@ def file_argument(parser: argparse.ArgumentParser, what: str = "the spec") -> No
 
 def json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+
+def allow_destroy_argument(parser: argparse.ArgumentParser) -> None:
+    what = "let this relay be removed whatever guards it (again for each)"
+    parser.add_argument("--allow-destroy", metavar="relay:ID", type=relay_name, action="append", default=[], help=what)
+
+
+def relay_name(text: str) -> str:
+    """A relay as plans name it: `relay:3`."""
+    kind, _, number = text.partition(":")
+    if kind != "relay" or not number.isdecimal() or str(int(number)) != number or int(number) >= MAX_RELAYS:
+        raise argparse.ArgumentTypeError(f"'{text}' is no relay; name it as plans do, such as relay:3")
+    return text
 
 
 def positive(text: str) -> float:
@@ -40,6 +54,4 @@ def count(text: str) -> int:
 
 def log_to_stderr() -> None:
     """For commands that stay."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")

@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.commands.common import file_argument, json_argument
+from reconciler.commands.common import allow_destroy_argument, file_argument, json_argument
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.guards import Held
     from reconciler.hostplan import HostPlan
 
 NAME = "plan"
@@ -30,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     file_argument(parser)
     parser.add_argument("-o", "--out", metavar="PLAN", type=Path, help="keep the plan in a file, for apply")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there is something to do")
+    allow_destroy_argument(parser)
     json_argument(parser)
 
 
@@ -40,6 +44,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.desired import desired
     from reconciler.files import write_atomically
     from reconciler.fleet import Fleet
+    from reconciler.guards import guard, policy_of
     from reconciler.host import ThisHost
     from reconciler.hostplan import plan_host
     from reconciler.output import complain, emit, say
@@ -48,22 +53,29 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.sighting import Sighting
     from reconciler.vfs.onhost import objections
     from schema.paths import run_dir, state_dir
+    from state.lasttarget import last_target
+    from state.store import Store
 
     spec = schema.load(asked.file)
     target = desired(spec, ThisHost())
     plan_host(target, Sighting())  # what no engines could carry is refused before any is asked
+    policy = policy_of(spec, asked.allow_destroy)
+    store = Store(state_dir())
+    last = last_target(store)
+    store.close()
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see_any()
-        todo = plan_host(target, sighting)
+        guarded = guard(target, sighting, policy, last)
+        todo = plan_host(guarded.target, sighting)
         refuse_shortage(todo, sighting, ThisHost())
         obstacles = [*objections(target, todo.actions, fleet.vfs), *fleet.mounts.objections(todo.actions)]
-    saved = save(todo, sighting, str(asked.file), spec.sha256).to_json()
+    saved = save(todo, sighting, str(asked.file), spec.sha256, guarded, policy).to_json()
     if asked.out is not None:
         write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")
     if asked.json:
         emit(saved)
     else:
-        show(todo, str(asked.file))
+        show(todo, str(asked.file), guarded.held)
         if asked.out is not None:
             say(f"Kept in {asked.out}; carry it out with: vio4wd apply {asked.out}")
     for obstacle in obstacles:
@@ -71,10 +83,10 @@ def execute(asked: argparse.Namespace) -> int:
     return 2 if asked.detailed_exitcode and todo.actions else 0
 
 
-def show(todo: HostPlan, source: str) -> None:
+def show(todo: HostPlan, source: str, held: Sequence[Held]) -> None:
     """Prints a plan, coloured by what is done."""
     from reconciler import render
     from reconciler.output import say
 
-    for line, verb in render.lines(todo, source):
+    for line, verb in render.lines(todo, source, held):
         say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)

@@ -33,8 +33,10 @@ def spec_text(
     idle: str = "adaptive",
     log_level: str = "info",
     vhost_user: Mapping[str, Any] | None = None,
+    allow_destroy: Sequence[int] = (),
 ) -> str:
-    """A spec whose sockets are `directory`/vm<id>.sock; `vhost_user` are more keys of that part."""
+    """A spec whose sockets are `directory`/vm<id>.sock; `vhost_user` are more keys of that part, `allow_destroy` the
+    relays that may go although their guests are connected."""
     engine = {"main_cpu": main_cpu, "worker_cpus": list(worker_cpus), "idle": idle, "log_level": log_level}
     lines = [
         "apiVersion: vio4wd/v1",
@@ -42,6 +44,7 @@ def spec_text(
         f"vhost_user: {json.dumps({'directory': str(directory), 'name': 'vm%u.sock', **(vhost_user or {})})}",
         "relays:" if relays else "relays: []",
         *(f"  - {relay}" for relay in relays),
+        *([f"allow_destroy: {json.dumps([f'relay:{id_}' for id_ in allow_destroy])}"] if allow_destroy else []),
     ]
     return "\n".join(lines) + "\n"
 

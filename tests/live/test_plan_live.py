@@ -38,9 +38,9 @@ def exit_code(made: Scene, path: Path) -> int:
     return made.instance.call("plan", "--detailed-exitcode", str(path)).returncode
 
 
-def apply(made: Scene, path: Path) -> list[str]:
+def apply(made: Scene, path: Path, *options: str) -> list[str]:
     """Apply a file; afterwards nothing is to be done, however often one asks. What was done: `add relay:1`."""
-    outcome = made.instance.report("apply", str(path))
+    outcome = made.instance.report("apply", *options, str(path))
     assert outcome["verdict"] == "applied"
     for _ in range(2):
         assert exit_code(made, path) == 0
@@ -109,5 +109,8 @@ def test_walk_leaves_survivors_untouched(alone: Scene) -> None:
     after = alone.counters(2)
     assert not shrunken(before, after)
     assert after["vf_to_vm"]["rx_packets"] - before["vf_to_vm"]["rx_packets"] == report.sent
-    assert len(apply(alone, empty)) == 6
+    held = alone.instance.call("apply", str(empty))
+    assert (held.returncode, "its guest is connected" in held.stderr) == (1, True), held
+    assert alone.session(2) == session
+    assert len(apply(alone, empty, "--allow-destroy", "relay:2")) == 3
     assert not list(alone.instance.sockets.iterdir())

@@ -88,6 +88,8 @@ def shell(alone: Shell) -> Iterator[Shell]:
         ("capture", "1", "--direction", "up"),
         ("capture", "1", "--snaplen", "0"),
         ("engine", "--shard", "x"),
+        ("apply", "--allow-destroy", "relay:64"),
+        ("plan", "--allow-destroy", "3"),
     ],
 )
 def test_usage_errors_are_64(alone: Shell, arguments: tuple[str, ...]) -> None:
@@ -204,6 +206,40 @@ def test_a_relay_that_fails_is_said_and_the_rest_applied(shell: Shell) -> None:
     outcome = shell.json("apply", shell.file)
     assert [(r["relay"], r["applied"]) for r in outcome["relays"]] == [(1, True), (2, False)]
     assert shell.json("history")["applies"][0]["outcome"]["verdict"] == "failed"
+
+
+def test_what_a_guard_holds_back_is_left_and_said_everywhere(shell: Shell) -> None:
+    shell("apply", shell.write(TWO.replace("id: 2,", "id: 2, protect: true,")))
+    shell.engine.guests.add("/tmp/virtio-forwarder1.sock")
+    shell.write(document("id: 3, vf: net_null3"))
+    planned = shell("plan", shell.file).stdout
+    assert "Held back: relay:1 is left as it is: its guest is connected; " in planned
+    assert "Held back: relay:2 is left as it is: it is protected (protect: true); " in planned
+    plan = shell.json("plan", shell.file)
+    jsonschema.validate(plan, PLAN_SCHEMA)
+    assert ([each["allow"] for each in plan["held"]], plan["summary"]["remove"]) == (["relay:1", "relay:2"], 0)
+    done = shell("apply", shell.file)
+    assert (done.returncode, "vio4wd apply --allow-destroy relay:1 FILE" in done.stderr) == (1, True)
+    assert set(shell.engine.state.relays) == {1, 2, 3}
+    held = shell.json("history")["applies"][0]["outcome"]["held"]
+    assert [each["resource"] for each in held] == ["relay:1", "relay:2"]
+    done = shell("apply", "--allow-destroy", "relay:1", shell.file)
+    assert (done.returncode, set(shell.engine.state.relays)) == (1, {2, 3})
+    shell.file.write_text(shell.file.read_text() + "allow_destroy: [relay:2]\n")
+    assert shell("apply", shell.file).returncode == 0
+    assert set(shell.engine.state.relays) == {3}
+
+
+def test_a_kept_plan_is_refused_when_a_guard_minds_by_now(shell: Shell) -> None:
+    shell("apply", shell.write(TWO))
+    kept = shell.directory / "today.plan"
+    shell("plan", "-o", kept, shell.write(ONE))
+    shell.engine.guests.add("/tmp/virtio-forwarder2.sock")
+    done = shell("apply", kept)
+    assert (done.returncode, "relay:2 may not go: its guest is connected" in done.stderr) == (1, True), done
+    assert set(shell.engine.state.relays) == {1, 2}
+    assert shell("apply", "--allow-destroy", "relay:2", kept).returncode == 0
+    assert set(shell.engine.state.relays) == {1}
 
 
 def test_a_new_process_is_waited_for_and_rebuilt(shell: Shell) -> None:

@@ -87,6 +87,6 @@ def test_a_shard_that_is_not_needed_is_forgotten(first: Shell) -> None:
     with Served(second(), first.run_dir, 1):
         assert first("apply", first.file).returncode == 0
         first.write(document("id: 1, vf: net_null1"))
-        assert first("apply", first.file).returncode == 0
+        assert first("apply", "--allow-destroy", "relay:2", "--allow-destroy", "relay:3", first.file).returncode == 0
     assert not (first.directory / "state" / "engine-1.json").exists()
     assert first("plan", "--detailed-exitcode", first.file).returncode == 0

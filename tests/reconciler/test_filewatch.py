@@ -206,3 +206,28 @@ def test_a_directory_that_does_not_exist_yet_is_waited_for(tmp_path: Path) -> No
 def test_a_symlink_to_itself_is_no_endless_way(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     assert watched_names(tmp_path / "loop")
+
+
+def held(steered: Steered) -> list[str]:
+    return [each["resource"] for each in (read_report(steered.run_dir) or {}).get("held") or ()]
+
+
+def test_a_save_does_not_take_a_connected_guest_its_relay_until_it_is_allowed_by_name(steered: Steered) -> None:
+    steered.engine.guests.add("/tmp/virtio-forwarder1.sock")
+    steered.file.write_text(document(2))
+    steered.until_relays(1, 2)
+    steered.until("what is held", lambda: held(steered) == ["relay:1"])
+    assert steered.removed == []
+    steered.file.write_text(document(2, more="allow_destroy: [relay:1]\n"))
+    steered.until_relays(2)
+    steered.until("nothing held", lambda: held(steered) == [])
+
+
+def test_an_emptied_list_does_not_take_down_most_of_what_runs(steered: Steered) -> None:
+    steered.file.write_text(document(1, 2, 3))
+    steered.until_relays(1, 2, 3)
+    steered.file.write_text(document())
+    steered.until("what is held", lambda: held(steered) == ["relay:1", "relay:2", "relay:3"])
+    assert steered.removed == []
+    steered.file.write_text(document(1, 2, 3))
+    steered.until("nothing held", lambda: held(steered) == [])

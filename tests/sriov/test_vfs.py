@@ -16,12 +16,14 @@ from tests.kit.waiting import wait_for
 from tests.sriov.machine import bind, driver, set_vfs
 
 LONG_S = 300.0
+GOING = "allow_destroy: [relay:1, relay:2, relay:3]\n"
 
 
 def text(instance: Instance, *relays: str, engine: str = "main_cpu: 0, worker_cpus: [1]") -> str:
+    """All of these relays may go at once."""
     lines = "".join(f"  - {{{relay}}}\n" for relay in relays)
     where = json.dumps({"directory": str(instance.sockets), "name": "vm%u.sock"})
-    return f"apiVersion: vio4wd/v1\nengine: {{{engine}}}\nvhost_user: {where}\nrelays:\n{lines or '  []'}\n"
+    return f"apiVersion: vio4wd/v1\nengine: {{{engine}}}\nvhost_user: {where}\nrelays:\n{lines or '  []'}\n{GOING}"
 
 
 def condition(instance: Instance, relay: int) -> tuple[str, str]:

@@ -1,0 +1,215 @@
+"""What must not be removed just because a file no longer has it: a guard holds that back until it is allowed by name.
+
+A removal is a relay that is live and no longer wanted, or whose socket is: its guest is then on a socket that nobody
+serves. A relay that is taken down for a moment, to be set up again with another VF or on another engine, is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from reconciler.devices import devices
+from reconciler.hostplan import join
+from reconciler.kinds.engine import needs_new_process
+from reconciler.sighting import Sighting
+from schema.model import Engine, Port, State, Vf
+from schema.spec import Spec
+from schema.vf import pci_functions
+from state.lasttarget import LastTarget
+
+FEW = 3
+"""From so many live relays on, a plan may not remove more than half of them at once: of one or two, half is nothing
+out of the ordinary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a spec, or whoever asks for a plan, has to say about removals, as relay ids."""
+
+    protected: frozenset[int] = frozenset()
+    allowed: frozenset[int] = frozenset()
+    """Overrides every guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One resource that is left as it is."""
+
+    resource: str
+    reason: str
+    allow: str
+    """The relay whose removal has to be allowed."""
+
+    def __str__(self) -> str:
+        return f"{self.resource} is left as it is: {self.reason}; to have it all the same: {self.command}"
+
+    @property
+    def command(self) -> str:
+        return f"vio4wd apply --allow-destroy {self.allow} FILE"
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What may be wanted of a target, and what of it was held back, sorted by resource."""
+
+    target: State
+    held: tuple[Held, ...] = ()
+
+
+def policy_of(spec: Spec, allowed: Iterable[str] = ()) -> Policy:
+    """`allowed` are further names (`relay:3`)."""
+    return Policy(
+        protected=frozenset(relay.id for relay in spec.relays if relay.protect),
+        allowed=relay_ids((*spec.allow_destroy, *allowed)),
+    )
+
+
+def relay_ids(names: Iterable[str]) -> frozenset[int]:
+    """The ids in names such as `relay:3`."""
+    return frozenset(int(name.removeprefix("relay:")) for name in names)
+
+
+def guard(target: State, sighting: Sighting, policy: Policy, last: LastTarget | None = None) -> Guarded:
+    """The target with everything put back that a guard does not let go."""
+    live = join(sighting.states.values()) if sighting.seen else State()
+    known = _known(live, last)
+    protected = policy.protected | (last.protected if last is not None else frozenset())
+    going = removals(target, known) - policy.allowed
+    reasons = _reasons(target, live, going, protected, _connected(sighting))
+    if not reasons:
+        return Guarded(target)
+    held = {id_: Held(f"relay:{id_}", why, f"relay:{id_}") for id_, why in reasons.items()}
+    whole = _put_back(target, known, held)
+    return Guarded(*_keep_engine(whole, live, held))
+
+
+def carried_over(guarded: Guarded, policy: Policy, last: LastTarget | None) -> frozenset[int]:
+    """What is protected once this was applied. Whoever is held back stays so, also when what protected it was taken
+    out of the spec together with the relay."""
+    held = relay_ids(each.resource for each in guarded.held if each.resource.startswith("relay:"))
+    return policy.protected | (last.protected & held if last is not None else frozenset())
+
+
+def removals(target: State, live: State) -> frozenset[int]:
+    """The relays that a target takes away from their guests for good."""
+    return frozenset(
+        id_ for id_, relay in live.relays.items() if id_ not in target.relays or relay.socket not in target.sockets
+    )
+
+
+def _known(live: State, last: LastTarget | None) -> State:
+    """What is live, and what was protected and should be live: an engine that died does not make it unwanted."""
+    gone = [id_ for id_ in sorted(last.protected) if id_ not in live.relays] if last is not None else []
+    whole = live
+    for id_ in gone:
+        if last is not None and id_ in last.state.relays:
+            whole = _with(whole, last.state, id_)
+    return whole
+
+
+def _connected(sighting: Sighting) -> frozenset[int]:
+    """The relays whose guest is there."""
+    return frozenset(
+        id_
+        for seen in sighting.seen.values()
+        for id_, relay in seen.state.relays.items()
+        if seen.live.get("sockets", {}).get(relay.socket, {}).get("guest")
+    )
+
+
+def _reasons(
+    target: State, live: State, going: frozenset[int], protected: frozenset[int], connected: frozenset[int]
+) -> dict[int, str]:
+    """Why relays may not go, by id."""
+    reasons: dict[int, str] = {}
+    many = (going & live.relays.keys()) - target.relays.keys()
+    if len(live.relays) >= FEW and 2 * len(many) > len(live.relays):
+        why = f"{len(many)} of {len(live.relays)} relays would be removed at once"
+        reasons |= dict.fromkeys(many, why)
+    reasons |= dict.fromkeys(going & connected, "its guest is connected")
+    reasons |= dict.fromkeys(going & protected, "it is protected (protect: true)")
+    return dict(sorted(reasons.items()))
+
+
+def _put_back(target: State, known: State, held: dict[int, Held]) -> State:
+    """With the held relays as they are, and so everybody whose VF or socket they keep; `held` grows by these."""
+    whole = target
+    wanted = _served(target)
+    todo = sorted(held)
+    while todo:
+        id_ = todo.pop(0)
+        for other in _in_the_way(whole, known, id_):
+            why = f"it needs the VF or socket of relay {id_}, which is held back"
+            held[other] = Held(f"relay:{other}", why, held[id_].allow)
+            whole = _without(whole, other)
+            todo += [other] if other in known.relays else []
+        whole = _with(_without(whole, id_), known, id_)
+    idle = wanted - _served(whole) if wanted == target.sockets.keys() else frozenset()
+    return replace(whole, sockets={path: each for path, each in whole.sockets.items() if path not in idle})
+
+
+def _served(state: State) -> frozenset[str]:
+    """The sockets that have a relay; where others are wanted too, they are the template's and stay without one."""
+    return frozenset(relay.socket for relay in state.relays.values())
+
+
+def _in_the_way(whole: State, known: State, id_: int) -> list[int]:
+    """Who else wants what this relay has."""
+    mine = known.relays[id_]
+    return [
+        other.id
+        for other in whole.relays.values()
+        if other.id != id_
+        and (other.socket == mine.socket or _overlap(whole.ports[other.port], known.ports[mine.port]))
+    ]
+
+
+def _overlap(one: Port, other: Port) -> bool:
+    return one.name == other.name or bool(devices(one) & devices(other))
+
+
+def _with(whole: State, known: State, id_: int) -> State:
+    """With this relay as it is known, on the CPUs that it has if these go on being workers."""
+    relay, pin = known.relays[id_], known.pins.get(id_)
+    port = known.ports[relay.port]
+    cpus = {worker.cpu for worker in whole.workers}
+    stays = pin is not None and {pin.vf_to_vm, pin.vm_to_vf} <= cpus
+    vfs = {address: known.vfs.get(address, Vf(address, "")) for address in pci_functions(port)}
+    return replace(
+        whole,
+        relays={**whole.relays, id_: relay},
+        ports={**whole.ports, port.name: port},
+        sockets={**whole.sockets, relay.socket: known.sockets[relay.socket]},
+        pins={**whole.pins, **({id_: pin} if pin is not None and stays else {})},
+        vfs={**whole.vfs, **vfs},
+    )
+
+
+def _without(whole: State, id_: int) -> State:
+    """Without this relay, its port and VFs."""
+    relay = whole.relays.get(id_)
+    if relay is None:
+        return whole
+    vfs = pci_functions(whole.ports[relay.port])
+    return replace(
+        whole,
+        relays={other: r for other, r in whole.relays.items() if other != id_},
+        ports={name: port for name, port in whole.ports.items() if name != relay.port},
+        pins={other: pin for other, pin in whole.pins.items() if other != id_},
+        vfs={address: vf for address, vf in whole.vfs.items() if address not in vfs},
+    )
+
+
+def _keep_engine(whole: State, live: State, held: Mapping[int, Held]) -> tuple[State, tuple[Held, ...]]:
+    """No new process while something is held back: the next one would start without it."""
+    names = tuple(held[id_] for id_ in sorted(held))
+    if not live.relays or not needs_new_process(live.engine, whole.engine):
+        return whole, names
+    kept: Engine = replace(whole.engine, main_cpu=live.engine.main_cpu, vfio_vf_token=live.engine.vfio_vf_token)
+    first = names[0]
+    why = f"a new process would end {first.resource}, which is held back"
+    return replace(whole, engine=kept), (Held("engine:0", why, first.allow), *names)

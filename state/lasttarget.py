@@ -1,0 +1,60 @@
+"""What the engines were last made to be: by it a guard knows what was protected, and a plan what has drifted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from schema.model import Key, Kind, State
+from state.store import Store
+
+NAME = "last target"
+Spot = tuple[int, Kind, Key]
+"""A shard, and a resource on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastTarget:
+    """The state that was last wanted and carried out, as far as it could be."""
+
+    state: State
+    protected: frozenset[int] = frozenset()
+    """Relays that were not to be removed unless that is allowed by name."""
+    boots: Mapping[int, str] = field(default_factory=dict)
+    """Shard to the boot id of its engine; another engine starts from nothing."""
+    open: frozenset[Spot] = frozenset()
+    """What did not match it afterwards."""
+
+
+def keep_target(store: Store, last: LastTarget) -> None:
+    """Remembers it, unless it is what is remembered."""
+    value = {
+        "state": last.state.to_json(),
+        "protected": sorted(last.protected),
+        "boots": {str(shard): boot_id for shard, boot_id in sorted(last.boots.items())},
+        "open": [[shard, kind.value, key] for shard, kind, key in sorted(last.open, key=str)],
+    }
+    text = json.dumps(value)
+    if _text(store) != text:
+        store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", (NAME, text)))
+
+
+def last_target(store: Store) -> LastTarget | None:
+    """None when nothing was carried out yet, or by a release that knew other resources."""
+    try:
+        value = json.loads(_text(store))
+        return LastTarget(
+            state=State.from_json(value["state"]),
+            protected=frozenset(value["protected"]),
+            boots={int(shard): boot_id for shard, boot_id in value["boots"].items()},
+            open=frozenset((shard, Kind(kind), key) for shard, kind, key in value["open"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _text(store: Store) -> str:
+    query = "SELECT value FROM intent WHERE name = ?"
+    row = store.run(lambda connection: connection.execute(query, (NAME,)).fetchone())
+    return str(row[0]) if row is not None else ""
