@@ -50,6 +50,8 @@ class RelayStatus:
     """Of what is polled: `mac`, `mtu` in bytes, `promiscuous`, `driver`, `numa`; empty when it is not live."""
     migrating: bool = False
     """Whether its guest is on its way to another host."""
+    since: float | None = None
+    """When it came into this condition, in seconds since 1970; None when no watch has seen it so."""
 
 
 def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list[RelayStatus]:

@@ -123,9 +123,20 @@ class Machine:
         """The engine said something, or its socket opened or closed."""
         if event in ("connected", "disconnected", "ready", "stopping"):
             self._look_at = now
-        elif not (self.failures and event.startswith("guest-")):
+            return
+        self._look_at = min(self._look_at, now + self.timing.debounce_s)
+        if not (self.failures and event.startswith("guest-")):
             # A guest that flaps must not hurry what failed for another reason.
             self._reconcile_at = min(self._reconcile_at, now + self.timing.debounce_s)
+
+    def asked(self, now: float) -> None:
+        """Somebody wants everything to be compared now."""
+        self.failures = 0
+        self._reconcile_at = now
+
+    def changed(self, now: float) -> None:
+        """Something was done, and nobody has seen yet what that makes of the relays."""
+        self._look_at = now
 
     def engine_seen(self, now: float, boot_id: str, generation: int) -> None:
         """An engine answered and is ready."""

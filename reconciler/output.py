@@ -86,3 +86,16 @@ def clock(seconds: float) -> str:
     import time
 
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def ago(since: float | None) -> str:
+    """How long something has been so, for a person: `40 s`, `5 min`, `3 h`, `12 d`; `-` when that is not known."""
+    import time
+
+    if since is None:
+        return "-"
+    seconds = max(0, int(time.time() - since))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

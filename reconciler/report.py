@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.files import write_atomically
+from reconciler.standing import Standings
 
 FILE = "watch.json"
 
@@ -60,6 +61,10 @@ class Report:
     engine: str = "absent"
     """`absent`, `starting` or `ready`, when it was last looked at."""
     faults: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    """What would be done if it were not paused."""
+    standings: Standings = field(default_factory=dict)
+    """How each relay stands, and since when."""
     drift: tuple[str, ...] = ()
     """What would set right what somebody changed, where the spec says that this is only to be reported."""
     held: tuple[dict[str, str], ...] = ()

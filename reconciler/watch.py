@@ -12,8 +12,9 @@ import zmq
 
 from engine.client import EngineError, EngineUnavailable
 from reconciler.apply import Outcome, Verdict, apply_host
+from reconciler.condition import relay_statuses
 from reconciler.desired import SpecUnfit
-from reconciler.drift import Settled, differences, drifted, hold, learned, still
+from reconciler.drift import Settled, differences, drifted, hold, learned, spot_of, still
 from reconciler.filewatch import FileWatch
 from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
 from reconciler.guards import Guarded, carried_over, guard, policy_of
@@ -21,13 +22,15 @@ from reconciler.host import Host
 from reconciler.hostplan import HostPlan, plan_host
 from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
-from reconciler.moment import Moment, fingerprint
+from reconciler.moment import fingerprint
 from reconciler.mounts.early import ready
-from reconciler.report import LastApply, Report, write_report
+from reconciler.pause import pause_file, read_pause
+from reconciler.report import LastApply, Report, read_report, write_report
 from reconciler.room import shortages
 from reconciler.savedplan import SavedPlan, save, summary
 from reconciler.sighting import Sighting
 from reconciler.specfile import Accepted, SpecFile
+from reconciler.standing import standings
 from reconciler.steer import reached
 from schema.model import State
 from state.history import record
@@ -46,7 +49,10 @@ class Watch:
         self._store = Store(state_dir)
         self._file = SpecFile(file, host, self._store)
         self._machine = Machine(time.monotonic(), timing)
-        self._report = Report(os.getpid(), str(self._file.path), time.time())
+        before = read_report(run_dir) or {}
+        self._report = Report(
+            os.getpid(), str(self._file.path), time.time(), standings=before.get("standings") or {}
+        )
         self._wake, self._waker = os.pipe()
         self._stopping = False
         self._last_failure: str | None = None
@@ -70,10 +76,11 @@ class Watch:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
         with locked(self._run_dir / WATCH, wait_s=1.0), Fleet(self._run_dir, self._state_dir) as fleet:
             LOG.info("keeping the engine as %s wants it", self._file.path)
-            files = FileWatch(self._file.path)
+            files, pauses = FileWatch(self._file.path), FileWatch(pause_file(self._state_dir))
+            pauses.arm()
             events = Events(fleet)
             poller = zmq.Poller()
-            for source in (files, self._wake):
+            for source in (files, pauses, self._wake):
                 poller.register(source, zmq.POLLIN)
             while not self._stopping:
                 events.follow(self._shards, poller)
@@ -81,11 +88,13 @@ class Watch:
                 if isinstance(command, Wait):
                     poller.poll(int(max(0.0, command.until - time.monotonic()) * 1000) + 1)
                     self._hear(files, events)
+                    self._hear_pause(pauses, fleet)
                 else:
                     self._do(command, files, fleet)
                     self._show()
             events.close()
             files.close()
+            pauses.close()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
 
@@ -95,6 +104,15 @@ class Watch:
             self._machine.file_touched(time.monotonic(), touch.writing)
         for event in events.drain():
             self._machine.engine_event(time.monotonic(), event["event"])
+
+    def _hear_pause(self, pauses: FileWatch, fleet: Fleet) -> None:
+        """What is compared then asks again, under the lock."""
+        if pauses.touched() is None:
+            return
+        pauses.arm()
+        if self._file.accepted is not None and read_pause(self._state_dir) is None:
+            self._prepare(self._file.accepted.target, fleet)
+        self._machine.asked(time.monotonic())
 
     def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, fleet: Fleet) -> None:
         match command:
@@ -114,7 +132,8 @@ class Watch:
         if changed and accepted is not None:
             LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
             self._settled = None
-            self._prepare(accepted.target, fleet)
+            if read_pause(self._state_dir) is None:
+                self._prepare(accepted.target, fleet)
         self._machine.file_read(time.monotonic(), changed)
 
     def _prepare(self, target: State, fleet: Fleet) -> None:
@@ -128,14 +147,14 @@ class Watch:
             self._parameters = f"an engine that starts now finds no parameters: {error}"
 
     def _look(self, fleet: Fleet) -> None:
-        heard = fleet.greet()
-        ready = [Moment(s, h.boot_id, h.generation) for s, h in heard.items() if h.state == "ready"]
-        states = [hello.state for hello in heard.values()]
-        self._report = replace(self._report, engine="ready" if ready else states[0] if states else "absent")
-        if ready:
-            boots = ", ".join(str(moment.boot_id) for moment in ready)
+        sighting = fleet.see()
+        moments, states = sighting.moments, [hello.state for hello in fleet.heard.values()]
+        self._report = replace(self._report, engine="ready" if moments else states[0] if states else "absent")
+        self._stand(sighting)
+        if moments:
+            boots = ", ".join(str(moment.boot_id) for moment in moments)
             self._tell("engine", "", "", f"the engine is ready (boot id {boots})")
-            self._machine.engine_seen(time.monotonic(), *fingerprint(ready))
+            self._machine.engine_seen(time.monotonic(), *fingerprint(moments))
             return
         self._machine.engine_absent(time.monotonic())
         self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
@@ -150,6 +169,8 @@ class Watch:
                 guarded = self._guarded(accepted, sighting)
                 todo = plan_host(guarded.target, sighting)
                 self._short = "; ".join(shortages(todo, sighting, self._host))
+                if self._paused(todo, sighting):
+                    return
                 todo, drift = self._held(todo, sighting, guarded.target, accepted.spec.drift == "report")
                 outcome = self._apply(todo, sighting, fleet)
                 self._settled = learned(self._settled, guarded.target, outcome, drift)
@@ -168,6 +189,10 @@ class Watch:
             return
         self._impossible = ""
         self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments), outcome.may_heal)
+        if outcome.steps:
+            self._machine.changed(time.monotonic())
+        else:
+            self._stand(sighting)
         healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
         news = self._tell_held(guarded)
         if todo.actions or todo.missing or healed or news:
@@ -189,6 +214,23 @@ class Watch:
         words = "\n".join(map(str, guarded.held))
         self._tell("held", words, "held back: %s", "nothing is held back any more")
         return bool(news)
+
+    def _paused(self, todo: HostPlan, sighting: Sighting) -> bool:
+        """Whether nothing may be changed; what would be is shown instead."""
+        pause = read_pause(self._state_dir)
+        words = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
+        self._tell("pause", words, "paused %s", "resumed")
+        waiting = differences(todo, frozenset(map(spot_of, todo.errands))) if pause is not None else ()
+        self._report = replace(self._report, waiting=waiting)
+        if pause is not None:
+            self._machine.reconciled(time.monotonic(), Verdict.HELD, *fingerprint(sighting.moments))
+            self._stand(sighting)
+        return pause is not None
+
+    def _stand(self, sighting: Sighting) -> None:
+        shown = replace(self._report, in_force=self._file.accepted.shown if self._file.accepted is not None else None)
+        found = standings(self._report.standings, relay_statuses(sighting, shown.to_json()), time.time())
+        self._report = replace(self._report, standings=found)
 
     def _held(
         self, todo: HostPlan, sighting: Sighting, target: State, report: bool

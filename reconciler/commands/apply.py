@@ -113,22 +113,17 @@ def _conclude(outcome: Outcome, source: str, say: Any) -> None:
 
 
 def _remember(store: Store, outcome: Outcome, origin: dict[str, Any]) -> None:
-    import getpass
-    import os
     from dataclasses import asdict
 
+    from reconciler.commands.common import asking
     from reconciler.output import complain
     from reconciler.savedplan import summary
     from state.history import record
 
     if not outcome.steps and not outcome.held:
         return
-    try:
-        who = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        who = str(os.getuid())
     changes = [{"shard": step.shard, **step.action.to_json()} for step in outcome.steps]
     document = {"changes": changes, "summary": asdict(summary(step.action for step in outcome.steps))}
-    record(store, who=who, plan=document, outcome=outcome.to_json(), **origin)
+    record(store, who=asking(), plan=document, outcome=outcome.to_json(), **origin)
     if store.fault:
         complain(store.fault)

@@ -52,6 +52,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def asking() -> str:
+    """The user who runs this command, by name where there is one; behind sudo too."""
+    import getpass
+    import os
+
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 def log_to_stderr() -> None:
     """For commands that stay."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")

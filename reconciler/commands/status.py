@@ -23,6 +23,7 @@ Examples:
   vio4wd status
   vio4wd status --json | jq '.relays[] | select(.condition != "Ready")'
 """
+SHOWN_CHANGES = 6
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,23 +48,27 @@ def collect() -> dict[str, Any]:
     from reconciler.condition import relay_statuses
     from reconciler.fleet import Fleet
     from reconciler.lock import WATCH, is_held
+    from reconciler.pause import read_pause
     from reconciler.report import read_report
+    from reconciler.standing import with_since
     from schema.paths import run_dir, state_dir
 
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see()
         engines = [asdict(hello) for _, hello in sorted(fleet.heard.items())]
         problems = _engine_problems(fleet.faults)
+    pause = read_pause(state_dir())
     running = is_held(run_dir() / WATCH)
     report = read_report(run_dir())
     if not running:
         problems.append("no watch is running: the engine stays as it is, whatever the file says")
     shown = report if running else None
-    relays = relay_statuses(sighting, shown)
+    relays = with_since(relay_statuses(sighting, shown), (shown or {}).get("standings") or {})
     problems += _missing_shards({relay.shard for relay in relays}, sighting)
     return {
         "engine": engines[0] if engines else None,
         "engines": engines,
+        "paused": asdict(pause) if pause is not None else None,
         "watch": {"running": running, **report} if report is not None else None,
         "workers": _workers(sighting),
         "relays": [asdict(relay) for relay in relays],
@@ -110,7 +115,7 @@ def _show(status: Mapping[str, Any]) -> None:
         _table(("WORKER", "STATE", "ENTRIES", "SLEPT"), rows, _shards(status, "workers"))
     if status["relays"]:
         say()
-        names = ("RELAY", "VF", "LINK", "MAC", "MTU", "GUEST", "CPUS", "CONDITION", "")
+        names = ("RELAY", "VF", "LINK", "MAC", "MTU", "GUEST", "CPUS", "CONDITION", "SINCE", "")
         _table(names, [_row(relay) for relay in status["relays"]], _shards(status, "relays"))
     _show_members(status["relays"])
 
@@ -146,6 +151,8 @@ def _table(names: tuple[str, ...], rows: list[list[str]], shards: list[str]) -> 
 
 
 def _row(relay: Mapping[str, Any]) -> list[str]:
+    from reconciler.output import ago
+
     cpus = ", ".join(str(cpu) for cpu in relay["cpus"]) if relay["cpus"] else "-"
     guest = "migrating" if relay["migrating"] else "connected" if relay["guest"] else "-"
     return [
@@ -157,6 +164,7 @@ def _row(relay: Mapping[str, Any]) -> list[str]:
         guest,
         cpus,
         str(relay["condition"]),
+        ago(relay["since"]),
         relay["message"],
     ]
 
@@ -167,6 +175,7 @@ def _facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         which = f", shard {engine['shard']}" if len(status["engines"]) > 1 else ""
         yield "Engine", f"{engine['version']} (DPDK {engine['dpdk']}), {engine['state']}, pid {engine['pid']}{which}"
         yield "", f"boot id {engine['boot_id']}, generation {engine['generation']}, memory {engine['memory']}"
+    yield from _pause_facts(status)
     if watch is None:
         return
     yield "Watch", f"{watch['file']}, {'pid ' + str(watch['pid']) if watch['running'] else 'not running any more'}"
@@ -176,6 +185,17 @@ def _facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Last apply", f"{_clock(last['time'])}: {last['verdict']}{last['message'] and ', '}{last['message']}"
     if watch["running"] and watch.get("next_retry"):
         yield "Next retry", f"in {max(0.0, watch['next_retry'] - time.time()):.0f} s"
+
+
+def _pause_facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    pause, waiting = status["paused"], (status["watch"] or {}).get("waiting") or ()
+    if pause is None:
+        return
+    yield "Paused", f"by {pause['who']} since {_clock(pause['since'])}{pause['reason'] and ': '}{pause['reason']}"
+    yield "", f"{len(waiting) or 'no'} changes wait for vio4wd resume{':' if waiting else ''}"
+    yield from (("", f"  {line}") for line in waiting[:SHOWN_CHANGES])
+    if len(waiting) > SHOWN_CHANGES:
+        yield "", f"  and {len(waiting) - SHOWN_CHANGES} more; vio4wd plan shows them all"
 
 
 def _spec_facts(watch: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

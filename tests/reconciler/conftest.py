@@ -17,7 +17,7 @@ def steered() -> Iterator[Steered]:
         file = directory / "vio4wd.yaml"
         file.write_text(document(1))
         made = Steered(directory, file)
-        with Served(made.engine, made.run_dir):
+        with Served(made.engine, made.run_dir) as made.served:
             made.start()
             try:
                 made.until_relays(1)

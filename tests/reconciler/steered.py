@@ -12,7 +12,7 @@ from reconciler.machine import Timing
 from reconciler.report import read_report
 from reconciler.watch import Watch
 from schema.model import Verb
-from tests.reconciler.fake_engine import FakeEngine
+from tests.reconciler.fake_engine import FakeEngine, Served
 from tests.reconciler.hosts import TableHost
 
 PATIENCE_S = 20.0
@@ -36,6 +36,7 @@ class Steered:
         self.directory = directory
         self.run_dir = directory / "run"
         self.engine = FakeEngine()
+        self.served: Served
         self.watch: Watch | None = None
         self._thread: threading.Thread | None = None
 

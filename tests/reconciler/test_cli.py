@@ -303,3 +303,14 @@ def test_light_commands_load_nothing_heavy() -> None:
     code = "import sys; from reconciler.cli import parser; parser(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numba", "numpy", "zmq", "rich", "jsonschema", "engine.process", "sqlite3"} & set(loaded)
+
+def test_paused_and_resumed_by_hand(shell: Shell) -> None:
+    assert "not paused" in shell("resume").stdout
+    assert shell("pause", "the switch").returncode == 0
+    assert ": the switch" in shell("status").stdout
+    assert shell.json("status")["paused"]["reason"] == "the switch"
+    assert shell("apply", shell.write(ONE)).returncode == 0, "by hand as ever"
+    assert set(shell.engine.state.relays) == {1}
+    assert shell.json("pause")["reason"] == ""
+    assert "Resumed" in shell("resume").stdout
+    assert shell.json("status")["paused"] is None

@@ -150,11 +150,16 @@ def test_a_flapping_guest_does_not_hurry_a_retry_but_a_link_that_comes_up_does()
     assert clock.next() == Reconcile()
     clock.done(Verdict.FAILED)
     clock.machine.engine_event(clock.now, "guest-connected")
-    assert clock.wait() == 0.2
+    assert clock.wait() == 0.05
+    assert clock.next() == LookAtEngine(), "how relays stand is looked at all the same"
+    clock.seen()
+    assert clock.wait() == 0.15
     assert clock.next() == Reconcile()
     clock.done(Verdict.FAILED)
     clock.machine.engine_event(clock.now, "link-up")
     assert clock.wait() == 0.05
+    assert clock.next() == LookAtEngine()
+    clock.seen()
     assert clock.next() == Reconcile()
 
 
