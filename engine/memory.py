@@ -24,7 +24,7 @@ class Block:
         return read_word(self.address + offset)
 
     def write(self, offset: int, value: int) -> None:
-        ctypes.c_int64.from_address(self.address + offset).value = value
+        write_word(self.address + offset, value)
 
     def read_bytes(self, offset: int, count: int) -> bytes:
         return ctypes.string_at(self.address + offset, count)
@@ -35,3 +35,7 @@ class Block:
 
 def read_word(address: int) -> int:
     return ctypes.c_int64.from_address(address).value
+
+
+def write_word(address: int, value: int) -> None:
+    ctypes.c_int64.from_address(address).value = value

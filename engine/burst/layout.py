@@ -53,6 +53,8 @@ ENTRY_CHECKSUM: Final = 24
 CHECKSUM_NONE: Final = 0
 CHECKSUM_SOFTWARE: Final = 1
 CHECKSUM_HARDWARE: Final = 2
+ENTRY_LCORE: Final = 32
+"""The lcore of the worker that has the entry: whose part of a pool's cache it may use."""
 # Entry: written by Python at any time
 ENTRY_CAPTURE: Final = 56
 """Address of the ring into which a copy of each received packet goes, or 0."""
@@ -66,8 +68,12 @@ ENTRY_MASK: Final = 80
 ENTRY_ACTIVE_COUNT: Final = 88
 ENTRY_STAGED: Final = 96
 """How many mbufs wait in all stages together."""
+ENTRY_NEXT: Final = 104
+"""Address of the next busy entry of a pass, or 0."""
 ENTRY_SERVED: Final = 112
 """When the entry's port was last served (TSC)."""
+ENTRY_ROOM: Final = 120
+"""How many packets the guest's ring had room for when it was last asked, less what it took since."""
 ENTRY_COUNTERS: Final = 128
 ENTRY_MBUFS: Final = 256
 # Entry, for guests with several queues: a stage of mbufs for each

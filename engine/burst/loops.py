@@ -1,8 +1,9 @@
 """The hot loop: one worker's passes over its table, compiled, without the interpreter, locks or allocation.
 
-A pass visits each entry once. An entry takes at most one burst and hands it on; what the receiver does not take waits
-in the entry and is offered first in the next pass, so nothing is reordered. While something waits nothing new is
-received: overload is dropped by the NIC, or waits in the guest's own ring, where it costs nothing.
+A pass visits each entry, and the busy ones more than once. At each visit, a turn, an entry takes at most one burst and
+hands it on; what the receiver does not take waits in the entry and is offered first in the next turn, so nothing is
+reordered. While something waits nothing new is received: overload is dropped by the NIC, or waits in the guest's own
+ring, where it costs nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from engine.burst.counting import (
     close_up,
     count,
     drop,
-    free_mbufs,
     receive_from_vf,
+    recycle,
     total_bytes,
 )
 from engine.burst.intrinsics import (
@@ -54,6 +55,9 @@ prctl = types.ExternalFunction("prctl", types.int32(_i32, _i64))
 PR_SET_TIMERSLACK = 29
 BREATH_PAUSES = 64
 """About 1 us. At 64 B this is worth 10 % from VF to VM; 32 did not show, 128 brought no more."""
+FURTHER_PACKETS = BURST
+"""So many packets for each entry of its table a worker moves between two looks at all of them. Looking at an idle entry
+costs about as much as moving one packet, so idle entries take a few hundredths of a busy worker's time."""
 
 
 @njit(cache=True)
@@ -69,10 +73,28 @@ def send_to_guest(entry: int, guest: int, packets: int, size: int) -> int:
     sent = _i64(enqueue_burst(guest - 1, GUEST_RX, mbufs, packets))
     if sent < packets:
         size -= total_bytes(mbufs, sent, packets)
+    # A packet may take several buffers of the ring: when one had to wait, the ring is asked again.
+    store64(entry + at.ENTRY_ROOM, load64(entry + at.ENTRY_ROOM) - sent if sent == packets else 0)
     count(entry + at.TX, sent, size)
-    free_mbufs(mbufs, sent)
+    recycle(entry, mbufs, sent)
     keep(entry, sent, packets)
     return sent
+
+
+@njit(cache=True)
+def room_of(entry: int, guest_block: int, guest: int) -> int:
+    """How many packets to receive for the guest, a burst at most.
+
+    Room that its ring has said it has stays until we use it, so it is asked once in several bursts, and not at all
+    while nothing comes.
+    """
+    if load_acquire(guest_block + at.GUEST_FEATURES) & UNBOUNDED != 0:
+        return BURST
+    room = load64(entry + at.ENTRY_ROOM)
+    if room < BURST:
+        room = _i64(avail_entries(guest - 1, GUEST_RX))
+        store64(entry + at.ENTRY_ROOM, room)
+    return min(room, BURST)
 
 
 @njit(cache=True)
@@ -83,6 +105,7 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
     guest = load_acquire(guest_block + at.GUEST_VID)
     waiting = load64(entry + at.ENTRY_WAITING)
     if guest == 0:
+        store64(entry + at.ENTRY_ROOM, 0)
         staged = drop_stages(entry, at.GUEST_ABSENT)
         if staged > 0:
             return staged
@@ -99,9 +122,7 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
         return send_to_guest(entry, guest, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
     if port_id == 0:
         return 0
-    room = _i64(BURST)
-    if load_acquire(guest_block + at.GUEST_FEATURES) & UNBOUNDED == 0:
-        room = min(room, _i64(avail_entries(guest - 1, GUEST_RX)))
+    room = room_of(entry, guest_block, guest)
     if room == 0:
         return 0
     received = receive_from_vf(entry, fp_ops, port_id, room)
@@ -198,37 +219,71 @@ def turn(entry: int, fp_ops: int, drain_pool: int) -> int:
 
 
 @njit(cache=True)
-def one_pass(table: int, fp_ops: int, drain_pool: int) -> int:
-    """Visits every entry once: how many packets moved. Cycles are charged to the entries that moved some."""
-    moved = 0
-    before = rdtsc()
-    for index in range(load64(table + at.TABLE_COUNT)):
-        entry = load64(table + at.TABLE_ENTRIES + 8 * index)
-        packets = turn(entry, fp_ops, drain_pool)
-        after = rdtsc()
-        if packets > 0:
-            store64(entry + at.BUSY_CYCLES, load64(entry + at.BUSY_CYCLES) + after - before)
+def timed_turn(entry: int, fp_ops: int, drain_pool: int, before: int) -> tuple[int, int]:
+    """A turn that began at `before`, charged to the entry if packets moved: how many did, and when it ended (TSC)."""
+    packets = turn(entry, fp_ops, drain_pool)
+    after = rdtsc()
+    if packets > 0:
+        store64(entry + at.BUSY_CYCLES, load64(entry + at.BUSY_CYCLES) + after - before)
+    return packets, after
+
+
+@njit(cache=True)
+def further_turns(busy: int, most: int, fp_ops: int, drain_pool: int) -> int:
+    """Turns for the entries in the chain `busy`, until none gives a whole burst or `most` packets moved: how many."""
+    moved, now = 0, rdtsc()
+    while busy != 0 and moved < most:
+        entry, busy = busy, 0
+        while entry != 0:
+            following = load64(entry + at.ENTRY_NEXT)
+            packets, now = timed_turn(entry, fp_ops, drain_pool, now)
             moved += packets
-        before = after
+            if packets >= BURST:
+                store64(entry + at.ENTRY_NEXT, busy)
+                busy = entry
+            entry = following
     return moved
 
 
+@njit(cache=True)
+def one_pass(table: int, fp_ops: int, drain_pool: int) -> int:
+    """Visits every entry, and then again those that moved a whole burst: how many packets moved.
+
+    So a busy entry does not pay a look at all the idle ones for each of its bursts.
+    """
+    moved, busy, now = 0, 0, rdtsc()
+    entries = load64(table + at.TABLE_COUNT)
+    for index in range(entries):
+        entry = load64(table + at.TABLE_ENTRIES + 8 * index)
+        packets, now = timed_turn(entry, fp_ops, drain_pool, now)
+        moved += packets
+        if packets >= BURST:
+            store64(entry + at.ENTRY_NEXT, busy)
+            busy = entry
+    return moved + further_turns(busy, entries * FURTHER_PACKETS, fp_ops, drain_pool)
+
+
 @njit(cache=True, error_model="numpy")
-def rest(worker: int, idle_since: int) -> None:
+def rest(worker: int, idle_since: int) -> int:
     """What a worker does after a pass in which nothing moved: pause, then sleep ever longer up to its bound.
+
+    `idle_since` is 0 after a pass in which something did; gives what it is for the next (TSC).
 
     Its division must not be able to raise, which would take the GIL: with Numpy's rules n // 0 is 0.
     """
     longest_us = load_acquire(worker + at.WORKER_SLEEP_US)
     now = rdtsc()
+    if idle_since == 0:
+        idle_since = now
     idle_cycles = now - idle_since
     if longest_us == 0 or idle_cycles < load_acquire(worker + at.WORKER_SPIN_CYCLES):
         pause()
-        return
+        return idle_since
     # A quarter of the time idle so far: what just went quiet is looked after sooner than what sleeps since long.
     usleep(max(1, min(longest_us, idle_cycles // (4 * load_acquire(worker + at.WORKER_CYCLES_PER_US)))))
     slept = load64(worker + at.WORKER_SLEPT_CYCLES) + rdtsc() - now
     store64(worker + at.WORKER_SLEPT_CYCLES, slept)
+    return idle_since
 
 
 @njit(cache=True)
@@ -247,19 +302,19 @@ def work(worker: int) -> int:
     fp_ops = load64(worker + at.WORKER_FP_OPS)
     drain_pool = load64(worker + at.WORKER_DRAIN_POOL)
     sequence = load64(worker + at.WORKER_SEQUENCE)
-    idle_since = rdtsc()
+    idle_since = 0
     while load_acquire(worker + at.WORKER_STOP) == 0:
         enter_pass(worker, sequence)
         moved = one_pass(load_acquire(worker + at.WORKER_TABLE), fp_ops, drain_pool)
         end_pass(worker, sequence)
         sequence += 2
         store64(worker + at.WORKER_PASSES, load64(worker + at.WORKER_PASSES) + 1)
-        if moved > 0:
-            idle_since = rdtsc()
+        if moved == 0:
+            idle_since = rest(worker, idle_since)
+        else:
+            idle_since = 0
             if moved < BURST:
                 breathe()
-        else:
-            rest(worker, idle_since)
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from numba import njit, types
 
 from engine.burst import layout as at
-from engine.burst.counting import close_up, count, drop_mbufs, free_mbufs, receive_from_vf, total_bytes
+from engine.burst.counting import close_up, count, drop_mbufs, receive_from_vf, recycle, total_bytes
 from engine.burst.flow import BUF_ADDR, flow_hash
 from engine.burst.intrinsics import load64, prefetch, store64
 from engine.dpdk.layout import PKTMBUF_HEADROOM
@@ -102,7 +102,7 @@ def offer(entry: int, guest: int, queue: int) -> int:
     if sent < offered:
         size -= total_bytes(mbufs, sent, offered)
     count(entry + at.TX, sent, size)
-    free_mbufs(mbufs, sent)
+    recycle(entry, mbufs, sent)
     close_up(mbufs, staged_word(entry, queue), sent, waiting)
     store64(entry + at.ENTRY_STAGED, load64(entry + at.ENTRY_STAGED) - sent)
     return sent

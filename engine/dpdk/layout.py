@@ -17,6 +17,8 @@ ETHER_OVERHEAD_BYTES = 18
 
 # rte_mbuf_core.h, rte_ethdev.h: flags
 MBUF_F_RX_RSS_HASH = 1 << 1
+MBUF_F_EXTERNAL = 1 << 61
+MBUF_F_INDIRECT = 1 << 62
 MBUF_F_TX_L4_MASK = 3 << 52
 MBUF_F_TX_TCP_CKSUM = 1 << 52
 MBUF_F_TX_UDP_CKSUM = 3 << 52
@@ -73,6 +75,7 @@ class Mbuf:
     size: int = 128
     buf_addr: int = 0
     data_off: int = 16
+    refcnt: int = 18
     nb_segs: int = 20
     port: int = 22
     ol_flags: int = 24
@@ -84,6 +87,23 @@ class Mbuf:
     pool: int = 56
     next: int = 64
     tx_offload: int = 72
+
+
+@dataclass(frozen=True, slots=True)
+class Mempool:
+    """struct rte_mempool."""
+
+    local_cache: int = 96
+
+
+@dataclass(frozen=True, slots=True)
+class MempoolCache:
+    """struct rte_mempool_cache, an lcore's part of `local_cache`."""
+
+    size: int = 8256
+    flushthresh: int = 4
+    len: int = 8
+    objs: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +176,8 @@ class Layout:
     """The suffix of the shared objects: librte_eal.so.<abi>."""
     fp_ops: FpOps = FpOps()
     mbuf: Mbuf = Mbuf()
+    mempool: Mempool = Mempool()
+    mempool_cache: MempoolCache = MempoolCache()
     eth_conf: EthConf = EthConf()
     dev_info: DevInfo = DevInfo()
     eth_stats: EthStats = EthStats()

@@ -24,6 +24,7 @@ settings.register_profile("spread", deadline=None, max_examples=150, suppress_he
 settings.load_profile("spread")
 
 ETHER, HEADROOM = 14, 128
+ONE_REFERENCE_ONE_SEGMENT = b"\1\0\1\0"
 _int, _i64, _u16 = ctypes.c_int, ctypes.c_int64, ctypes.c_uint16
 
 
@@ -79,6 +80,7 @@ with numba_cache(cache_dir(), library.load().version):
         binding.add_symbol(_name, address_of(_name))
     from engine.burst import checksum, flow, spread
     from engine.memory import Block
+    from tests.engine.pool import LCORE, CachedPool
 
 
 def mbuf_of(frame: bytes, cuts: Sequence[int] = (), flags: int = 0, lengths: int = 0, rss: int = 0) -> list[Block]:
@@ -216,6 +218,9 @@ def test_every_packet_is_delivered_in_its_flows_order_or_counted(turns: list[tup
     rig = Rig()
     entry, port, fp_ops, queue = Block(at.ENTRY_SIZE), Block(at.PORT_SIZE), Block(128), Block(8)
     entry.write(at.ENTRY_PORT, port.address)
+    pool = CachedPool()
+    port.write(at.PORT_POOL, pool.address)
+    entry.write(at.ENTRY_LCORE, LCORE)
     fp_ops.write(LAYOUT.fp_ops.rx_pkt_burst, address_of("rx"))
     fp_ops.write(LAYOUT.fp_ops.rxq_data, queue.address)
     alive: dict[int, tuple[int, list[Block]]] = {}
@@ -223,6 +228,8 @@ def test_every_packet_is_delivered_in_its_flows_order_or_counted(turns: list[tup
     for flows_arriving, mask, room in turns:
         for number in flows_arriving:
             blocks = mbuf_of(ipv4(number, number))
+            blocks[0].write_bytes(LAYOUT.mbuf.refcnt, ONE_REFERENCE_ONE_SEGMENT)
+            blocks[0].write(LAYOUT.mbuf.pool, pool.address)
             alive[blocks[0].address] = (len(alive), blocks)
             flows[blocks[0].address] = number
             rig.arriving.append(blocks[0].address)
@@ -236,6 +243,8 @@ def test_every_packet_is_delivered_in_its_flows_order_or_counted(turns: list[tup
     assert counted["tx_packets"] == delivered
     lost = counted["guest_full_packets"] + counted["guest_absent_packets"]
     assert counted["rx_packets"] == delivered + lost + entry.read(at.ENTRY_STAGED) == len(alive) - len(rig.arriving)
+    rig.freed += pool.take()
+    assert pool.intact()
     assert len(rig.freed) == len(set(rig.freed)) == delivered + lost
     for seen in rig.delivered.values():
         for number in range(8):

@@ -7,6 +7,7 @@ import ctypes
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +38,7 @@ SURROUNDINGS = st.builds(
     vf=st.sampled_from([True, True, True, False]),
     guest=st.sampled_from([True, True, True, False]),
     features=FEATURES,
-    arrives=st.lists(LENGTHS, max_size=40).map(tuple),
+    arrives=st.one_of(st.lists(LENGTHS, max_size=40), st.lists(st.just(64), min_size=60, max_size=200)).map(tuple),
     room=st.one_of(st.just(256), st.integers(0, 40), st.just(65_535)),
     takes=st.one_of(st.just(32), st.integers(0, 32)),
 )
@@ -63,6 +64,7 @@ class Pair:
 
     def compare(self, before: dict[str, int]) -> None:
         place, twin, after = self.place, self.twin, self.place.counters()
+        self.world.settle()
         assert self.world.wrongs == []
         assert place.waiting() == twin.waiting
         assert place.sent == twin.sent
@@ -81,6 +83,7 @@ class Pair:
 
 def check_mbufs(world: stand_ins.World, pairs: list[Pair]) -> None:
     """An mbuf is in use for each packet that waits and for nothing else."""
+    world.settle()
     waiting = [packet for pair in pairs for packet in pair.place.waiting()]
     by_serial = sorted(world.mbufs.packets.values(), key=lambda packet: packet.serial)
     assert by_serial == sorted(waiting, key=lambda packet: packet.serial)
@@ -136,11 +139,27 @@ def test_service_waits_for_its_time() -> None:
     assert pair.place.served == 0
 
 
+def slow_pass(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
+    """A turn each, then more for those that moved a whole burst, the last first: how many packets each moved."""
+    moved = [pair.twin.turn(now) for pair, now in zip(pairs, nows, strict=False)]
+    busy = [index for index, packets in enumerate(moved) if packets >= at.BURST][::-1]
+    further = 0
+    while busy and further < loops.FURTHER_PACKETS * len(pairs):
+        packets = {index: pairs[index].twin.turn(nows[index]) for index in busy}
+        for index, count in packets.items():
+            moved[index] += count
+        further += sum(packets.values())
+        busy = [index for index in busy if packets[index] >= at.BURST][::-1]
+    return moved
+
+
 @given(
     directions=st.lists(DIRECTIONS, max_size=6),
     story=st.lists(st.tuples(*[SURROUNDINGS] * 6), max_size=8),
 )
-def test_a_pass_is_a_turn_of_each_entry(directions: list[int], story: list[tuple[Surroundings, ...]]) -> None:
+def test_a_pass_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
+    directions: list[int], story: list[tuple[Surroundings, ...]]
+) -> None:
     world = stand_ins.fresh()
     pairs = [Pair.of(world, direction) for direction in directions]
     table = Block(at.TABLE_ENTRIES + 8 * len(pairs))
@@ -152,13 +171,28 @@ def test_a_pass_is_a_turn_of_each_entry(directions: list[int], story: list[tuple
             pair.surround(now)
         before = [pair.place.counters() for pair in pairs]
         moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL)
-        by_twin = [pair.twin.turn(now) for pair, now in zip(pairs, nows, strict=False)]
+        by_twin = slow_pass(pairs, nows)
         assert moved == sum(by_twin)
         for pair, old, packets in zip(pairs, before, by_twin, strict=True):
             pair.compare(old)
             charged = pair.place.counters()["busy_cycles"] - old["busy_cycles"]
             assert (charged > 0) == (packets > 0), "cycles are charged to the entries that moved packets"
     check_mbufs(world, pairs)
+
+
+def test_a_busy_entry_does_not_pay_for_idle_ones_with_each_burst() -> None:
+    world = stand_ins.fresh()
+    busy, *idle = [world.add(at.VM_TO_VF) for _ in range(10)]
+    table = Block(at.TABLE_ENTRIES + 8 * 10)
+    table.write(at.TABLE_COUNT, 10)
+    for index, place in enumerate((busy, *idle)):
+        table.write(at.TABLE_ENTRIES + 8 * index, place.entry.address)
+        place.surround(Surroundings(True, True, 0, (), 256, 32), [])
+    busy.inbox += world.packets((64,) * 1000)
+    moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL)
+    assert moved == at.BURST + 10 * loops.FURTHER_PACKETS
+    assert [place.looked_at for place in idle] == [1] * 9
+    assert world.wrongs == []
 
 
 @given(counter=st.integers(0, 2**60), size=st.integers(0, 2**60), packets=st.integers(0, 32), add=st.integers(0, 2**37))

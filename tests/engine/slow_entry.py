@@ -41,6 +41,8 @@ class SlowEntry:
     sent: list[Packet] = field(default_factory=list)
     dropped: dict[str, list[Packet]] = field(default_factory=dict)
     received: list[Packet] = field(default_factory=list)
+    room: int = 0
+    """What the guest's ring has said it has room for, less what it took since."""
     service: bool = False
     """The VF is a port that needs a burst each way in every turn."""
     served: int = 0
@@ -61,6 +63,7 @@ class SlowEntry:
 
     def _vf_to_vm(self, now: Surroundings) -> int:
         if not now.guest:
+            self.room = 0
             if not self.waiting and now.vf:
                 self._receive(BURST)
             return self._drop("guest_absent")
@@ -69,7 +72,9 @@ class SlowEntry:
         if not now.vf:
             return 0
         bounded = not any(now.features & feature for feature in ROOM_IS_UNKNOWN)
-        received = self._receive(min(BURST, now.room) if bounded else BURST)
+        if bounded and self.room < BURST:
+            self.room = now.room
+        received = self._receive(min(BURST, self.room) if bounded else BURST)
         self._send(now.takes)
         return received
 
@@ -93,6 +98,7 @@ class SlowEntry:
 
     def _send(self, takes: int) -> int:
         count = min(takes, len(self.waiting))
+        self.room = self.room - count if count == len(self.waiting) else 0
         self.sent += self.waiting[:count]
         self.waiting = self.waiting[count:]
         return count

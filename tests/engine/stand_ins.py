@@ -16,24 +16,32 @@ from llvmlite import binding
 
 from engine.burst import layout as at
 from engine.dpdk.installed import LAYOUT
+from engine.dpdk.layout import MBUF_F_EXTERNAL, MBUF_F_INDIRECT
 from engine.memory import Block
+from tests.engine.pool import LCORE, CachedPool
 from tests.engine.slow_entry import Packet, Surroundings
 
 MBUFS = 1024
 GUARD_BYTES = 64
-DRAIN_POOL, PORT_POOL = 0xD0D0, 0xA0A0
+DRAIN_POOL, FOREIGN_POOL = 0xD0D0, 0xF0F0
 POISON = 0xDEADBEEF
 """The length of an mbuf that is not ours any more: who reads it counts wrong."""
+
+ODD = {7: (2, 1, 0), 30: (1, 2, 0), 53: (1, 1, MBUF_F_INDIRECT), 71: (1, 1, MBUF_F_EXTERNAL), 89: (1, 1, 0)}
+"""Of a hundred mbufs, those that must not go into a cache: reference count, segments, flags. The last is of another
+pool."""
+PLAIN, FOREIGN = (1, 1, 0), 89
 
 _int, _u16, _i64 = ctypes.c_int, ctypes.c_uint16, ctypes.c_int64
 _BURST = ctypes.CFUNCTYPE(_u16, _i64, _i64, _u16)
 
 
 class Mbufs:
-    """Packet buffers, and where each one is."""
+    """Packet buffers of a pool, and where each one is."""
 
-    def __init__(self, wrongs: list[str]) -> None:
+    def __init__(self, wrongs: list[str], pool: int) -> None:
         self.wrongs = wrongs
+        self._pool = pool
         self._block = Block(MBUFS * LAYOUT.mbuf.size)
         self._free = [self._block.address + index * LAYOUT.mbuf.size for index in range(MBUFS)]
         self.packets: dict[int, Packet] = {}
@@ -46,7 +54,16 @@ class Mbufs:
         address = self._free.pop()  # the one freed last, as DPDK's caches do, so that what is read late is wrong
         self.packets[address] = packet
         self._set_length(address, packet.length)
+        self._describe(address, packet.serial % 100)
         return address
+
+    def _describe(self, address: int, kind: int) -> None:
+        mbuf = LAYOUT.mbuf
+        references, segments, flags = ODD.get(kind, PLAIN)
+        _u16.from_address(address + mbuf.refcnt).value = references
+        _u16.from_address(address + mbuf.nb_segs).value = segments
+        _i64.from_address(address + mbuf.ol_flags).value = flags
+        _i64.from_address(address + mbuf.pool).value = FOREIGN_POOL if kind == FOREIGN else self._pool
 
     def free(self, address: int) -> None:
         if self.packets.pop(address, None) is None:
@@ -54,6 +71,13 @@ class Mbufs:
             return
         self._set_length(address, POISON)
         self._free.append(address)
+
+    def recycled(self, address: int) -> None:
+        """The worker has put an mbuf into the pool's cache."""
+        packet = self.packets.get(address)
+        if packet and packet.serial % 100 in ODD:
+            self.wrongs.append(f"packet {packet.serial}, whose mbuf is not the pool's alone, went into its cache")
+        self.free(address)
 
 
 def words(address: int, count: int) -> list[int]:
@@ -71,14 +95,20 @@ class Place:
         self.sent: list[Packet] = []
         self.served = 0
         """Bursts of nothing that were offered."""
+        self.told = 0
+        """The room that the guest has said it has, less what it took since."""
+        self.looked_at = 0
+        """How often somebody asked for packets."""
         self.now = Surroundings(False, False, 0, (), 0, 0)
         self.entry.write(at.ENTRY_DIRECTION, direction)
         self.entry.write(at.ENTRY_PORT, self.port.address)
         self.entry.write(at.ENTRY_GUEST, self.guest.address)
         self.entry.write_bytes(at.ENTRY_SIZE, b"\xa5" * GUARD_BYTES)
-        self.port.write(at.PORT_POOL, PORT_POOL)
+        self.entry.write(at.ENTRY_LCORE, LCORE)
+        self.port.write(at.PORT_POOL, world.pool.address)
 
     def surround(self, now: Surroundings, arriving: list[Packet]) -> None:
+        self.world.settle()
         self.now = now
         self.inbox += arriving
         self.port.write(at.PORT_ID, self.index + 1 if now.vf else 0)
@@ -100,6 +130,7 @@ class Place:
     def give(self, mbufs: int, most: int) -> int:
         """Up to `most` packets of the inbox into mbufs."""
         wrongs = self.world.wrongs
+        self.looked_at += 1
         if self.entry.read(at.ENTRY_WAITING):
             wrongs.append("received while something waits")
         if not 0 < most <= at.BURST:
@@ -130,7 +161,8 @@ class World:
 
     def __init__(self) -> None:
         self.wrongs: list[str] = []
-        self.mbufs = Mbufs(self.wrongs)
+        self.pool = CachedPool()
+        self.mbufs = Mbufs(self.wrongs, self.pool.address)
         self.places: list[Place] = []
         self._serial = 0
         self._queues = Block(8 * 32)
@@ -158,6 +190,13 @@ class World:
         self._serial += len(lengths)
         return [Packet(self._serial - len(lengths) + i, length) for i, length in enumerate(lengths)]
 
+    def settle(self) -> None:
+        """Takes back what was put into the pool's cache."""
+        for address in self.pool.take():
+            self.mbufs.recycled(address)
+        if not self.pool.intact():
+            self.wrongs.append("something was written outside the worker's part of the cache")
+
     def place(self, index: int) -> Place:
         if 0 <= index < len(self.places):
             return self.places[index]
@@ -181,8 +220,8 @@ def rx_burst(queue: int, mbufs: int, most: int) -> int:
     bounded = now.guest and not now.features & (1 << 26 | 1 << 34) and not place.port.read(at.PORT_SERVICE)
     if not now.vf:
         world.wrongs.append("received from a VF that is absent")
-    if bounded and most > now.room:
-        world.wrongs.append(f"asked for {most} packets where the guest has room for {now.room}")
+    if bounded and most > place.told:
+        world.wrongs.append(f"asked for {most} packets where the guest has room for {place.told}")
     return place.give(mbufs, most)
 
 
@@ -200,14 +239,16 @@ def enqueue(vid: int, queue: int, mbufs: int, offered: int) -> int:
     place = world.place(vid)
     if queue != 0 or not place.now.guest:
         world.wrongs.append(f"sent to queue {queue} of a guest that is {'there' if place.now.guest else 'absent'}")
-    return len(place.take(mbufs, offered))
+    taken = len(place.take(mbufs, offered))
+    place.told -= taken
+    return taken
 
 
 def dequeue(vid: int, queue: int, pool: int, mbufs: int, most: int) -> int:
     place = world.place(vid)
     if queue != 1 or not place.now.guest:
         world.wrongs.append(f"took from queue {queue} of a guest that is {'there' if place.now.guest else 'absent'}")
-    if pool != (PORT_POOL if place.now.vf else DRAIN_POOL):
+    if pool != (world.pool.address if place.now.vf else DRAIN_POOL):
         world.wrongs.append(f"copied into pool {pool:#x}")
     return place.give(mbufs, most)
 
@@ -216,7 +257,8 @@ def avail_entries(vid: int, queue: int) -> int:
     place = world.place(vid)
     if queue != 0 or place.now.features & (1 << 26 | 1 << 34):
         world.wrongs.append(f"asked for room in queue {queue}, features {place.now.features:#x}")
-    return place.now.room
+    place.told = place.now.room
+    return place.told
 
 
 def free_bulk(mbufs: int, count: int) -> None:

@@ -16,6 +16,8 @@ from engine.dpdk import layout
 STRUCTS: Mapping[str, str] = {
     "fp_ops": "struct rte_eth_fp_ops",
     "mbuf": "struct rte_mbuf",
+    "mempool": "struct rte_mempool",
+    "mempool_cache": "struct rte_mempool_cache",
     "eth_conf": "struct rte_eth_conf",
     "dev_info": "struct rte_eth_dev_info",
     "eth_stats": "struct rte_eth_stats",
@@ -41,6 +43,8 @@ CONSTANTS: Mapping[str, str] = {
     "ETH_TX_OFFLOAD_CHECKSUMS": " | ".join(f"RTE_ETH_TX_OFFLOAD_{layer}_CKSUM" for layer in ("IPV4", "UDP", "TCP")),
     "ETH_TX_OFFLOAD_L4": "RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM",
     "ETH_TX_OFFLOAD_MULTI_SEGS": "RTE_ETH_TX_OFFLOAD_MULTI_SEGS",
+    "MBUF_F_EXTERNAL": "RTE_MBUF_F_EXTERNAL",
+    "MBUF_F_INDIRECT": "RTE_MBUF_F_INDIRECT",
     "MBUF_F_RX_RSS_HASH": "RTE_MBUF_F_RX_RSS_HASH",
     "MBUF_F_TX_L4_MASK": "RTE_MBUF_F_TX_L4_MASK",
     "MBUF_F_TX_TCP_CKSUM": "RTE_MBUF_F_TX_TCP_CKSUM",
@@ -62,6 +66,7 @@ HEADERS = (
     "rte_ethdev.h",
     "rte_ether.h",
     "rte_mbuf.h",
+    "rte_mempool.h",
     "rte_version.h",
     "rte_vhost.h",
 )
@@ -97,6 +102,8 @@ READ_FROM_24_11: Mapping[str, Mapping[str, int]] = {
         "next": 64,
         "tx_offload": 72,
     },
+    "mempool": {"local_cache": 96},
+    "mempool_cache": {"size": 8256, "flushthresh": 4, "len": 8, "objs": 64},
     "eth_conf": {
         "size": 2280,
         "link_speeds": 0,
