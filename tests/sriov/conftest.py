@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.vio4wd import Instance
+from tests.kit.waiting import wait_for
 from tests.sriov.machine import Qmp, release
+from tests.sriov.waits import LONG_S, LOOK_S, text, wait_ports
 
 HERE = Path(__file__).parent
 LIMIT_S = 900
@@ -25,21 +28,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a machine with VFs: scripts/test --sriov"))
 
 
-@pytest.fixture
-def vfs() -> Iterator[list[str]]:
-    """VFs of an igb: no driver, no link. A vio4wd that ends keeps what it has bound, so it is given back here."""
-    addresses = os.environ["VFS"].split()
-    yield addresses
-    for address in addresses:
-        release(address, "")
+@pytest.fixture(scope="session")
+def running() -> Iterator[Instance]:
+    """One vio4wd for all tests, which find it with nothing relayed: to start one takes a minute there."""
+    with Instance() as made:
+        made.save(text(made))
+        made.run(wait=False)
+        wait_ports(made)
+        yield made
 
 
 @pytest.fixture
-def nics() -> Iterator[list[str]]:
+def vfs() -> list[str]:
+    """VFs of an igb: no driver, no link."""
+    return os.environ["VFS"].split()
+
+
+@pytest.fixture
+def nics() -> list[str]:
     """NICs with the kernel's e1000e, wired in pairs."""
-    addresses = os.environ["NICS"].split()
-    yield addresses
-    for address in addresses:
+    return os.environ["NICS"].split()
+
+
+@pytest.fixture
+def instance(running: Instance, vfs: list[str], nics: list[str]) -> Iterator[Instance]:
+    """The running vio4wd. After the test it relays nothing and gives back what it has bound; the rest is done here."""
+    running.check_running()
+    yield running
+    running.save(text(running))
+    wait_ports(running)
+    wait_for("what was bound to be given back", lambda: not running.fleet.vfs.bound(), LONG_S, LOOK_S)
+    for address in vfs:
+        release(address, "")
+    for address in nics:
         release(address, "e1000e")
 
 

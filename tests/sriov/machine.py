@@ -53,6 +53,12 @@ def set_vfs(interface_of_pf: str, count: int) -> None:
     Path("/sys/class/net", interface_of_pf, "device/sriov_numvfs").write_text(str(count))
 
 
+def yielding(pid: int) -> None:
+    """Lets a process that polls without rest run on what the others leave: the machine has two CPUs for everything."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.setpriority(os.PRIO_PROCESS, int(thread), 19)
+
+
 class Qmp:
     """The emulator's own monitor, through a serial port of the machine that it emulates."""
 
@@ -99,9 +105,14 @@ class Qmp:
             self.plug(number)
             wait_for(f"{address} to be plugged in", (DEVICES / address).exists, 60.0)
 
-    def set_link(self, number: int, up: bool) -> None:
-        """Of the NIC's own end, as when its cable is pulled."""
-        self.ask("set_link", name=f"nic{number}", up=up)
+    @contextlib.contextmanager
+    def cable_pulled(self, number: int) -> Iterator[None]:
+        """The NIC's own end has no link while the block runs."""
+        self.ask("set_link", name=f"nic{number}", up=False)
+        try:
+            yield
+        finally:
+            self.ask("set_link", name=f"nic{number}", up=True)
 
 
 class PciWire(VethWire):

@@ -15,8 +15,8 @@ from tests.kit.testpmd import Cpus
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 from tests.live.scene import GUEST_MAC, wait_frames
-from tests.sriov.machine import DEVICES, PciWire, Qmp, bind, driver
-from tests.sriov.test_vfs import LONG_S, condition, text, wait_condition, wait_ports
+from tests.sriov.machine import DEVICES, PciWire, Qmp, bind, driver, yielding
+from tests.sriov.waits import LONG_S, LOOK_S, condition, text, wait_condition, wait_ports
 
 WINDOW = 64
 
@@ -42,11 +42,12 @@ class Bench:
         self.pairs[relay] = Pair(relay, wire)
         return wire
 
-    def boot(self, relay: int, mode: str = "io") -> None:
+    def boot(self, relay: int, mode: str = "io", cpus: Cpus | None = None) -> None:
         path = self.instance.socket(relay)
         wait_for_socket(path, LONG_S)
-        guest = TestpmdGuest.started([path], mode, Cpus(0, (0,)))
+        guest = TestpmdGuest.started([path], mode, cpus or Cpus(1, (1,)))
         self.stack.callback(guest.kill)
+        yielding(guest.pid)
         self.pairs[relay].guest = guest
         wait_condition(self.instance, relay, "Ready", "")
 
@@ -60,10 +61,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(nics: list[str]) -> Iterator[Bench]:
-    """Guests end before vio4wd does: its sockets' names are on their command lines, and they would seem left behind."""
-    assert nics  # asked for first, so that they are given back last
-    with Namespace() as namespace, Instance() as instance, contextlib.ExitStack() as stack:
+def bench(instance: Instance) -> Iterator[Bench]:
+    with Namespace() as namespace, contextlib.ExitStack() as stack:
         yield Bench(instance, namespace, stack)
 
 
@@ -76,18 +75,17 @@ def test_traffic_then_given_back_to_the_kernel(bench: Bench, nics: list[str]) ->
     assert driver(vf) == "e1000e"
     bench.lay(1, vf, peer)
     bench.instance.save(text(bench.instance, bound(1, vf)))
-    bench.instance.run(wait=False)
     wait_ports(bench.instance, vf)
     assert driver(vf) == "vfio-pci"
     bench.boot(1, "icmpecho")
-    wait_for("an answer", lambda: bench.ping(1, 2) > 0, LONG_S)
+    wait_for("an answer", lambda: bench.ping(1, 2) > 0, LONG_S, LOOK_S)
     answered = bench.ping(1, 50)
     print(f"{answered} of 50 pings answered; {bench.instance.client.observe().live['ports'][vf]}")
     assert answered >= 45
     bench.instance.save(text(bench.instance))
     wait_ports(bench.instance)
-    wait_for("the NIC to be given back", lambda: driver(vf) == "e1000e", LONG_S)
-    wait_for("its interface", (DEVICES / vf / "net").exists, LONG_S)
+    wait_for("the NIC to be given back", lambda: driver(vf) == "e1000e", LONG_S, LOOK_S)
+    wait_for("its interface", (DEVICES / vf / "net").exists, LONG_S, LOOK_S)
 
 
 def test_one_pulled_out_costs_the_other_nothing_and_comes_back(bench: Bench, nics: list[str], qmp: Qmp) -> None:
@@ -95,7 +93,6 @@ def test_one_pulled_out_costs_the_other_nothing_and_comes_back(bench: Bench, nic
     bench.lay(1, first, first_peer)
     bench.lay(2, second, second_peer)
     bench.instance.save(text(bench.instance, bound(1, first), bound(2, second)))
-    bench.instance.run(wait=False)
     wait_ports(bench.instance, first, second)
     boot = bench.instance.client.hello().boot_id
     bench.boot(1)
@@ -121,24 +118,19 @@ def test_one_that_is_taken_for_passthrough_is_let_go_at_once(bench: Bench, nics:
     vf, peer = nics[:2]
     bench.lay(1, vf, peer)
     bind(vf, "vfio-pci")
-    try:
-        bench.instance.save(text(bench.instance, f"id: 1, vf: {vf}"))
-        bench.instance.run(wait=False)
-        wait_ports(bench.instance, vf)
-        bench.boot(1)
-        boot = bench.instance.client.hello().boot_id
-        bind(vf, "e1000e")  # returns only when the engine has closed it
-        assert driver(vf) == "e1000e"
-        wait_condition(bench.instance, 1, "Degraded", f"{vf} is bound to the driver e1000e")
-        print("relay 1:", *condition(bench.instance, 1))
-        bind(vf, "vfio-pci")
-        wait_condition(bench.instance, 1, "Ready", "")
-        with bench.flow(1) as flow:
-            wait_frames(flow)
-        assert bench.instance.client.hello().boot_id == boot
-    finally:
-        bench.instance.terminate()
-        bind(vf, "e1000e")
+    bench.instance.save(text(bench.instance, f"id: 1, vf: {vf}"))
+    wait_ports(bench.instance, vf)
+    bench.boot(1)
+    boot = bench.instance.client.hello().boot_id
+    bind(vf, "e1000e")  # returns only when the engine has closed it
+    assert driver(vf) == "e1000e"
+    wait_condition(bench.instance, 1, "Degraded", f"{vf} is bound to the driver e1000e")
+    print("relay 1:", *condition(bench.instance, 1))
+    bind(vf, "vfio-pci")
+    wait_condition(bench.instance, 1, "Ready", "")
+    with bench.flow(1) as flow:
+        wait_frames(flow)
+    assert bench.instance.client.hello().boot_id == boot
 
 
 def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str], qmp: Qmp) -> None:
@@ -148,25 +140,22 @@ def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str],
     bench.lay(2, second, second_peer)
     bond = f'id: 1, bind: true, bond: {{name: net_bonding0, mode: active-backup, members: ["{first}", "{second}"]}}'
     bench.instance.save(text(bench.instance, bond))
-    bench.instance.run(wait=False)
     wait_ports(bench.instance, "net_bonding0")
     bench.boot(1)
     bench.pairs[2].guest = bench.pairs[1].guest
     with bench.flow(1) as flow:
         wait_frames(flow)
-    qmp.set_link(0, False)
-    try:
-        wait_for("the second to take over", lambda: active(bench.instance) == [second], LONG_S)
+    with qmp.cable_pulled(0):
+        wait_for("the second to take over", lambda: active(bench.instance) == [second], LONG_S, LOOK_S)
         with bench.flow(2) as flow:
             wait_frames(flow)
-    finally:
-        qmp.set_link(0, True)
-    wait_for("the first to take over again", lambda: active(bench.instance) == [first], LONG_S)
-    with bench.flow(1) as flow:
-        wait_frames(flow)
+    with qmp.cable_pulled(2):
+        wait_for("the first to take over again", lambda: active(bench.instance) == [first], LONG_S, LOOK_S)
+        with bench.flow(1) as flow:
+            wait_frames(flow)
     bench.instance.save(text(bench.instance))
     wait_ports(bench.instance)
-    wait_for("both to be given back", lambda: [driver(nic) for nic in nics[:4:2]] == ["e1000e"] * 2, LONG_S)
+    wait_for("both to be given back", lambda: [driver(nic) for nic in nics[:4:2]] == ["e1000e"] * 2, LONG_S, LOOK_S)
 
 
 def active(instance: Instance) -> list[str]:

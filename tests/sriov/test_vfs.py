@@ -2,76 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
 
-import pytest
-
-from reconciler.condition import relay_statuses
-from reconciler.fleet import Fleet
-from reconciler.report import read_report
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 from tests.sriov.machine import bind, driver, set_vfs
-
-LONG_S = 300.0
-GOING = "allow_destroy: [relay:1, relay:2, relay:3]\n"
-
-
-def text(instance: Instance, *relays: str, engine: str = "main_cpu: 0, worker_cpus: [1]") -> str:
-    """All of these relays may go at once."""
-    lines = "".join(f"  - {{{relay}}}\n" for relay in relays)
-    where = json.dumps({"directory": str(instance.sockets), "name": "vm%u.sock"})
-    return f"apiVersion: vio4wd/v1\nengine: {{{engine}}}\nvhost_user: {where}\nrelays:\n{lines or '  []'}\n{GOING}"
-
-
-def condition(instance: Instance, relay: int) -> tuple[str, str]:
-    """As `vio4wd status` has it, without starting a process, which takes seconds in software emulation."""
-    with Fleet(instance.run_dir, instance.state_dir) as fleet:
-        statuses = relay_statuses(fleet.see(), read_report(instance.run_dir))
-    return next(((str(each.condition), each.message) for each in statuses if each.id == relay), ("", ""))
-
-
-def wait_condition(instance: Instance, relay: int, wanted: str, words: str) -> None:
-    def probe() -> bool:
-        now, message = condition(instance, relay)
-        return now == wanted and words in message
-
-    try:
-        wait_for(f"relay {relay} to be {wanted}, {words}", probe, LONG_S, 0.5)
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {condition(instance, relay)}\n{instance.log[-6000:]}") from error
-
-
-def wait_ports(instance: Instance, *addresses: str) -> None:
-    instance.wait_state(f"ports {addresses}", lambda state: set(state.ports) == set(addresses), LONG_S)
-
-
-@pytest.fixture
-def instance(vfs: list[str]) -> Iterator[Instance]:
-    assert vfs  # asked for first, so that they are given back last
-    with Instance() as made:
-        yield made
+from tests.sriov.waits import LONG_S, LOOK_S, text, wait_condition, wait_ports
 
 
 def test_bound_attached_detached_and_given_back(instance: Instance, vfs: list[str]) -> None:
     first, second = vfs[:2]
     shorthand = first.removeprefix("0000:").upper()
-    instance.save(text(instance))
-    instance.run(wait=False)
-    instance.wait_state("an engine", lambda state: bool(state.workers), LONG_S)
-
     instance.save(text(instance, f"id: 1, vf: {shorthand}", f"id: 2, vf: {second}, bind: true"))
     planned = instance.call("plan", str(instance.file), timeout_s=LONG_S)
     assert f"{first} has no driver, and DPDK polls it through vfio-pci: write bind: true" in planned.stderr
     wait_condition(instance, 1, "Degraded", f"{first} has no driver")
-    wait_ports(instance, second)
+    port = wait_ports(instance, second).live["ports"][second]
     assert (driver(first), driver(second)) == ("", "vfio-pci")
-    boot, relays = instance.client.hello().boot_id, instance.client.observe().live["ports"][second]
-    print("VF:", relays)
-    assert relays["driver"] == "net_e1000_igb_vf"
-    assert relays["mtu"] == 1500
+    boot = instance.client.hello().boot_id
+    print("VF:", port)
+    assert port["driver"] == "net_e1000_igb_vf"
+    assert port["mtu"] == 1500
 
     instance.save(text(instance, f"id: 1, vf: {first}, bind: true", f"id: 2, vf: {second}, bind: true"))
     planned = instance.call("plan", str(instance.file), timeout_s=LONG_S)
@@ -81,13 +32,13 @@ def test_bound_attached_detached_and_given_back(instance: Instance, vfs: list[st
 
     instance.save(text(instance, f"id: 2, vf: {second}, bind: true"))
     wait_ports(instance, second)
-    wait_for("the first to be given back", lambda: driver(first) == "", LONG_S)
+    wait_for("the first to be given back", lambda: driver(first) == "", LONG_S, LOOK_S)
     assert driver(second) == "vfio-pci"
     assert instance.client.hello().boot_id == boot
 
     instance.save(text(instance))
     wait_ports(instance)
-    wait_for("the second to be given back", lambda: driver(second) == "", LONG_S)
+    wait_for("the second to be given back", lambda: driver(second) == "", LONG_S, LOOK_S)
     applies = instance.report("history", "--limit", "0")["applies"]
     steps = [f"{c['action']} {c['resource']}" for a in reversed(applies) for c in a["plan"]["changes"]]
     assert steps.index(f"add vf:{first}") < steps.index(f"remove vf:{first}")
@@ -98,7 +49,6 @@ def test_vfs_that_vanish_with_their_pf_come_back(instance: Instance, vfs: list[s
     bind(second, "vfio-pci")
     try:
         instance.save(text(instance, f"id: 1, vf: {first}, bind: true", f"id: 2, vf: {second}", "id: 3, vf: net_null0"))
-        instance.run(wait=False)
         wait_ports(instance, first, second, "net_null0")
         boot = instance.client.hello().boot_id
         set_vfs(os.environ["PF"], 0)
@@ -115,12 +65,9 @@ def test_vfs_that_vanish_with_their_pf_come_back(instance: Instance, vfs: list[s
     finally:
         if not os.path.exists(f"/sys/bus/pci/devices/{first}"):
             set_vfs(os.environ["PF"], len(vfs))
-        instance.terminate()
-        bind(second, "")
 
 
 def test_a_vf_that_was_never_there_is_pending(instance: Instance) -> None:
     instance.save(text(instance, "id: 1, vf: 0000:fe:1f.6", "id: 2, vf: 0000:fe:1f.7, bind: true"))
-    instance.run(wait=False)
     wait_condition(instance, 1, "Pending", "this host has no PCI function 0000:fe:1f.6")
     wait_condition(instance, 2, "Pending", "this host has no PCI function 0000:fe:1f.7")

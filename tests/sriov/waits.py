@@ -1,0 +1,55 @@
+"""What the tests write into the spec, and how they wait: seldom, because in software emulation a look costs a tenth of
+a second of the CPU time that what is waited for needs."""
+
+from __future__ import annotations
+
+import json
+
+from engine.client import Observation
+from reconciler.condition import relay_statuses
+from reconciler.report import read_report
+from tests.kit.vio4wd import Instance
+from tests.kit.waiting import wait_for
+
+LONG_S = 300.0
+LOOK_S = 0.7
+GOING = "allow_destroy: [relay:1, relay:2, relay:3]\n"
+
+
+def text(instance: Instance, *relays: str) -> str:
+    """A spec with these relays, each the inside of a flow mapping; all of them may go at once."""
+    lines = "".join(f"  - {{{relay}}}\n" for relay in relays)
+    where = json.dumps({"directory": str(instance.sockets), "name": "vm%u.sock"})
+    cpus = "main_cpu: 0, worker_cpus: [0, 1]"
+    return f"apiVersion: vio4wd/v1\nengine: {{{cpus}}}\nvhost_user: {where}\nrelays:\n{lines or '  []'}\n{GOING}"
+
+
+def condition(instance: Instance, relay: int) -> tuple[str, str]:
+    """As `vio4wd status` has it, without starting a process, which takes seconds in software emulation."""
+    statuses = relay_statuses(instance.fleet.see(), read_report(instance.run_dir))
+    return next(((str(each.condition), each.message) for each in statuses if each.id == relay), ("", ""))
+
+
+def wait_condition(instance: Instance, relay: int, wanted: str, words: str) -> None:
+    def probe() -> bool:
+        now, message = condition(instance, relay)
+        return now == wanted and words in message
+
+    try:
+        wait_for(f"relay {relay} to be {wanted}, {words}", probe, LONG_S, LOOK_S)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {condition(instance, relay)}\n{instance.log[-6000:]}") from error
+
+
+def wait_ports(instance: Instance, *addresses: str) -> Observation:
+    """Waits until an engine has these ports and no others. Gives what it shows then."""
+
+    def probe() -> Observation | None:
+        instance.check_running()
+        seen = instance.observed()
+        return seen if seen is not None and set(seen.state.ports) == set(addresses) else None
+
+    try:
+        return wait_for(f"ports {addresses}", probe, LONG_S, LOOK_S)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{instance.log[-6000:]}") from error
