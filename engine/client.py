@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ from typing import Any, Self
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from schema.model import Action, Pin, State
+from schema.model import Action, Key, Kind, Pin, State
 from schema.paths import engine_events, engine_socket
 
 READ_TIMEOUT_S = 3.0
@@ -112,7 +112,7 @@ class EngineClient:
         return Observation(
             boot_id=self._field(reply, "boot_id"),
             generation=self._field(reply, "generation"),
-            state=State.from_json(self._field(reply, "state")),
+            state=replace(State.from_json(self._field(reply, "state")), nodes=_guest_nodes(reply.get("live", {}))),
             live=reply.get("live", {}),
         )
 
@@ -254,3 +254,9 @@ def _event(raw: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def _guest_nodes(live: Mapping[str, Any]) -> dict[tuple[Kind, Key], int]:
+    """On which NUMA node each connected guest's memory is, where an engine tells several apart."""
+    sockets: Mapping[str, Mapping[str, Any]] = live.get("sockets", {})
+    return {(Kind.SOCKET, path): each["node"] for path, each in sockets.items() if each.get("node") is not None}

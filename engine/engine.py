@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from engine import counters
 from engine.burst import layout as at
 from engine.capture import Captures
 from engine.dpdk import eal
+from engine.dpdk.mbuf import Pool
 from engine.fault import Refused
 from engine.machine import Machine
 from engine.ports import Attached, Ports
@@ -22,6 +24,7 @@ from engine.relays import Live, Relays
 from engine.sockets import Open, Sockets, observed
 from engine.workers import Idle, Workers
 from schema.model import Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
+from schema.vf import only_pci
 
 log = logging.getLogger("vio4wd.engine")
 T = TypeVar("T")
@@ -214,6 +217,33 @@ class EngineCore:
                 self._announce(event, f"port:{name}", holder.relay.id if holder else None)
         for path in self.sockets.appeared():
             self._knock(path)
+        if self._machine.numa.several:
+            for live in self.relays.by_id.values():
+                self._follow_guest(live)
+
+    def _follow_guest(self, live: Live) -> None:
+        """Takes a relay's packet buffers to the NUMA node of its guest's memory, once for each time that one connects.
+
+        A device of the kernel's stays as it is: it could not be started again, and its packets are copied anyway.
+        """
+        attached = self.ports.by_name.get(live.relay.port)
+        opened = self.sockets.by_path.get(live.relay.socket)
+        node = self.sockets.locate(opened) if attached and opened else None
+        if not attached or not opened or node is None or attached.follows == (live.relay.socket, *opened.located):
+            return
+        attached.follows = (live.relay.socket, *opened.located)
+        if node == attached.buffers:
+            attached.pool = replace(attached.pool, short_of=None)
+        elif only_pci(attached.port) and (pool := self.ports.pool_on(attached, node)):
+            log.info("relay %d: its buffers follow its guest to node %d", live.relay.id, node)
+            self._change_pool(live, attached, pool)
+
+    def _change_pool(self, live: Live, attached: Attached, pool: Pool) -> None:
+        with self._resting(live):
+            try:
+                self.ports.change_pool(attached, pool)
+            except Refused as error:
+                log.error("%s", error)
 
     def _knock(self, path: str) -> None:
         """A failure closes the socket, which whoever compares observes."""
@@ -280,6 +310,7 @@ class EngineCore:
             "promiscuous": attached.promiscuous,
             "driver": attached.driver,
             "numa": attached.numa,
+            **({} if attached.buffers is None else {"buffers": attached.buffers, "short_of": attached.pool.short_of}),
             **({"members": attached.bond.to_json()} if attached.bond else {}),
         }
 
@@ -292,6 +323,7 @@ class EngineCore:
             "migrating": guest.migrating,
             "queues": guest.queues,
             "connects": guest.connects,
+            **({"node": self.sockets.locate(opened)} if self._machine.numa.several else {}),
         }
 
     def counters(self) -> dict[str, Any]:

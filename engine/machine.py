@@ -19,6 +19,7 @@ from engine.dpdk.installed import DPDK
 from engine.dpdk.mbuf import Mbufs, Pool
 from engine.dpdk.vhost import Vhost
 from engine.memory import Block
+from engine.numa import Numa
 from schema.model import MAX_SOCKETS
 
 DRAIN_MBUFS = 2047
@@ -40,6 +41,7 @@ class Machine:
         """Those that the process may run on."""
         self.ethdevs = Ethdevs(DPDK)
         self.mbufs = Mbufs(DPDK)
+        self.numa = Numa()
         self.guests = Block(at.GUEST_SIZE * MAX_SOCKETS)
         self.doors = DOORS
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from engine.bonds import Bond, Bonds, device_names
 from engine.burst import layout as at
-from engine.dpdk.ethdev import Setup
+from engine.dpdk.ethdev import Setup, Started
 from engine.dpdk.layout import ETHER_OVERHEAD_BYTES, MAX_ETHPORTS
 from engine.dpdk.library import DpdkError
 from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, Pool
@@ -18,8 +19,7 @@ from engine.memory import CACHE_LINE_BYTES, Block
 from engine.pci import Functions
 from schema.model import Port
 
-DESCRIPTORS = 1024
-"""Of each ring; the driver adjusts it to what the device can."""
+log = logging.getLogger("vio4wd.engine")
 STRANDED_MBUFS = CACHE_MBUFS * 3 // 2
 """The most that one lcore's cache holds back after a relay has moved on."""
 VLAN_TAGS_BYTES = 8
@@ -49,6 +49,10 @@ class Attached:
     bond: Bond | None = None
     checksums: bool = False
     """Whether the device finishes checksums itself."""
+    buffers: int | None = None
+    """The NUMA node of its pool; None where there is only one."""
+    follows: tuple[str, int, int | None] | None = None
+    """Whose memory was last looked at: a socket's path, the how manieth guest on it, and that one's node."""
 
 
 def room_bytes(port: Port) -> int:
@@ -98,28 +102,38 @@ class Ports:
         ethdevs = self._machine.ethdevs
         bond = self.bonds.make(port) if port.bond_mode else None
         port_id = bond.id if bond else self._attach_device(port)
+        node = ethdevs.numa_node(port_id)
         try:
-            pool = self._pool(port, port_id)
+            pool = self._machine.mbufs.create_near(*self._pool(port), node if node >= 0 else ANY_SOCKET)
         except DpdkError as error:
             self._give_back(port_id, bond)
             raise refused(f"{port.name}: no memory for its packet buffers", error) from error
         try:
-            setup = Setup(DESCRIPTORS, port.queues, port.mtu, port.checksums)
-            started = ethdevs.start(port_id, pool, setup, ethdevs.numa_node(port_id))
+            started = self._start(port, port_id, pool)
             info = ethdevs.info(port_id)
         except DpdkError as error:
             self._give_back(port_id, bond)
             self._machine.mbufs.free(pool)
             hint = " (a member may lack what bonding needs: the engine's log says which)" if bond else ""
             raise refused(f"{port.name} cannot be started{hint}", error) from error
-        attached = Attached(port, port_id, pool, block, info.driver, ethdevs.mac(port_id), ethdevs.numa_node(port_id))
+        attached = Attached(port, port_id, pool, block, info.driver, ethdevs.mac(port_id), node)
         attached.checksums = started.checksums
-        block.write(at.PORT_POOL, pool.address)
+        self._use(attached, pool)
         block.write(at.PORT_QUEUES, started.queues)
         if bond:
             self._bonded(attached, bond)
         self.look_at_link(attached)
         return attached
+
+    def _start(self, port: Port, port_id: int, pool: Pool) -> Started:
+        """Raises DpdkError."""
+        ethdevs = self._machine.ethdevs
+        setup = Setup(port.descriptors, port.queues, port.mtu, port.checksums)
+        return ethdevs.start(port_id, pool, setup, ethdevs.numa_node(port_id))
+
+    def _use(self, attached: Attached, pool: Pool) -> None:
+        attached.pool, attached.buffers = pool, self._machine.numa.node_of(pool.address)
+        attached.block.write(at.PORT_POOL, pool.address)
 
     def _attach_device(self, port: Port) -> int:
         try:
@@ -157,21 +171,48 @@ class Ports:
             self.bonds.settle(attached.bond)
 
     def costs(self) -> dict[str, int]:
-        """What a port's buffers cost: so many for each device's queues (one more than it receives on), so many for
-        the port, each of so many bytes beyond the frame's room."""
+        """What a port's buffers cost: one for each descriptor of each device's queues (of which it has one more than
+        it receives on), so many for the port, each of so many bytes beyond the frame's room."""
         caches = min(CACHES_COVERED, len(self._machine.cpus))
         port_mbufs = 4 * at.BURST + STAGED_MBUFS + STRANDED_MBUFS * caches
-        return {"queue_mbufs": DESCRIPTORS, "port_mbufs": port_mbufs, "mbuf_bytes": MBUF_OVERHEAD_BYTES}
+        return {"port_mbufs": port_mbufs, "mbuf_bytes": MBUF_OVERHEAD_BYTES}
 
-    def _pool(self, port: Port, port_id: int) -> Pool:
-        costs = self.costs()
+    def _pool(self, port: Port) -> tuple[str, int, int]:
+        """Of its pool: a name of its own, how many buffers, and how large they are."""
         devices = max(1, len(port.members))
-        mbufs = devices * (port.queues + 1) * costs["queue_mbufs"] + costs["port_mbufs"]
+        mbufs = devices * (port.queues + 1) * port.descriptors + self.costs()["port_mbufs"]
         self._pools_made += 1
-        node = self._machine.ethdevs.numa_node(port_id)
-        return self._machine.mbufs.create(
-            f"port{self._pools_made}", mbufs, room_bytes(port), node if node >= 0 else ANY_SOCKET
-        )
+        return f"port{self._pools_made}", mbufs, room_bytes(port)
+
+    def pool_on(self, attached: Attached, node: int) -> Pool | None:
+        """A pool for this port on another NUMA node, not in use yet; None, which is noted, without memory there."""
+        try:
+            return self._machine.mbufs.create(*self._pool(attached.port), node)
+        except DpdkError as error:
+            log.warning("%s: its buffers cannot follow its guest to node %d: %s", attached.port.name, node, error)
+            attached.pool = replace(attached.pool, short_of=node)
+            return None
+
+    def change_pool(self, attached: Attached, pool: Pool) -> None:
+        """Stops a port and starts it with another pool, or with the one that it had. No table may have an entry of
+        it. What it has received and nobody has taken is lost. Raises Refused, and lets go of one that won't start."""
+        former = attached.pool
+        self._machine.ethdevs.stop(attached.id)
+        try:
+            self._start(attached.port, attached.id, pool)
+        except DpdkError as error:
+            pool, former = former, pool
+            try:
+                self._start(attached.port, attached.id, pool)
+            except DpdkError:
+                self._machine.mbufs.free(former)
+                self.detach(attached.port.name)
+                raise refused(f"{attached.port.name} cannot be started again", error) from error
+            log.error("%s: its buffers stay where they are: %s", attached.port.name, error)
+        self._use(attached, pool)
+        self._machine.mbufs.free(former)
+        if attached.bond:
+            self.bonds.started(attached.bond)
 
     def detach(self, name: str) -> None:
         attached = self.require(name)

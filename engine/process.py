@@ -175,6 +175,8 @@ class EngineProcess:
         def guest_events() -> None:
             for event in machine.take_events():
                 core.on_guest_event(event.kind, event.guest)
+            if machine.numa.several:
+                self._server.changes.put(None)  # buffers may have to follow
 
         self._server.watch(machine.event_fd, guest_events)
         self._watch_links()

@@ -51,6 +51,8 @@ class Guest:
     queues: int
     """Receive queues that the guest has enabled."""
     connects: int
+    ring: int
+    """Where its first queue lies in our memory."""
 
     @property
     def migrating(self) -> bool:
@@ -68,6 +70,8 @@ class Open:
     slot: int
     tried: Stamp | None = None
     """What lay at the path when DPDK was last made to connect there; in server mode it means nothing."""
+    located: tuple[int, int | None] = (0, None)
+    """The how manieth guest on it, and the NUMA node of that one's memory: together, since two threads look."""
 
 
 class Sockets:
@@ -201,7 +205,17 @@ class Sockets:
             features=guests.read(base + at.GUEST_FEATURES),
             queues=guests.read(base + at.GUEST_RX_QUEUES).bit_count(),
             connects=guests.read(base + at.GUEST_CONNECTS),
+            ring=guests.read(base + at.GUEST_RING),
         )
+
+    def locate(self, opened: Open) -> int | None:
+        """The NUMA node of the guest's memory; None without a guest, and where there is only one node."""
+        guest = self.guest(opened)
+        if guest.vid is None:
+            return None
+        if opened.located[0] != guest.connects:
+            opened.located = guest.connects, self._machine.numa.node_of(guest.ring)
+        return opened.located[1]
 
     def path_of(self, slot: int) -> str | None:
         """The socket whose guest block has this index."""

@@ -25,7 +25,7 @@ class Condition(enum.StrEnum):
     """Live, but something is broken."""
 
 
-PORT_FACTS = ("mac", "mtu", "promiscuous", "driver", "numa")
+PORT_FACTS = ("mac", "mtu", "promiscuous", "driver", "numa", "buffers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class RelayStatus:
     members: tuple[Mapping[str, Any], ...] = ()
     """A bond's: each with `name`, `link` (`up`, `down`) and `active`."""
     port: Mapping[str, Any] = field(default_factory=dict)
-    """Of what is polled: `mac`, `mtu` in bytes, `promiscuous`, `driver`, `numa`; empty when it is not live."""
+    """Of what is polled, as far as there is something to say: see PORT_FACTS. Empty when it is not live."""
     migrating: bool = False
     """Whether its guest is on its way to another host."""
     since: float | None = None
@@ -101,7 +101,8 @@ def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwa
     link = str(port.get("link", "")) if port.get("present", True) else "gone"
     pin = observed.state.pins.get(relay.id)
     members = tuple(port.get("members", ()))
-    said = (fault[0] if fault else None) or (_members_wrong(members) if link == "up" and not unwanted else None)
+    well = link == "up" and not unwanted
+    said = (fault[0] if fault else None) or ((_members_wrong(members) or _far(port, socket)) if well else None)
     condition, message = _judged(link, guest, said, unwanted)
     cpus = (pin.vf_to_vm, pin.vm_to_vf) if pin is not None else None
     facts = {name: port[name] for name in PORT_FACTS if name in port}
@@ -116,6 +117,17 @@ def _members_wrong(members: tuple[Mapping[str, Any], ...]) -> str | None:
     if members and not any(member["active"] for member in members):
         return "no member of the bond is active; with 802.3ad the other side has to be a link aggregation too"
     return f"the link of {' and '.join(down)} is down; the bond goes on without" if down else None
+
+
+def _far(port: Mapping[str, Any], socket: Mapping[str, Any]) -> str | None:
+    """Says that the packet buffers could not follow the guest's memory."""
+    node = socket.get("node")
+    if node is None or node != port.get("short_of"):
+        return None
+    return (
+        f"numa: guest on node {node}, buffers on node {port['buffers']}: no free hugepages there when it connected; "
+        f"reserve more in /sys/devices/system/node/node{node}/hugepages, then connect the guest again"
+    )
 
 
 def _judged(link: str, guest: bool, fault: str | None, unwanted: bool) -> tuple[Condition, str]:

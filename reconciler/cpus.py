@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.desired import SpecUnfit
 from reconciler.shards import Homes
-from schema.model import Pin, State, Worker
+from schema.model import Kind, Pin, State, Worker
 
 Allotment = dict[int, frozenset[int]]
 """Shard to the CPUs on which it has workers."""
@@ -27,7 +27,8 @@ def allot(desired: State, homes: Homes, live: Mapping[int, State]) -> Allotment:
         return dict.fromkeys(shards, everything)
     pinned = {shard: _pinned(shard, homes, desired.pins) for shard in shards}
     loose = Counter(shard for id_, shard in homes.items() if id_ not in desired.pins)
-    shares = _dealt(everything - frozenset().union(*pinned.values()), pinned, loose, desired, live)
+    nodes = {shard: _nodes(shard, homes, desired) for shard in shards}
+    shares = _dealt(everything - frozenset().union(*pinned.values()), pinned, loose, nodes, desired, live)
     _share(shares, loose, sorted(everything))
     if desired.engine.idle == "busy":
         _refuse_shared(shares)
@@ -39,8 +40,20 @@ def _pinned(shard: int, homes: Homes, pins: Mapping[int, Pin]) -> set[int]:
     return {cpu for pin in mine for cpu in (pin.vf_to_vm, pin.vm_to_vf)}
 
 
+def _nodes(shard: int, homes: Homes, desired: State) -> Counter[int]:
+    """How many of a shard's relays are free to be placed and have their VF on which NUMA node."""
+    mine = [relay for id_, relay in desired.relays.items() if homes.get(id_) == shard and id_ not in desired.pins]
+    found = (desired.nodes.get((Kind.PORT, relay.port)) for relay in mine)
+    return Counter(node for node in found if node is not None)
+
+
 def _dealt(
-    left: Iterable[int], pinned: Mapping[int, set[int]], loose: Counter[int], desired: State, live: Mapping[int, State]
+    left: Iterable[int],
+    pinned: Mapping[int, set[int]],
+    loose: Counter[int],
+    nodes: Mapping[int, Counter[int]],
+    desired: State,
+    live: Mapping[int, State],
 ) -> dict[int, set[int]]:
     """Deals CPUs one by one to whoever has the most loose relays for each CPU that it has; who has none is first."""
     shares = {shard: set(cpus) for shard, cpus in pinned.items()}
@@ -50,19 +63,29 @@ def _dealt(
         if not asking:
             break
         shard = max(asking, key=lambda each: (not shares[each], loose[each] / (len(shares[each]) + 1), -each))
-        cpu = _fitting(deck, shard, desired.engine.main_cpu, live)
+        unserved = {node: count / (1 + len(_on(node, shares[shard], desired))) for node, count in nodes[shard].items()}
+        cpu = _fitting(deck, shard, desired, live, unserved)
         deck.remove(cpu)
         shares[shard].add(cpu)
     return shares
 
 
-def _fitting(deck: Iterable[int], shard: int, main_cpu: int, live: Mapping[int, State]) -> int:
-    """Where most of the shard is already, and least of the others; else not the main CPU, else the lowest."""
+def _on(node: int, cpus: Iterable[int], desired: State) -> list[int]:
+    return [cpu for cpu in cpus if desired.nodes.get((Kind.WORKER, cpu)) == node]
 
-    def rank(cpu: int) -> tuple[int, bool, int, bool, int]:
+
+def _fitting(
+    deck: Iterable[int], shard: int, desired: State, live: Mapping[int, State], unserved: Mapping[int, float]
+) -> int:
+    """Where most of the shard is already, and least of the others; else on the NUMA node with the most relays for
+    each CPU that the shard has there, else not the main CPU, else the lowest."""
+
+    def rank(cpu: int) -> tuple[int, bool, int, float, bool, int]:
         own = _entries(live.get(shard), cpu)
         others = sum(_entries(state, cpu) for other, state in live.items() if other != shard)
-        return -own, not (shard in live and Worker(cpu) in live[shard].workers), others, cpu == main_cpu, cpu
+        newcomer = not (shard in live and Worker(cpu) in live[shard].workers)
+        near = unserved.get(desired.nodes.get((Kind.WORKER, cpu), -1), 0.0)
+        return -own, newcomer, others, -near, cpu == desired.engine.main_cpu, cpu
 
     return min(deck, key=rank)
 

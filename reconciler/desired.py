@@ -9,7 +9,7 @@ from itertools import chain
 from reconciler.healing import may_heal
 from reconciler.host import Host
 from reconciler.mounts import wanted
-from schema.model import MAX_RELAYS, Engine, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
+from schema.model import MAX_RELAYS, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
 from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
 from schema.vf import pci_functions
 
@@ -54,7 +54,21 @@ def desired(spec: Spec, host: Host) -> State:
     for relay in spec.relays:
         resources += _of_relay(relay, spec.vhost_user)
     resources += _sockets(spec, uid, gid)
-    return State.of(resources)
+    state = State.of(resources)
+    return replace(state, nodes=_nodes(state, host))
+
+
+def _nodes(state: State, host: Host) -> dict[tuple[Kind, Key], int]:
+    """Where what is polled lies, and who polls: a bond is where its first member is."""
+    cpus = host.cpu_nodes()
+    if not cpus:
+        return {}
+    nodes: dict[tuple[Kind, Key], int] = {(Kind.WORKER, w.cpu): cpus[w.cpu] for w in state.workers if w.cpu in cpus}
+    for name, port in state.ports.items():
+        first = pci_functions(port)[:1]
+        if first and (node := host.node_of(first[0])) is not None:
+            nodes[Kind.PORT, name] = node
+    return nodes
 
 
 def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec) -> Iterable[Resource]:
@@ -82,7 +96,13 @@ def _sockets(spec: Spec, uid: int, gid: int) -> Iterable[Socket]:
 
 
 def _port(relay: RelaySpec, vhost_user: VhostUserSpec) -> Port:
-    return replace(_device(relay), mtu=mtu(vhost_user, relay), queues=relay.queues, checksums=vhost_user.csum)
+    return replace(
+        _device(relay),
+        mtu=mtu(vhost_user, relay),
+        queues=relay.queues,
+        descriptors=relay.descriptors,
+        checksums=vhost_user.csum,
+    )
 
 
 def _device(relay: RelaySpec) -> Port:

@@ -40,8 +40,11 @@ class Host(Protocol):
     def free_hugepages(self) -> Mapping[int, int]:
         """NUMA node to free hugepages, in bytes."""
 
-    def node_of(self, port: str) -> int:
-        """The NUMA node of a PCI function; 0 for what has none."""
+    def node_of(self, port: str) -> int | None:
+        """The NUMA node of a PCI function; None for what is on none."""
+
+    def cpu_nodes(self) -> Mapping[int, int]:
+        """CPU to NUMA node; empty where there is only one node."""
 
 
 class ThisHost:
@@ -89,11 +92,16 @@ class ThisHost:
             free[node] = free.get(node, 0) + int(path.read_text()) * page_kib * 1024
         return free
 
-    def node_of(self, port: str) -> int:
+    def node_of(self, port: str) -> int | None:
         try:
-            return max(0, int((PCI_DEVICES / port / "numa_node").read_text()))
+            node = int((PCI_DEVICES / port / "numa_node").read_text())
         except (OSError, ValueError):
-            return 0
+            return None
+        return node if node >= 0 else None
+
+    def cpu_nodes(self) -> Mapping[int, int]:
+        found = {int(path.name[3:]): int(path.parent.name[4:]) for path in NODES.glob("node[0-9]*/cpu[0-9]*")}
+        return found if len(set(NODES.glob("node[0-9]*"))) > 1 else {}
 
 
 def _moves_to(cpu: int) -> bool:

@@ -1,12 +1,14 @@
 """Places relays on worker CPUs: who is pinned stays there, who is placed well stays too, the rest goes where the least
-is. The load is counted in directions, not in packets: that is the balancer's business."""
+is, on the NUMA node of its guest, else of its VF, when that has workers. The load is counted in directions, not in
+packets: that is the balancer's business. Nobody is moved because a guest on another node has connected: packet buffers
+follow the guest, and moves have their price too."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from schema.model import Pin, State
+from schema.model import Kind, Pin, State
 
 
 def place(desired: State, observed: State) -> dict[int, Pin]:
@@ -19,10 +21,17 @@ def place(desired: State, observed: State) -> dict[int, Pin]:
     directions = Counter(cpu for pin in settled.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf))
     placed = dict(settled)
     for relay in sorted(desired.relays.keys() - settled.keys()):
-        cpu = _emptiest(cpus, directions, desired.engine.main_cpu)
+        cpu = _emptiest(near(relay, desired, observed) or cpus, directions, desired.engine.main_cpu)
         directions[cpu] += 2
         placed[relay] = Pin(relay, cpu, cpu)
     return dict(sorted(placed.items()))
+
+
+def near(relay: int, desired: State, observed: State) -> set[int]:
+    """The worker CPUs on the NUMA node where the relay's packets are; empty where that makes no difference."""
+    wanted = desired.relays[relay]
+    node = observed.nodes.get((Kind.SOCKET, wanted.socket), desired.nodes.get((Kind.PORT, wanted.port)))
+    return {w.cpu for w in desired.workers if node is not None and desired.nodes.get((Kind.WORKER, w.cpu)) == node}
 
 
 def _settled(relay: int, desired: State, live: Mapping[int, Pin], cpus: set[int]) -> Pin | None:

@@ -10,11 +10,12 @@ from reconciler.host import Host
 from reconciler.hostmemory import coming
 from reconciler.hostplan import HostPlan
 from reconciler.sighting import Sighting
-from schema.model import Kind, Port, State
+from schema.model import Action, Kind, Port, State
 
 MIB = 1024 * 1024
 SHARD_BYTES = 32 * MIB
 """What an engine process takes before it has any port: the EAL's own, and the buffers of guests that are drained."""
+NODE_PAGES = "/sys/devices/system/node/node%d/hugepages"
 ROOM_BYTES = 2048
 FRAME_OVERHEAD_BYTES = 64
 """Of a frame beyond its MTU: Ethernet header, VLAN tags, checksum, and rounding to a cache line."""
@@ -39,30 +40,58 @@ def shortages(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:
 
 
 def port_bytes(port: Port, limits: Mapping[str, int]) -> int:
-    """What a port's packet buffers take, by what an engine says: so many for each queue of each device, and so many."""
+    """What a port's packet buffers take: one for each descriptor of each device's rings, and what an engine adds."""
     devices = max(1, len(port.members))
-    mbufs = devices * (port.queues + 1) * limits["queue_mbufs"] + limits["port_mbufs"]
+    mbufs = devices * (port.queues + 1) * port.descriptors + limits["port_mbufs"]
     return mbufs * (limits["mbuf_bytes"] + max(ROOM_BYTES, port.mtu + FRAME_OVERHEAD_BYTES))
 
 
-def _memory(todo: HostPlan, sighting: Sighting, host: Host) -> Iterable[str]:
-    said = [limits for _, limits in sorted(sighting.limits.items()) if "mbuf_bytes" in limits]
-    if not said:
-        return
+def strangers(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:
+    """Which NUMA nodes have too little memory for the VFs on them, while others have: no obstacle, but slower."""
+    free = _free(todo, host)
+    if len(free) < 2:
+        return []
+    needs = {node: need for node, need in _by_node(todo, sighting, host).items() if node is not None}
+    return [
+        f"hugepages: the ports on NUMA node {node} need about {-(-need // MIB)} MiB, and {free.get(node, 0) // MIB} "
+        f"MiB are free there, so their buffers will lie on another node; reserve more there (hugepages in the "
+        f"spec, or {NODE_PAGES % node})"
+        for node, need in sorted(needs.items())
+        if need > free.get(node, 0)
+    ]
+
+
+def _free(todo: HostPlan, host: Host) -> dict[int, int]:
+    """NUMA node to the bytes of hugepages that are free once the plan has reserved what it reserves."""
     now = host.free_hugepages()
     more = coming(todo.actions, now)
-    free = {node: size + more[node] for node, size in now.items()}
-    ports, by_node = 0, dict.fromkeys(free, 0)
-    for errand in todo.errands:
-        if errand.action.kind is not Kind.PORT:
-            continue
-        change = _bytes(errand.action.after, said[0]) - _bytes(errand.action.before, said[0])
-        ports += (errand.action.after is not None) - (errand.action.before is not None)
-        node = host.node_of(str(errand.action.key))
-        by_node[node] = by_node.get(node, 0) + change
+    return {node: size + more[node] for node, size in now.items()}
+
+
+def _by_node(todo: HostPlan, sighting: Sighting, host: Host) -> dict[int | None, int]:
+    """How many bytes more the plan's ports take on each NUMA node; None: wherever there are some."""
+    said = [limits for _, limits in sorted(sighting.limits.items()) if "mbuf_bytes" in limits]
+    by_node: dict[int | None, int] = {}
+    for action in todo.actions if said else ():
+        if action.kind is Kind.PORT:
+            node = host.node_of(_first_device(action))
+            by_node[node] = by_node.get(node, 0) + _bytes(action.after, said[0]) - _bytes(action.before, said[0])
+    return by_node
+
+
+def _first_device(action: Action) -> str:
+    """A bond's buffers lie where its first member is."""
+    port = action.after or action.before
+    return port.members[0] if isinstance(port, Port) and port.members else str(action.key)
+
+
+def _memory(todo: HostPlan, sighting: Sighting, host: Host) -> Iterable[str]:
+    by_node, free = _by_node(todo, sighting, host), _free(todo, host)
+    changed = [action for action in todo.actions if action.kind is Kind.PORT]
+    ports = sum((action.after is not None) - (action.before is not None) for action in changed)
     shards = sum(shard not in sighting.seen for shard in todo.targets)
     need = sum(by_node.values()) + shards * SHARD_BYTES
-    if ports > 0 and need > sum(free.values()):
+    if by_node and ports > 0 and need > sum(free.values()):
         yield _words(ports, shards, need, free)
 
 

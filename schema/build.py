@@ -63,6 +63,7 @@ def _relay(value: dict[str, Any]) -> RelaySpec:
         cpus=(cpus[0], cpus[-1]) if cpus is not None else None,
         mtu=value.get("mtu"),
         queues=value.get("queues", 1),
+        descriptors=value.get("descriptors", 1024),
         packed=value.get("packed", False),
         bind=value.get("bind", False),
         protect=value.get("protect", False),

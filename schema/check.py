@@ -72,7 +72,7 @@ def _type(document: Document, path: Path, error: Any) -> Iterator[Problem]:
 
 
 def _choice(document: Document, path: Path, error: Any) -> Iterator[Problem]:
-    choices: list[str] = error.schema.get("enum") or [error.schema["const"]]
+    choices = [str(choice) for choice in error.schema.get("enum") or [error.schema["const"]]]
     near = _nearest(str(error.instance), choices) if len(choices) > 1 else ""
     one_of = "one of " if len(choices) > 1 else ""
     yield document.problem(path, f"must be {one_of}{', '.join(choices)}, not {_given(document, path)}{near}")

@@ -133,6 +133,8 @@ class Port:
     mtu: int = 1500
     queues: int = 1
     """Receive queues, over which the NIC spreads by flow where it can; the driver may have fewer."""
+    descriptors: int = 1024
+    """Of each of its rings, receive and send; the driver adjusts it to what the device can."""
     checksums: bool = False
     """Whether guests may leave TCP and UDP checksums open: the NIC finishes them, else the relay."""
 
@@ -232,6 +234,9 @@ class State:
     """The host's, as `mounts`. Observed: every size of which there are any."""
     mounts: Mapping[str, Mount] = field(default_factory=dict)
     """Observed: every mount of hugetlbfs, whoever made it."""
+    nodes: Mapping[tuple[Kind, Key], int] = field(default_factory=dict, compare=False)
+    """On a host with several NUMA nodes: that of each worker and of each port that is on one (desired), and of the
+    guest on each socket (observed). Facts, not wishes: never compared."""
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> State:

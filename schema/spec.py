@@ -90,6 +90,8 @@ class RelaySpec:
     """In bytes; None is 1500, or 9000 with `vhost_user.jumbo`."""
     queues: int = 1
     """Receive queues of the VF."""
+    descriptors: int = 1024
+    """Of each of the VF's rings, receive and send."""
     packed: bool = False
     """Whether the guest is offered packed rings."""
     bind: bool = False

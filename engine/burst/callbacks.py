@@ -23,16 +23,19 @@ from engine.burst.intrinsics import (
     symbol_address,
 )
 from engine.burst.quiesce import leave_passes
-from engine.dpdk import installed as _installed  # noqa: F401 - loads the libraries that this code calls
+from engine.dpdk import installed
 
 _i32, _i64, _u64 = types.int32, types.int64, types.uint64
 doors_address = symbol_address(at.DOORS_SYMBOL)
 get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i64))
 get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
+get_vring = types.ExternalFunction("rte_vhost_get_vhost_vring", _i32(_i32, types.uint16, _i64))
 guest_notification = types.ExternalFunction("rte_vhost_enable_guest_notification", _i32(_i32, _i32, _i32))
 write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
 path_space = stack_space(at.GUEST_PATH_BYTES)
 word_space = stack_space(8)
+vring_space = stack_space(installed.LAYOUT.vring.size)
+VRING_DESC = installed.LAYOUT.vring.desc
 FIRST_TX_VRING = 1
 
 
@@ -91,6 +94,14 @@ def read_features(vid: int, guest: int) -> None:
     exchange(guest + at.GUEST_FEATURES, load64(features))
 
 
+@njit(cache=True)
+def read_ring(vid: int, guest: int) -> None:
+    """Puts down where the guest's memory is: on which NUMA node that is, Python asks the kernel."""
+    vring = vring_space()
+    found = get_vring(vid, types.uint16(0), vring) == 0
+    store64(guest + at.GUEST_RING, load64(vring + VRING_DESC) if found else 0)
+
+
 @cfunc(_i32(_i32), cache=True)
 def new_device(vid: int) -> int:
     """A guest's driver is ready: its relay's entries see it from their next pass on."""
@@ -100,6 +111,7 @@ def new_device(vid: int) -> int:
         return -1
     guest = guest_block(doors, index)
     read_features(vid, guest)
+    read_ring(vid, guest)
     # The relay polls; a guest that kicks all the same leaves its virtual machine for each packet.
     guest_notification(vid, FIRST_TX_VRING, 0)
     store64(guest + at.GUEST_CONNECTS, load64(guest + at.GUEST_CONNECTS) + 1)

@@ -151,6 +151,8 @@ GUEST_RX_QUEUES: Final = 24
 GUEST_TX_QUEUES: Final = 32
 GUEST_PEER: Final = 40
 """1 while somebody is at the other end of the socket, his driver ready or not."""
+GUEST_RING: Final = 48
+"""Where the first queue of the guest that connected last lies in our memory; it may be gone by now."""
 # Guest: written by Python before the socket is opened
 GUEST_PATH: Final = 64
 """The socket's path, ended by a zero byte."""

@@ -161,6 +161,14 @@ class VhostOps:
 
 
 @dataclass(frozen=True, slots=True)
+class Vring:
+    """struct rte_vhost_vring: where a queue of the guest lies in our memory."""
+
+    size: int = 48
+    desc: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BondInfo:
     """struct rte_eth_bond_8023ad_slave_info (from 23.11 on ..._member_info)."""
 
@@ -182,6 +190,7 @@ class Layout:
     dev_info: DevInfo = DevInfo()
     eth_stats: EthStats = EthStats()
     vhost_ops: VhostOps = VhostOps()
+    vring: Vring = Vring()
     bond_info: BondInfo = BondInfo()
 
 

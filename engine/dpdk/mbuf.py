@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.dpdk.layout import PKTMBUF_HEADROOM
 from engine.dpdk.library import Dpdk, DpdkError, function, rte_errno
@@ -19,6 +19,8 @@ class Pool:
     name: str
     address: int
     mbufs: int
+    short_of: int | None = None
+    """The NUMA node that the pool was to lie on, where there was no memory; it lies on another one then."""
 
 
 class Mbufs:
@@ -42,14 +44,22 @@ class Mbufs:
         self._free_bulk = function(dpdk.mbuf, "rte_pktmbuf_free_bulk", None, ctypes.c_void_p, ctypes.c_uint)
 
     def create(self, name: str, mbufs: int, room_bytes: int, numa_node: int = ANY_SOCKET) -> Pool:
-        """A pool of buffers that hold `room_bytes` behind the headroom. Raises DpdkError (ENOMEM: no hugepages)."""
+        """A pool of buffers that hold `room_bytes` behind the headroom, all on one node if one is given. Raises
+        DpdkError (ENOMEM: no hugepages there)."""
         size = PKTMBUF_HEADROOM + room_bytes
         address = self._create(name.encode(), mbufs, CACHE_MBUFS, 0, size, numa_node)
-        if not address and numa_node != ANY_SOCKET:
-            address = self._create(name.encode(), mbufs, CACHE_MBUFS, 0, size, ANY_SOCKET)
         if not address:
             raise DpdkError(f"rte_pktmbuf_pool_create of {mbufs} buffers", rte_errno(self._dpdk))
         return Pool(name, address, mbufs)
+
+    def create_near(self, name: str, mbufs: int, room_bytes: int, numa_node: int) -> Pool:
+        """As `create`, but on another node when this one has no memory."""
+        try:
+            return self.create(name, mbufs, room_bytes, numa_node)
+        except DpdkError:
+            if numa_node == ANY_SOCKET:
+                raise
+            return replace(self.create(name, mbufs, room_bytes), short_of=numa_node)
 
     def free(self, pool: Pool) -> None:
         """Gives the pool's memory back; none of its buffers may be in use."""

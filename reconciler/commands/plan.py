@@ -48,7 +48,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.host import ThisHost
     from reconciler.hostplan import plan_host
     from reconciler.output import complain, emit, say
-    from reconciler.room import refuse_shortage
+    from reconciler.room import refuse_shortage, strangers
     from reconciler.savedplan import save
     from reconciler.sighting import Sighting
     from reconciler.vfs.onhost import objections
@@ -69,6 +69,7 @@ def execute(asked: argparse.Namespace) -> int:
         todo = plan_host(guarded.target, sighting)
         refuse_shortage(todo, sighting, ThisHost())
         obstacles = [*objections(target, todo.actions, fleet.vfs), *fleet.mounts.objections(todo.actions)]
+        remarks = strangers(todo, sighting, ThisHost())
     saved = save(todo, sighting, str(asked.file), spec.sha256, guarded, policy).to_json()
     if asked.out is not None:
         write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")
@@ -80,6 +81,8 @@ def execute(asked: argparse.Namespace) -> int:
             say(f"Kept in {asked.out}; carry it out with: vio4wd apply {asked.out}")
     for obstacle in obstacles:
         complain(f"As it is now, this will not work: {obstacle}")
+    for remark in remarks:
+        complain(remark)
     return 2 if asked.detailed_exitcode and todo.actions else 0
 
 

@@ -31,8 +31,15 @@ def change(before: Port, after: Port, relay: int | None) -> Action:
             _impact(before, after),
             _joined_and_left(before, after),
         )
-    what = "a bond takes its mode" if before.bond_mode != after.bond_mode else "a device takes arguments"
-    return Action(Verb.REPLACE, Kind.PORT, after.name, relay, before, after, Impact.RELAY, f"{what} only anew")
+    reason = f"{_set_when_attached(before, after)} only anew"
+    return Action(Verb.REPLACE, Kind.PORT, after.name, relay, before, after, Impact.RELAY, reason)
+
+
+def _set_when_attached(before: Port, after: Port) -> str:
+    if before.bond_mode != after.bond_mode:
+        return "a bond takes its mode"
+    numbers = [name for name in ("mtu", "queues", "descriptors") if getattr(before, name) != getattr(after, name)]
+    return f"a device takes {' and '.join(numbers) or 'arguments'}"
 
 
 def _impact(before: Port, after: Port) -> Impact:

@@ -319,6 +319,7 @@ def test_a_guest_comes_and_goes(guests: Block) -> None:
         assert call["vring_state_changed"](2, vring, 1) == 0
     assert call["new_device"](2, 0, 0) == 0
     assert words(2) == (3, witnesses.FEATURES, 1, 0b11, 0b1)
+    assert guests.read(2 * at.GUEST_SIZE + at.GUEST_RING) == witnesses.RING
     assert call["vring_state_changed"](2, 2, 0) == 0
     assert call["features_changed"](2, logging, 0) == 0
     assert words(2) == (3, logging, 1, 0b01, 0b1)

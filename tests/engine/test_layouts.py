@@ -22,6 +22,7 @@ STRUCTS: Mapping[str, str] = {
     "dev_info": "struct rte_eth_dev_info",
     "eth_stats": "struct rte_eth_stats",
     "vhost_ops": "struct rte_vhost_device_ops",
+    "vring": "struct rte_vhost_vring",
     "bond_info": "struct rte_eth_bond_8023ad_slave_info",
 }
 MEMBERS: Mapping[str, str] = {
@@ -163,6 +164,7 @@ READ_FROM_24_11: Mapping[str, Mapping[str, int]] = {
         "destroy_connection": 40,
         "guest_notified": 48,
     },
+    "vring": {"size": 48, "desc": 0, "callfd": 32, "kickfd": 36},
     "bond_info": {"size": 40, "actor_state": 4, "partner_state": 20, "agg_port_id": 36},
 }
 

@@ -20,6 +20,7 @@ SITES, GUESTS = 64, 32
 """How many there are; ports from 0, guests from GUESTS."""
 RETIRED, WRONGS, SEEN, SITE_SIZE = 0, 8, 16, 64
 FEATURES = 0x1_0000_8000
+RING = 0x7F00_0000_1000
 GUEST_IN_ASCII = int.from_bytes(b"/guest", "little")
 WORLD = Block(SITES * SITE_SIZE)
 binding.add_symbol("vio4wd_test_world", WORLD.address)
@@ -72,6 +73,11 @@ def _get_features(_vid: int, features: int) -> int:
     return 0
 
 
+def _get_vring(_vid: int, _queue: int, vring: int) -> int:
+    store64(vring, RING)
+    return 0
+
+
 def _guest_notification(_vid: int, _queue: int, _enable: int) -> int:
     return 0
 
@@ -90,6 +96,7 @@ REPLACED = {
     "rte_vhost_dequeue_burst": cfunc(_u16(_i32, _u16, _i64, _i64, _u16))(_dequeue),
     "rte_vhost_get_ifname": cfunc(_i32(_i32, _i64, _i64))(_get_ifname),
     "rte_vhost_get_negotiated_features": cfunc(_i32(_i32, _i64))(_get_features),
+    "rte_vhost_get_vhost_vring": cfunc(_i32(_i32, _u16, _i64))(_get_vring),
     "rte_vhost_enable_guest_notification": cfunc(_i32(_i32, _u16, _i32))(_guest_notification),
 }
 for _name, _function in REPLACED.items():

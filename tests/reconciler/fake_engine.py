@@ -69,6 +69,8 @@ class FakeEngine:
     serials: dict[Name, int] = field(default_factory=dict)
     guests: set[str] = field(default_factory=set)
     migrating: set[str] = field(default_factory=set)
+    nodes: dict[str, int] = field(default_factory=dict)
+    """Socket to the NUMA node of its guest."""
     gone: bool = False
     shard: int = 0
     _count: Any = field(default_factory=lambda: itertools.count(1))
@@ -132,6 +134,7 @@ class FakeEngine:
             "ports": {name: {"present": True, "link": "up", "mac": "02:00:00:00:00:01"} for name in state.ports},
             "sockets": {
                 path: {"guest": path in self.guests, "migrating": path in self.migrating, "connects": 1}
+                | ({"node": self.nodes[path]} if path in self.nodes else {})
                 for path in state.sockets
             },
             "workers": {str(w.cpu): {"state": "running", "entries": 0, "slept": 0.93} for w in state.workers},

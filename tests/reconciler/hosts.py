@@ -16,6 +16,7 @@ class TableHost:
     usable: frozenset[int] = frozenset(range(4))
     free: dict[int, int] = field(default_factory=lambda: {0: 2**30})
     nodes: dict[str, int] = field(default_factory=dict)
+    cpus_on: dict[int, int] = field(default_factory=dict)
 
     def uid_of(self, name: str) -> int | None:
         return self.users.get(name)
@@ -32,5 +33,8 @@ class TableHost:
     def free_hugepages(self) -> dict[int, int]:
         return self.free
 
-    def node_of(self, port: str) -> int:
-        return self.nodes.get(port, 0)
+    def node_of(self, port: str) -> int | None:
+        return self.nodes.get(port)
+
+    def cpu_nodes(self) -> dict[int, int]:
+        return self.cpus_on

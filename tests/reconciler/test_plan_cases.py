@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 import schema
 from reconciler.desired import desired
@@ -14,7 +16,7 @@ from reconciler.hostplan import HostPlan
 from reconciler.plan import plan
 from reconciler.predict import predict
 from reconciler.render import plain
-from schema.model import State
+from schema.model import Kind, State
 from tests.reconciler.hosts import TableHost
 from tests.reconciler.test_plan_properties import carried_out
 
@@ -26,14 +28,18 @@ HOST = TableHost(usable=frozenset(range(1024)))
 
 
 def state(path: Path) -> State:
-    return desired(schema.load(path), HOST)
+    """What the file asks for on the host of its folder: host.yaml has a TableHost's fields, and where guests are."""
+    facts = yaml.safe_load(given.read_text()) if (given := path.with_name("host.yaml")).exists() else {}
+    guests = {(Kind.SOCKET, socket): node for socket, node in facts.pop("guests", {}).items()}
+    wanted = desired(schema.load(path), replace(HOST, **facts))
+    return replace(wanted, nodes={**wanted.nodes, **guests})
 
 
 def applied(path: Path) -> State:
     """What an engine is once this spec was applied to it."""
     target = state(path)
     empty = State(engine=target.engine)
-    return predict(empty, plan(target, empty))
+    return replace(predict(empty, plan(target, empty)), nodes=target.nodes)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

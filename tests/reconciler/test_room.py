@@ -7,14 +7,14 @@ import pytest
 from reconciler.desired import SpecUnfit
 from reconciler.host import ThisHost
 from reconciler.hostplan import plan_host
-from reconciler.room import MIB, port_bytes, refuse_shortage, shortages
+from reconciler.room import MIB, port_bytes, refuse_shortage, shortages, strangers
 from reconciler.sighting import Sighting
 from schema.model import Port
 from tests.reconciler.fake_engine import FakeEngine, LocalClient
 from tests.reconciler.hosts import TableHost
 from tests.reconciler.test_shards import wanted
 
-COSTS = {"queue_mbufs": 1024, "port_mbufs": 1664, "mbuf_bytes": 384}
+COSTS = {"port_mbufs": 1664, "mbuf_bytes": 384}
 """As an engine on two CPUs says it: some 8.6 MiB for a port with one queue."""
 
 
@@ -27,6 +27,7 @@ def test_ports_cost_by_queues_members_and_frames() -> None:
     one = port_bytes(Port("a"), COSTS)
     assert 8 * MIB < one < 9 * MIB
     assert port_bytes(Port("a", queues=2), COSTS) - one == 1024 * 2432
+    assert port_bytes(Port("a", descriptors=512), COSTS) == one - 2 * 512 * 2432
     assert port_bytes(Port("b", members=("m", "n")), COSTS) > one
     assert port_bytes(Port("a", mtu=9000), COSTS) > 3 * one
 
@@ -38,6 +39,19 @@ def test_hugepages() -> None:
     with pytest.raises(SpecUnfit) as refused:
         refuse_shortage(todo, sighting, TableHost(free={0: 20 * MIB, 1: 30 * MIB}))
     assert "10 more ports need about 87 MiB, and 50 MiB are free (node 0: 20, node 1: 30)" in str(refused.value)
+
+
+def test_a_node_with_too_little_is_named_and_no_obstacle() -> None:
+    sighting = seen(**COSTS)
+    todo = plan_host(wanted(*range(4)), sighting)
+    nodes = dict.fromkeys(wanted(*range(4)).ports, 1)
+    host = TableHost(free={0: 500 * MIB, 1: 20 * MIB}, nodes=nodes)
+    assert shortages(todo, sighting, host) == []
+    (said,) = strangers(todo, sighting, host)
+    assert "the ports on NUMA node 1 need about 35 MiB, and 20 MiB are free there" in said
+    assert "/sys/devices/system/node/node1/hugepages" in said
+    assert strangers(todo, sighting, TableHost(free={0: 500 * MIB, 1: 40 * MIB}, nodes=nodes)) == []
+    assert strangers(todo, sighting, TableHost(free={0: 20 * MIB}, nodes=dict.fromkeys(nodes, 0))) == []
 
 
 def test_further_engines_cost_too() -> None:
@@ -65,4 +79,4 @@ def test_an_engine_that_does_not_say_is_not_reckoned_with() -> None:
 
 def test_this_host_knows_its_hugepages() -> None:
     assert all(size >= 0 for size in ThisHost().free_hugepages().values())
-    assert ThisHost().node_of("net_null0") == 0
+    assert ThisHost().node_of("net_null0") is None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit.netns import Namespace
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
+from tests.sriov.bench import Bench
 from tests.sriov.machine import Qmp, release
 from tests.sriov.waits import LONG_S, LOOK_S, text, wait_ports
 
@@ -62,6 +65,12 @@ def instance(running: Instance, vfs: list[str], nics: list[str]) -> Iterator[Ins
         release(address, "")
     for address in nics:
         release(address, "e1000e")
+
+
+@pytest.fixture
+def bench(instance: Instance) -> Iterator[Bench]:
+    with Namespace() as namespace, contextlib.ExitStack() as stack:
+        yield Bench(instance, namespace, stack)
 
 
 @pytest.fixture

@@ -2,72 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-import pytest
-
-from tests.kit.guest import TestpmdGuest, wait_for_socket
-from tests.kit.netns import Namespace
-from tests.kit.sequence import SequencedFlow
-from tests.kit.testpmd import Cpus
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
-from tests.live.scene import GUEST_MAC, wait_frames
-from tests.sriov.machine import DEVICES, PciWire, Qmp, bind, driver, yielding
+from tests.live.scene import wait_frames
+from tests.sriov.bench import Bench, bound
+from tests.sriov.machine import DEVICES, Qmp, bind, driver
 from tests.sriov.waits import LONG_S, LOOK_S, condition, text, wait_condition, wait_ports
-
-WINDOW = 64
-
-
-@dataclass
-class Pair:
-    """A relay over one NIC, whose other end is in a namespace, and a guest that sends frames back."""
-
-    relay: int
-    wire: PciWire
-    guest: TestpmdGuest | None = None
-
-
-@dataclass
-class Bench:
-    instance: Instance
-    namespace: Namespace
-    stack: contextlib.ExitStack
-    pairs: dict[int, Pair] = field(default_factory=dict)
-
-    def lay(self, relay: int, vf: str, peer: str) -> PciWire:
-        wire = self.stack.enter_context(PciWire(self.namespace, f"10.88.{relay}.1/24", vf, peer))
-        self.pairs[relay] = Pair(relay, wire)
-        return wire
-
-    def boot(self, relay: int, mode: str = "io", cpus: Cpus | None = None) -> None:
-        path = self.instance.socket(relay)
-        wait_for_socket(path, LONG_S)
-        guest = TestpmdGuest.started([path], mode, cpus or Cpus(1, (1,)))
-        self.stack.callback(guest.kill)
-        yielding(guest.pid)
-        self.pairs[relay].guest = guest
-        wait_condition(self.instance, relay, "Ready", "")
-
-    def flow(self, relay: int) -> SequencedFlow:
-        return SequencedFlow(self.pairs[relay].wire, rate_pps=500, window=WINDOW)
-
-    def ping(self, relay: int, count: int = 10) -> int:
-        wire, address = self.pairs[relay].wire, f"10.88.{relay}.2"
-        self.namespace.run(["ip", "neigh", "replace", address, "lladdr", GUEST_MAC, "dev", wire.inner])
-        return self.namespace.ping(address, count, 0.1).received
-
-
-@pytest.fixture
-def bench(instance: Instance) -> Iterator[Bench]:
-    with Namespace() as namespace, contextlib.ExitStack() as stack:
-        yield Bench(instance, namespace, stack)
-
-
-def bound(relay: int, address: str) -> str:
-    return f"id: {relay}, vf: {address}, bind: true"
 
 
 def test_traffic_then_given_back_to_the_kernel(bench: Bench, nics: list[str]) -> None:
@@ -109,8 +49,7 @@ def test_one_pulled_out_costs_the_other_nothing_and_comes_back(bench: Bench, nic
     print("the neighbour:", report)
     assert report.clean, report
     assert driver(first) == "vfio-pci"
-    with bench.flow(1) as again:
-        wait_frames(again)
+    bench.pass_frames(1)
     assert bench.instance.client.hello().boot_id == boot
 
 
@@ -128,8 +67,7 @@ def test_one_that_is_taken_for_passthrough_is_let_go_at_once(bench: Bench, nics:
     print("relay 1:", *condition(bench.instance, 1))
     bind(vf, "vfio-pci")
     wait_condition(bench.instance, 1, "Ready", "")
-    with bench.flow(1) as flow:
-        wait_frames(flow)
+    bench.pass_frames(1)
     assert bench.instance.client.hello().boot_id == boot
 
 
@@ -143,16 +81,13 @@ def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str],
     wait_ports(bench.instance, "net_bonding0")
     bench.boot(1)
     bench.pairs[2].guest = bench.pairs[1].guest
-    with bench.flow(1) as flow:
-        wait_frames(flow)
+    bench.pass_frames(1)
     with qmp.cable_pulled(0):
         wait_for("the second to take over", lambda: active(bench.instance) == [second], LONG_S, LOOK_S)
-        with bench.flow(2) as flow:
-            wait_frames(flow)
+        bench.pass_frames(2)
     with qmp.cable_pulled(2):
         wait_for("the first to take over again", lambda: active(bench.instance) == [first], LONG_S, LOOK_S)
-        with bench.flow(1) as flow:
-            wait_frames(flow)
+        bench.pass_frames(1)
     bench.instance.save(text(bench.instance))
     wait_ports(bench.instance)
     wait_for("both to be given back", lambda: [driver(nic) for nic in nics[:4:2]] == ["e1000e"] * 2, LONG_S, LOOK_S)
