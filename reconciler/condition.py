@@ -52,6 +52,8 @@ class RelayStatus:
     """Whether its guest is on its way to another host."""
     since: float | None = None
     """When it came into this condition, in seconds since 1970; None when no watch has seen it so."""
+    owner: str = "file"
+    """Who wants it."""
 
 
 def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list[RelayStatus]:
@@ -68,7 +70,8 @@ def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list
         else:
             shard = sighting.remembered.get(id_, 0)
             found.append(_missing(id_, shard, wanted[str(id_)], faults.get(id_), _absence(shard, sighting)))
-    return [_held_back(each, held.get(f"relay:{each.id}")) for each in found]
+    owned = [replace(each, owner=wanted.get(str(each.id), {}).get("owner", each.owner)) for each in found]
+    return [_held_back(each, held.get(f"relay:{each.id}")) for each in owned]
 
 
 def _held_back(status: RelayStatus, held: Held | None) -> RelayStatus:

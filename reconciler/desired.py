@@ -36,6 +36,7 @@ def desired(spec: Spec, host: Host) -> State:
     unknown = list(wanted.unknown(spec.hugepages, host))
     wrong = {
         "not-in-release": [str(problem) for problem in spec.unsupported],
+        "unread": [f"sources: {source.name} was not read" for source in spec.sources],
         "no-user": [*owner_wrong, *(_nobody(*each) for each in unknown if each[1] == "user")],
         "no-group": [*group_wrong, *(_nobody(*each) for each in unknown if each[1] == "group")],
         "no-cpu": list(_cpus_wrong(spec.engine, host)),

@@ -1,14 +1,18 @@
-"""Tells that a file may have changed, however it is saved: written in place, renamed over, or behind a symlink that is
-swapped, as Kubernetes does for ConfigMaps. What it tells is only a hint to read the file again."""
+"""Tells that a file, or one of a directory of files, may have changed, however it is saved: written in place, renamed
+over, or behind a symlink that is swapped, as Kubernetes does for ConfigMaps. What it tells is only a hint to read it
+again."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inotify_simple import INotify, flags
+
+from reconciler.sources.files import HOSTS, is_spec_name, spec_files
 
 MASK = (
     flags.CREATE
@@ -23,8 +27,11 @@ MASK = (
     | flags.ONLYDIR
 )
 ABOUT_THE_WATCH = flags.DELETE_SELF | flags.MOVE_SELF | flags.Q_OVERFLOW | flags.IGNORED | flags.UNMOUNT
+GONE = flags.MOVED_FROM | flags.DELETE
 MAX_SYMLINKS = 40
 """As the kernel has it."""
+ANY = "*.yaml"
+"""Among watched names: every file that is read where a directory is."""
 
 
 def watched_names(path: Path) -> dict[Path, set[str]]:
@@ -53,29 +60,49 @@ def watched_names(path: Path) -> dict[Path, set[str]]:
     return names
 
 
+def watched(paths: Iterable[Path]) -> dict[Path, set[str]]:
+    """As `watched_names`, for several files and directories of files."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        _add(names, watched_names(path))
+        if path.is_dir():
+            _add(names, {path.resolve(): {ANY, HOSTS}, (path / HOSTS).resolve(): {ANY}})
+            for file in spec_files(path):
+                _add(names, watched_names(path / file))
+    return names
+
+
+def _add(names: dict[Path, set[str]], more: dict[Path, set[str]]) -> None:
+    for directory, found in more.items():
+        names.setdefault(directory, set()).update(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """Something happened; `writing`: last of all somebody wrote, and has not closed the file yet."""
+    """Something happened; `writing`: last of all somebody wrote, and has not closed the file yet, or took one of
+    several away, which he may be about to write anew."""
 
     writing: bool
+    paths: frozenset[Path] = frozenset()
+    """Where it happened, as far as that is known."""
 
 
 class FileWatch:
-    """inotify on the way to one file. Raises OSError when the host has no inotify instances left."""
+    """inotify on the ways to files and directories of files. Raises OSError when the host has no inotify instances
+    left."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self._inotify = INotify(nonblocking=True)
         self._watched: dict[int, tuple[Path, set[str]]] = {}
 
     def fileno(self) -> int:
         return int(self._inotify.fileno())
 
-    def arm(self) -> None:
-        """Watches the way as it is now. To be called before each reading of the file, so that no change falls between
+    def arm(self, *paths: Path) -> None:
+        """Watches the ways to these as they are now. To be called before each reading, so that no change falls between
         the two."""
         armed: dict[int, tuple[Path, set[str]]] = {}
-        for directory, names in watched_names(self._path).items():
+        for directory, names in watched(paths).items():
             try:
                 armed[self._inotify.add_watch(directory, MASK)] = (directory, names)
             except OSError:
@@ -90,13 +117,16 @@ class FileWatch:
     def touched(self) -> Touch | None:
         """What happened since the last call, without waiting; None: nothing that matters."""
         touch: Touch | None = None
+        paths: set[Path] = set()
         for event in self._inotify.read(timeout=0):
             directory, names = self._watched.get(event.wd, (None, set()))
             if event.mask & ABOUT_THE_WATCH and (directory is not None or event.mask & flags.Q_OVERFLOW):
                 touch = Touch(writing=False)
-            elif directory is not None and event.name in names:
-                touch = Touch(writing=_still_open(event.mask, directory / event.name))
-        return touch
+            elif directory is not None and (event.name in names or (ANY in names and is_spec_name(event.name))):
+                one_of_several = ANY in names and bool(event.mask & GONE)
+                touch = Touch(writing=one_of_several or _still_open(event.mask, directory / event.name))
+                paths.add(directory / event.name)
+        return replace(touch, paths=frozenset(paths)) if touch is not None else None
 
     def close(self) -> None:
         self._inotify.close()

@@ -6,6 +6,7 @@ import errno
 import grp
 import os
 import pwd
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,9 @@ class Host(Protocol):
 
     def cpu_nodes(self) -> Mapping[int, int]:
         """CPU to NUMA node; empty where there is only one node."""
+
+    def name(self) -> str:
+        """As `hostname` says it: which of several hosts' files is this one's."""
 
 
 class ThisHost:
@@ -102,6 +106,9 @@ class ThisHost:
     def cpu_nodes(self) -> Mapping[int, int]:
         found = {int(path.name[3:]): int(path.parent.name[4:]) for path in NODES.glob("node[0-9]*/cpu[0-9]*")}
         return found if len(set(NODES.glob("node[0-9]*"))) > 1 else {}
+
+    def name(self) -> str:
+        return socket.gethostname()
 
 
 def _moves_to(cpu: int) -> bool:

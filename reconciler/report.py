@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.files import write_atomically
+from reconciler.settle import SourceStatus
 from reconciler.standing import Standings
 
 FILE = "watch.json"
@@ -24,7 +25,10 @@ class InForce:
     origin: str
     """`file`, or `last-good`: what the file said before, because it says nothing valid now."""
     relays: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Relay id to `{"port": ..., "socket": ...}`."""
+    """Relay id to `{"port": ..., "socket": ..., "owner": ...}`."""
+    sources: tuple[SourceStatus, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Relays that are wanted, but not had because somebody else has what they need, as sentences."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,12 +68,14 @@ class SavedPlan:
     """What the spec wants and the plan leaves as it is."""
     policy: Policy = field(default_factory=Policy)
     """By which that was decided."""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    """Of the sources that the spec was read from, where they have some."""
 
     def to_json(self) -> dict[str, Any]:
         """As schema/plan.schema.json describes it."""
         return {
             "format_version": FORMAT_VERSION,
-            "spec": {"file": self.file, "sha256": self.sha256},
+            "spec": {"file": self.file, "sha256": self.sha256, "revisions": dict(self.revisions)},
             "engine": [asdict(moment) for moment in self.moments],
             "changes": [_change(errand) for errand in self.errands],
             "policy": {"protected": sorted(self.policy.protected), "allowed": sorted(self.policy.allowed)},
@@ -82,10 +84,18 @@ class SavedPlan:
         }
 
 
-def save(todo: HostPlan, sighting: Sighting, file: str, sha256: str, guarded: Guarded, policy: Policy) -> SavedPlan:
+def save(
+    todo: HostPlan,
+    sighting: Sighting,
+    file: str,
+    sha256: str,
+    guarded: Guarded,
+    policy: Policy,
+    revisions: Mapping[str, str],
+) -> SavedPlan:
     """The document of a plan that was made for what was seen, and for what the guards let through."""
     moments = tuple(_moment(shard, sighting) for shard in todo.targets if shard not in sighting.silent)
-    return SavedPlan(moments, todo.errands, file, sha256, guarded.held, policy)
+    return SavedPlan(moments, todo.errands, file, sha256, guarded.held, policy, dict(revisions))
 
 
 def _moment(shard: int, sighting: Sighting) -> Moment:
@@ -141,7 +151,8 @@ def _parsed(value: Mapping[str, Any]) -> SavedPlan:
     spec = value["spec"]
     held = tuple(Held(**each) for each in value["held"])
     policy = Policy(**{name: frozenset(map(int, ids)) for name, ids in value["policy"].items()})
-    return SavedPlan(moments, errands, str(spec["file"]), str(spec["sha256"]), held, policy)
+    revisions = {str(name): str(revision) for name, revision in spec.get("revisions", {}).items()}
+    return SavedPlan(moments, errands, str(spec["file"]), str(spec["sha256"]), held, policy, revisions)
 
 
 def _has_its_pin(errand: Errand) -> bool:

@@ -1,90 +1,95 @@
-"""The file, and which spec of it is in force: the last one that was valid and that this host can have."""
+"""The file and its sources, and which spec of them is in force: the last that was valid and that this host can have."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import schema
-from reconciler.desired import SpecUnfit, desired
+from reconciler.desired import SpecUnfit
 from reconciler.host import Host
-from reconciler.hostplan import plan_host
+from reconciler.owners import FILE
 from reconciler.report import InForce, RefusedSpec
-from reconciler.sighting import Sighting
-from schema import Spec, SpecError
+from reconciler.settle import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
+from reconciler.sources.files import read_path
+from reconciler.sources.several import Sources
+from reconciler.wanted import Wanted, wanted
+from schema import Spec, SpecError, Tree
+from schema.compose import head
 from schema.model import State
+from schema.spec import SourceSpec
 from state.lastgood import keep, last_good
+from state.readings import kept
 from state.store import Store
-
-READ_BYTES = 2 * 1024 * 1024
-"""More than the loader accepts, so that it is the loader that says that a file is too large."""
+from state.wishes import held, wishes
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A spec in force, and what it wants."""
+    """A spec in force, and what it wants together with all other owners."""
 
     spec: Spec
     target: State
     shown: InForce
+    owners: Mapping[int, str]
+    """Of the relays that are not the file's."""
+    revisions: Mapping[str, str]
+    """In force, of the sources that have some."""
 
 
 class SpecFile:
     """Reads the file again and again. `accepted` changes only to another good spec: never because of a file that is
-    invalid, empty, truncated, unreadable or gone."""
+    invalid, empty, truncated, unreadable or gone. Nor because of a source: what that said last stays."""
 
-    def __init__(self, path: Path, host: Host, store: Store) -> None:
+    def __init__(self, path: Path, host: Host, store: Store, sources: Sources) -> None:
         self.path = Path(os.path.abspath(path))
         self.accepted: Accepted | None = None
         self.refused: RefusedSpec | None = None
         self._host = host
         self._store = store
-        self._seen: str | None = None
+        self._sources = sources
+        self._named: tuple[Tree, tuple[SourceSpec, ...]] | None = None
+        """What the file said last, and the sources that it names."""
+        self._seen: object = None
 
-    def read(self) -> bool:
-        """Reads the file; whether another spec is in force than before."""
-        content = self._content()
-        seen = hashlib.sha256(content).hexdigest() if content is not None else None
-        if seen is not None and seen == self._seen:
-            return False
-        self._seen = seen
+    def read(self, disturbed: Callable[[], bool] = lambda: False) -> bool:
+        """Reads everything; whether another spec is in force than before. What was `disturbed` meanwhile may be half of
+        two contents, and is not believed."""
         try:
-            spec = schema.parse(content, str(self.path)) if content is not None else schema.load(self.path)
-            return self._accept(spec, self._wanted(spec))
-        except SpecError as error:
-            self._refuse(tuple(str(problem) for problem in error.problems))
-        except SpecUnfit as error:
-            if error.may_heal:
+            local = read_path(self.path, self._host.name())
+            if disturbed():
+                return False
+            facts = (local, self._offers(local), wishes(self._store), held(self._store))
+            if facts == self._seen:
+                return False
+            self._seen = facts
+            return self._accept(settle(facts[0], facts[1], lambda spec: wanted(spec, facts[2], facts[3], self._host)))
+        except (SpecError, SpecUnfit, Unread) as error:
+            if not isinstance(error, SpecUnfit) or error.may_heal:
                 self._seen = None  # a user or a CPU may appear without the file changing
-            self._refuse(error.reasons)
+            self._refuse(reasons(error))
         return self.accepted is None and self._fall_back()
 
-    def _content(self) -> bytes | None:
-        try:
-            with self.path.open("rb") as file:
-                return file.read(READ_BYTES)
-        except OSError:
-            return None
+    def _offers(self, local: Tree) -> tuple[Offer, ...]:
+        """Raises SpecError."""
+        if self._named is None or self._named[0] != local:
+            self._named = local, head(local).sources
+        before = kept(self._store)
+        self._sources.in_force = {name: known.revision for name, known in before.items()}
+        attempts = self._sources.read(self._named[1])
+        return tuple(Offer(name, attempt, before.get(name)) for name, attempt in attempts.items())
 
-    def _wanted(self, spec: Spec) -> State:
-        """Raises SpecUnfit when this host can't have it: also when no engines, however empty, could."""
-        target = desired(spec, self._host)
-        plan_host(target, Sighting())
-        return target
-
-    def _accept(self, spec: Spec, target: State) -> bool:
+    def _accept(self, settled: Settled) -> bool:
         self.refused = None
-        if self.accepted is not None and self.accepted.spec.sha256 == spec.sha256:
-            same = self.accepted.target == target
-            if same and self.accepted.shown.origin == "file":
-                return False
-        since = keep(self._store, str(self.path), spec.sha256, spec.text).since
-        before = self.accepted
-        self.accepted = Accepted(spec, target, self._shown(spec, target, since, "file"))
-        return before is None or (before.spec.sha256, before.target) != (spec.sha256, target)
+        found, before = settled.wanted, self.accepted
+        since = keep(self._store, str(self.path), found.spec.sha256, found.spec.text).since
+        remember(self._store, settled)
+        self._sources.in_force = settled.revisions
+        self.accepted = self._accepted(found, since, "file", settled.sources)
+        return before is None or (before.spec.sha256, before.target) != (found.spec.sha256, found.target)
 
     def _refuse(self, problems: tuple[str, ...]) -> None:
         if self.refused is None or self.refused.problems != problems:
@@ -92,17 +97,25 @@ class SpecFile:
 
     def _fall_back(self) -> bool:
         """At the start: what was in force before the last end of this process."""
-        kept = last_good(self._store, str(self.path))
-        if kept is None:
+        known = last_good(self._store, str(self.path))
+        if known is None:
             return False
         try:
-            spec = schema.parse(kept.text, str(self.path))
-            target = self._wanted(spec)
+            spec = schema.parse(known.text, str(self.path))
+            found = wanted(spec, wishes(self._store), held(self._store), self._host)
         except (SpecError, SpecUnfit):
             return False
-        self.accepted = Accepted(spec, target, self._shown(spec, target, kept.since, "last-good"))
+        sources = tuple(SourceStatus(n, k.revision, k.revision, "") for n, k in kept(self._store).items())
+        self.accepted = self._accepted(found, known.since, "last-good", sources)
         return True
 
-    def _shown(self, spec: Spec, target: State, since: float, origin: str) -> InForce:
-        relays = {str(r.id): {"port": r.port, "socket": r.socket} for r in target.relays.values()}
-        return InForce(str(self.path), spec.sha256, since, origin, relays)
+    def _accepted(self, found: Wanted, since: float, origin: str, sources: tuple[SourceStatus, ...]) -> Accepted:
+        spec, target = found.spec, found.target
+        relays = {
+            str(r.id): {"port": r.port, "socket": r.socket, "owner": found.owners.get(r.id, FILE)}
+            for r in target.relays.values()
+        }
+        left_out = tuple(str(each) for each in found.left_out)
+        shown = InForce(str(self.path), spec.sha256, since, origin, relays, sources, left_out)
+        revisions = {source.name: source.applied for source in sources if source.applied}
+        return Accepted(spec, target, shown, found.owners, revisions)

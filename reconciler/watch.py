@@ -29,9 +29,11 @@ from reconciler.report import LastApply, Report, read_report, write_report
 from reconciler.room import shortages
 from reconciler.savedplan import SavedPlan, save, summary
 from reconciler.sighting import Sighting
+from reconciler.sources.several import SYNC, Sources
 from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import standings
 from reconciler.steer import reached
+from reconciler.wanted import with_owners
 from schema.model import State
 from state.history import record
 from state.lasttarget import Spot, keep_target, last_target
@@ -47,7 +49,8 @@ class Watch:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._store = Store(state_dir)
-        self._file = SpecFile(file, host, self._store)
+        self._sources = Sources(host.name(), state_dir)
+        self._file = SpecFile(file, host, self._store, self._sources)
         self._machine = Machine(time.monotonic(), timing)
         before = read_report(run_dir) or {}
         self._report = Report(
@@ -76,11 +79,11 @@ class Watch:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
         with locked(self._run_dir / WATCH, wait_s=1.0), Fleet(self._run_dir, self._state_dir) as fleet:
             LOG.info("keeping the engine as %s wants it", self._file.path)
-            files, pauses = FileWatch(self._file.path), FileWatch(pause_file(self._state_dir))
-            pauses.arm()
+            files, pauses = FileWatch(), FileWatch()
+            pauses.arm(pause_file(self._state_dir))
             events = Events(fleet)
             poller = zmq.Poller()
-            for source in (files, pauses, self._wake):
+            for source in (files, pauses, self._sources, self._wake):
                 poller.register(source, zmq.POLLIN)
             while not self._stopping:
                 events.follow(self._shards, poller)
@@ -95,21 +98,32 @@ class Watch:
             events.close()
             files.close()
             pauses.close()
+            self._sources.close()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
 
     def _hear(self, files: FileWatch, events: Events) -> None:
-        touch = files.touched()
-        if touch is not None:
-            self._machine.file_touched(time.monotonic(), touch.writing)
+        self._hear_files(files)
+        if self._sources.heard():
+            self._machine.file_touched(time.monotonic(), writing=False)
         for event in events.drain():
             self._machine.engine_event(time.monotonic(), event["event"])
+
+    def _hear_files(self, files: FileWatch) -> bool:
+        """Whether something happened to them."""
+        touch = files.touched()
+        if touch is None:
+            return False
+        self._machine.file_touched(time.monotonic(), touch.writing)
+        if self._run_dir / SYNC in touch.paths:
+            self._sources.poke()
+        return True
 
     def _hear_pause(self, pauses: FileWatch, fleet: Fleet) -> None:
         """What is compared then asks again, under the lock."""
         if pauses.touched() is None:
             return
-        pauses.arm()
+        pauses.arm(pause_file(self._state_dir))
         if self._file.accepted is not None and read_pause(self._state_dir) is None:
             self._prepare(self._file.accepted.target, fleet)
         self._machine.asked(time.monotonic())
@@ -117,15 +131,21 @@ class Watch:
     def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, fleet: Fleet) -> None:
         match command:
             case ReadFile():
-                files.arm()
-                self._read(fleet)
+                paths = self._paths()
+                files.arm(*paths)
+                self._read(files, fleet)
+                if self._paths() != paths:  # what the file names only now may have changed before anybody watched it
+                    self._machine.file_touched(time.monotonic(), writing=False)
             case LookAtEngine():
                 self._look(fleet)
             case Reconcile():
                 self._reconcile(fleet)
 
-    def _read(self, fleet: Fleet) -> None:
-        changed = self._file.read()
+    def _paths(self) -> list[Path]:
+        return [self._file.path, self._run_dir / SYNC, *self._sources.watched()]
+
+    def _read(self, files: FileWatch, fleet: Fleet) -> None:
+        changed = self._file.read(lambda: self._hear_files(files))
         refused, accepted = self._file.refused, self._file.accepted
         problems = "\n".join(refused.problems) if refused else ""
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
@@ -167,7 +187,7 @@ class Watch:
             with locked(self._run_dir / APPLY):
                 sighting = fleet.see_any()
                 guarded = self._guarded(accepted, sighting)
-                todo = plan_host(guarded.target, sighting)
+                todo = with_owners(plan_host(guarded.target, sighting), accepted.owners)
                 self._short = "; ".join(shortages(todo, sighting, self._host))
                 if self._paused(todo, sighting):
                     return
@@ -196,7 +216,8 @@ class Watch:
         healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
         news = self._tell_held(guarded)
         if todo.actions or todo.missing or healed or news:
-            saved = save(todo, sighting, accepted.shown.file, accepted.spec.sha256, guarded, policy_of(accepted.spec))
+            file, spec, revisions = accepted.shown.file, accepted.spec, accepted.revisions
+            saved = save(todo, sighting, file, spec.sha256, guarded, policy_of(spec), revisions)
             self._remember(todo, replace(outcome, held=guarded.held), saved, accepted.spec.text)
 
     def _guarded(self, accepted: Accepted, sighting: Sighting) -> Guarded:

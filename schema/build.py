@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from schema.spec import BondSpec, EngineSpec, HugepagesSpec, LibvirtSpec, RelaySpec, Spec, VhostUserSpec, normal_path
+from schema.spec import (
+    BondSpec,
+    DirectorySpec,
+    EngineSpec,
+    GitSpec,
+    HugepagesSpec,
+    LibvirtSpec,
+    RelaySpec,
+    SourceSpec,
+    Spec,
+    VhostUserSpec,
+    normal_path,
+)
 from schema.vf import parse_vf
 
 
@@ -17,6 +29,7 @@ def build(value: dict[str, Any], text: str, sha256: str) -> Spec:
         hugepages=tuple(_hugepages(entry) for entry in value.get("hugepages", [])),
         drift=value.get("drift", "repair"),
         allow_destroy=tuple(value.get("allow_destroy", [])),
+        sources=tuple(_source(entry) for entry in value.get("sources", [])),
         text=text,
         sha256=sha256,
     )
@@ -50,6 +63,12 @@ def _hugepages(value: dict[str, Any]) -> HugepagesSpec:
 def _libvirt(value: dict[str, Any]) -> LibvirtSpec:
     permissions = {"permissions": int(value["permissions"], 8)} if "permissions" in value else {}
     return LibvirtSpec(**{**value, **permissions})
+
+
+def _source(value: dict[str, Any]) -> SourceSpec:
+    if "git" in value:
+        return GitSpec(**value["git"])
+    return DirectorySpec(normal_path(value["directory"]["path"]))
 
 
 def _relay(value: dict[str, Any]) -> RelaySpec:

@@ -143,7 +143,9 @@ def _one_of(document: Document, path: Path, error: Any) -> Iterator[Problem]:
         message = f"{' and '.join(given)} cannot both be given, first at {where}; keep one of them"
         yield document.problem(path, message, max(first, second, key=_order))
     else:
-        yield document.problem(path, f'needs a {" or a ".join(keys)}; add one, such as vf: "0000:05:08.1"')
+        key, example = next(item for item in error.schema["examples"][0].items() if item[0] in keys)
+        message = f"needs a {' or a '.join(keys)}; add one, such as {key}: {json.dumps(example)}"
+        yield document.problem(path, message)
 
 
 _SAY: dict[str, Callable[[Document, Path, Any], Iterator[Problem]]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from schema import rules
 from schema.build import build
 from schema.check import check
-from schema.nodes import plain
+from schema.nodes import Document, plain
 from schema.problem import Problem, SpecError
 from schema.spec import Spec
 from schema.yaml12 import read_document
@@ -29,14 +29,18 @@ _WHY_UNREADABLE = {
 
 def load(path: Path) -> Spec:
     """The spec in this file. Raises SpecError with all problems found, also when the file cannot be read."""
+    return parse(read_file(path), str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """What stands in this file, at most one byte more than is allowed. Raises SpecError with the reason."""
     try:
-        content = _read(path)
+        return _read(path)
     except OSError as error:
         why = _WHY_UNREADABLE.get(error.errno or 0) or f"cannot be read: {os.strerror(error.errno or 0)}"
-        raise _refused(str(path), f"the file {why}") from None
+        raise refused(str(path), f"the file {why}") from None
     except ValueError:
-        raise _refused(str(path).replace("\0", "?"), "no file has a zero byte in its name; check the path") from None
-    return parse(content, str(path))
+        raise refused(str(path).replace("\0", "?"), "no file has a zero byte in its name; check the path") from None
 
 
 def parse(text: str | bytes, name: str) -> Spec:
@@ -46,26 +50,37 @@ def parse(text: str | bytes, name: str) -> Spec:
     """
     # A lone surrogate has no UTF-8; it is refused below, with its place.
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    decoded, document = read(content, name, text if isinstance(text, str) else None)
+    return conclude(document, decoded, hashlib.sha256(content).hexdigest())
+
+
+def read(content: bytes, name: str, text: str | None = None) -> tuple[str, Document]:
+    """The text (unless it is given) and the document in it, which holds against the schema. Raises SpecError."""
     if len(content) > MAX_FILE_BYTES:
-        raise _refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
-    decoded = text if isinstance(text, str) else _decode(text, name)
+        raise refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
+    decoded = text if text is not None else _decode(content, name)
     document, problems = read_document(decoded, name)
     problems += check(document)
     if problems:
         raise SpecError(problems)
-    spec = build(plain(document.root), decoded, hashlib.sha256(content).hexdigest())
+    return decoded, document
+
+
+def conclude(document: Document, text: str, sha256: str) -> Spec:
+    """The spec that a document is, once the rules hold. Raises SpecError."""
+    spec = build(plain(document.root), text, sha256)
     if errors := rules.errors(spec, document):
         raise SpecError(errors)
     return replace(spec, warnings=rules.warnings(spec, document), unsupported=rules.unsupported(spec, document))
 
 
 def _read(path: Path) -> bytes:
-    """At most one byte more than is allowed. Raises OSError."""
+    """Raises OSError."""
     # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _refused(str(path), "this is no regular file; give the path of one")
+            raise refused(str(path), "this is no regular file; give the path of one")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_FILE_BYTES + 1)
     finally:
@@ -83,5 +98,5 @@ def _decode(content: bytes, name: str) -> str:
         raise SpecError([Problem(name, line, column, "", message)]) from None
 
 
-def _refused(name: str, message: str) -> SpecError:
+def refused(name: str, message: str) -> SpecError:
     return SpecError([Problem(name, 1, 1, "", message)])

@@ -19,6 +19,10 @@ class Place:
 
     line: int
     column: int
+    file: str = ""
+    """Where several files were merged into one document: the one that this comes from."""
+    index: int | None = None
+    """An item's position in the list of its own file, where lists were merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,14 @@ class Document:
     def problem(self, path: Path, message: str, place: Place | None = None) -> Problem:
         """A problem at this path, at its value's place unless another is given."""
         where = place or self.place(path)
-        return Problem(self.file, where.line, where.column, dotted(path), message)
+        return Problem(where.file or self.file, where.line, where.column, dotted(self.as_written(path)), message)
+
+    def as_written(self, path: Path) -> Path:
+        """The path as it is in the file that it comes from."""
+        item = self.at(path[:2])
+        if item is None or item.place.index is None:
+            return path
+        return (path[0], item.place.index, *path[2:])
 
 
 def _child(node: Node | None, step: str | int) -> Node | None:

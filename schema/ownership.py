@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 
-from schema.nodes import Document, Path, Scalar, shorten
+from schema.nodes import Document, Path, Scalar, dotted, shorten
 from schema.problem import Problem
 from schema.spec import Spec, socket_path
 from schema.yaml12 import at
@@ -34,7 +34,7 @@ def _owner_at(document: Document, path: Path) -> str:
     number = document.at((*path[:2], "id"))
     if isinstance(number, Scalar) and path[2:] != ("id",):
         return f"relay {number.value}"
-    return f"{path[0]}[{path[1]}]"
+    return dotted(document.as_written(path[:2]))
 
 
 def _ids(spec: Spec) -> Iterator[Claim]:

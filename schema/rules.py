@@ -31,6 +31,7 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
     return _all(
         spec,
         document,
+        sources,
         claimed_twice,
         _bond_as_vf,
         _alb_names,
@@ -174,6 +175,20 @@ def _offloads(spec: Spec, document: Document) -> Iterator[Problem]:
     if spec.vhost_user.tso:
         message = "not forwarded by this release; remove the key, and guests cut their segments themselves"
         yield document.problem(("vhost_user", "tso"), message)
+
+
+def sources(spec: Spec, document: Document) -> Iterator[Problem]:
+    """What is wrong with the sources by themselves."""
+    first: dict[str, int] = {}
+    for index, source in enumerate(spec.sources):
+        place: Path = ("sources", index)
+        if first.setdefault(source.name, index) != index:
+            where = at(document.place(("sources", first[source.name])), document.place(place))
+            yield document.problem(place, f"{source.name} stands twice, first at {where}; remove one of them")
+        for path in ("directory", "path"), ("git", "path"), ("git", "allowed_signers"):
+            node = document.at((*place, *path))
+            if isinstance(node, Scalar) and ".." in node.text.split("/"):
+                yield document.problem((*place, *path), "'..' is not allowed in a path; write where it leads to")
 
 
 def _tso(spec: Spec, document: Document) -> Iterator[Problem]:

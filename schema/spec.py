@@ -5,6 +5,7 @@ The names are those of the YAML keys. What a key means stands in `vio4wd.schema.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from schema.model import Port
@@ -101,6 +102,42 @@ class RelaySpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectorySpec:
+    path: str
+
+    @property
+    def name(self) -> str:
+        """What tells it from other sources, in words."""
+        return f"directory {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class GitSpec:
+    url: str
+    ref: str = "main"
+    """A branch, or else a tag."""
+    path: str = ""
+    """Inside the repository; empty is the whole."""
+    interval_s: int = 60
+    allowed_signers: str | None = None
+    """A path; None: commits need no signature."""
+    allow_rewrite: bool = False
+
+    @property
+    def name(self) -> str:
+        """As a directory's."""
+        return " ".join(part for part in ("git", self.shown_url, self.ref, self.path) if part)
+
+    @property
+    def shown_url(self) -> str:
+        """Without the password that may stand in it."""
+        return re.sub(r"(?<=://)[^/@]*@", "", self.url)
+
+
+SourceSpec = DirectorySpec | GitSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     engine: EngineSpec = EngineSpec()
     vhost_user: VhostUserSpec = VhostUserSpec()
@@ -111,6 +148,8 @@ class Spec:
     """What becomes of what somebody changed behind the spec's back: `repair` or `report`."""
     allow_destroy: tuple[str, ...] = ()
     """Relays by name (`relay:3`) that may be removed whatever guards them."""
+    sources: tuple[SourceSpec, ...] = ()
+    """Still to be read: the rest is not all that is wanted."""
     text: str = ""
     """The document as it was read."""
     sha256: str = ""

@@ -167,7 +167,9 @@ def _place(event: Any) -> Place:
 
 
 def at(place: Place, seen_from: Place) -> str:
-    """`line 4`, or with the column when both stand on one line."""
+    """`line 4`, with the column when both stand on one line, with the file when they are of two."""
+    if place.file != seen_from.file:
+        return f"{place.file}:{place.line}:{place.column}"
     if place.line == seen_from.line:
         return f"line {place.line}, column {place.column}"
     return f"line {place.line}"

@@ -19,6 +19,7 @@ from reconciler.commands import (
     run,
     stats,
     status,
+    sync,
     validate,
     watch,
 )
@@ -47,6 +48,7 @@ COMMANDS: tuple[Command, ...] = (
     history,
     pause,
     resume,
+    sync,
     explain,
     engine,
     watch,

@@ -9,6 +9,7 @@ from reconciler.commands.common import allow_destroy_argument, file_argument, js
 
 if TYPE_CHECKING:
     from reconciler.apply import Outcome, Step
+    from reconciler.settle import Settled
     from reconciler.steer import Steering
     from state.store import Store
 
@@ -61,20 +62,32 @@ def execute(asked: argparse.Namespace) -> int:
 
 def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Outcome, dict[str, Any]]:
     """What was done and how it ended, and where it came from."""
-    import schema
-    from reconciler.desired import desired
     from reconciler.guards import policy_of, relay_ids
     from reconciler.host import ThisHost
+    from reconciler.output import complain
     from reconciler.savedplan import is_plan, parse_plan
+    from reconciler.settle import read_now
 
     text = _text(asked)
     if is_plan(text):
         saved = parse_plan(text, str(asked.file))
         outcome = steering.apply_saved(saved, relay_ids(asked.allow_destroy))
         return outcome, {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
-    spec = schema.load(asked.file)
-    outcome = steering.apply_state(desired(spec, ThisHost()), policy_of(spec, asked.allow_destroy))
+    settled = read_now(asked.file, ThisHost(), steering.store, complain)
+    spec = settled.wanted.spec
+    outcome = steering.apply_state(settled.wanted.target, policy_of(spec, asked.allow_destroy))
+    if outcome.verdict == "applied":
+        _in_force(settled, steering)
     return outcome, {"source": str(asked.file), "sha256": spec.sha256, "text": spec.text}
+
+
+def _in_force(settled: Settled, steering: Steering) -> None:
+    """Where a watch runs, what is in force is its business."""
+    from reconciler.lock import WATCH, is_held
+    from reconciler.settle import remember
+
+    if not is_held(steering.fleet.run_dir / WATCH):
+        remember(steering.store, settled)
 
 
 def _text(asked: argparse.Namespace) -> str:

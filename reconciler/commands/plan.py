@@ -38,10 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
+    import contextlib
     import json
 
-    import schema
-    from reconciler.desired import desired
     from reconciler.files import write_atomically
     from reconciler.fleet import Fleet
     from reconciler.guards import guard, policy_of
@@ -50,27 +49,27 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.output import complain, emit, say
     from reconciler.room import refuse_shortage, strangers
     from reconciler.savedplan import save
-    from reconciler.sighting import Sighting
+    from reconciler.settle import read_now
     from reconciler.vfs.onhost import objections
+    from reconciler.wanted import with_owners
     from schema.paths import run_dir, state_dir
     from state.lasttarget import last_target
     from state.store import Store
 
-    spec = schema.load(asked.file)
-    target = desired(spec, ThisHost())
-    plan_host(target, Sighting())  # what no engines could carry is refused before any is asked
+    with contextlib.closing(Store(state_dir())) as store:
+        settled = read_now(asked.file, ThisHost(), store, complain)
+        last = last_target(store)
+    spec, target = settled.wanted.spec, settled.wanted.target
     policy = policy_of(spec, asked.allow_destroy)
-    store = Store(state_dir())
-    last = last_target(store)
-    store.close()
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see_any()
         guarded = guard(target, sighting, policy, last)
-        todo = plan_host(guarded.target, sighting)
+        todo = with_owners(plan_host(guarded.target, sighting), settled.wanted.owners)
         refuse_shortage(todo, sighting, ThisHost())
         obstacles = [*objections(target, todo.actions, fleet.vfs), *fleet.mounts.objections(todo.actions)]
         remarks = strangers(todo, sighting, ThisHost())
-    saved = save(todo, sighting, str(asked.file), spec.sha256, guarded, policy).to_json()
+    revisions = settled.revisions
+    saved = save(todo, sighting, str(asked.file), spec.sha256, guarded, policy, revisions).to_json()
     if asked.out is not None:
         write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")
     if asked.json:

@@ -72,8 +72,14 @@ def collect() -> dict[str, Any]:
         "watch": {"running": running, **report} if report is not None else None,
         "workers": _workers(sighting),
         "relays": [asdict(relay) for relay in relays],
-        "problems": [*problems, *((shown or {}).get("faults") or ())],
+        "problems": [*problems, *_source_problems(shown), *((shown or {}).get("faults") or ())],
     }
+
+
+def _source_problems(report: Mapping[str, Any] | None) -> list[str]:
+    force = (report or {}).get("in_force") or {"sources": (), "left_out": ()}
+    stay = [f"{s['name']} stays as it was: {s['problem']}" for s in force["sources"] if s["problem"]]
+    return [*stay, *force["left_out"]]
 
 
 def _engine_problems(faults: Mapping[int, Exception]) -> list[str]:
@@ -165,8 +171,13 @@ def _row(relay: Mapping[str, Any]) -> list[str]:
         cpus,
         str(relay["condition"]),
         ago(relay["since"]),
-        relay["message"],
+        _remark(relay),
     ]
+
+
+def _remark(relay: Mapping[str, Any]) -> str:
+    owner = f"owner: {relay['owner']}" if relay["owner"] != "file" else ""
+    return "; ".join(part for part in (relay["message"], owner) if part)
 
 
 def _facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -205,6 +216,8 @@ def _spec_facts(watch: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         kept = "" if force["origin"] == "file" else ", as it was before the last start"
         yield "In force", f"sha256 {force['sha256'][:12]}, since {_clock(force['since'])}{kept}"
+        for source in force["sources"]:
+            yield "Source", f"{source['name']}{source['applied'] and ', revision '}{source['applied'][:12]}"
     if refused is not None:
         first, *more = refused["problems"]
         yield "Refused", f"what stands in the file since {_clock(refused['since'])}, because of"

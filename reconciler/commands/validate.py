@@ -9,6 +9,8 @@ from reconciler.commands.common import file_argument, json_argument
 NAME = "validate"
 HELP = "check a file; nothing is asked of the engine or the host"
 EPILOG = """\
+Of a directory all *.yaml are read, and hosts/HOSTNAME.yaml over them. What the file's sources add is not read: plan
+does that, and only then can be told whether all of it fits together.
 Each problem is said as file:line:column: where: what is wrong and what to do. Exit code 1 when there is one.
 
 Examples:
@@ -24,10 +26,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     import schema
+    from reconciler.host import ThisHost
     from reconciler.output import complain, emit, say
+    from reconciler.sources.files import read_path
+    from schema.compose import head
 
     try:
-        spec = schema.load(asked.file)
+        tree = read_path(asked.file, ThisHost().name())
+        spec = head(tree)
+        spec = spec if spec.sources else schema.compose([tree])
     except schema.SpecError as error:
         if asked.json:
             emit(_report(error.problems, (), ()))
@@ -42,6 +49,7 @@ def execute(asked: argparse.Namespace) -> int:
     for problem in spec.unsupported:
         say(f"{problem} (plan and apply refuse it)", "warn")
     relays = f"{len(spec.relays)} relay{'' if len(spec.relays) == 1 else 's'}"
+    relays += f", and what {len(spec.sources)} sources add, which was not read" if spec.sources else ""
     say(f"{asked.file} is valid: {relays}.", "good")
     return 0
 

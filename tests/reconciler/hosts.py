@@ -17,6 +17,7 @@ class TableHost:
     free: dict[int, int] = field(default_factory=lambda: {0: 2**30})
     nodes: dict[str, int] = field(default_factory=dict)
     cpus_on: dict[int, int] = field(default_factory=dict)
+    hostname: str = "node1"
 
     def uid_of(self, name: str) -> int | None:
         return self.users.get(name)
@@ -38,3 +39,6 @@ class TableHost:
 
     def cpu_nodes(self) -> dict[int, int]:
         return self.cpus_on
+
+    def name(self) -> str:
+        return self.hostname

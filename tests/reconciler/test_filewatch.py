@@ -190,12 +190,12 @@ def test_every_directory_of_a_symlink_chain_is_watched(tmp_path: Path) -> None:
 
 def test_a_directory_that_does_not_exist_yet_is_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "later" / "vio4wd.yaml"
-    watch = FileWatch(file)
-    watch.arm()
+    watch = FileWatch()
+    watch.arm(file)
     assert watch.touched() is None
     file.parent.mkdir()
     assert watch.touched() is not None
-    watch.arm()
+    watch.arm(file)
     file.write_text("x")
     touch = watch.touched()
     assert touch is not None

@@ -16,7 +16,17 @@ import schema
 from schema.check import _SAY, SCHEMA_FILE
 from schema.check import schema as published
 from schema.nodes import plain
-from schema.spec import BondSpec, EngineSpec, HugepagesSpec, LibvirtSpec, RelaySpec, Spec, VhostUserSpec
+from schema.spec import (
+    BondSpec,
+    DirectorySpec,
+    EngineSpec,
+    GitSpec,
+    HugepagesSpec,
+    LibvirtSpec,
+    RelaySpec,
+    Spec,
+    VhostUserSpec,
+)
 from schema.yaml12 import read_document
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +110,8 @@ def test_there_is_a_sentence_for_every_keyword() -> None:
         ("hugepages[].libvirt.", LibvirtSpec),
         ("relays[].", RelaySpec),
         ("relays[].bond.", BondSpec),
+        ("sources[].directory.", DirectorySpec),
+        ("sources[].git.", GitSpec),
     ],
 )
 def test_keys_and_defaults_are_those_of_the_dataclasses(prefix: str, type_: type[Any]) -> None:
@@ -135,7 +147,7 @@ def test_every_key_stands_in_the_reference() -> None:
 def _example_text(uncommented: bool) -> str:
     text = (ROOT / "vio4wd.yaml.example").read_text(encoding="utf-8")
     if uncommented:
-        text = re.sub(r"^(relays|hugepages): \[\]", r"\1:", text, flags=re.MULTILINE)
+        text = re.sub(r"^(relays|hugepages|sources): \[\]", r"\1:", text, flags=re.MULTILINE)
         text = re.sub(r"^#   ", "  ", text, flags=re.MULTILINE)
     return text
 

@@ -1,0 +1,116 @@
+"""Who wants which relay, when several may say so: the file, and owners whose wishes are remembered.
+
+Each relay, VF and socket has one owner. Where two want the same, the one who came later is left out and told so; it is
+never settled by who came last.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+
+import schema
+from schema import Spec, SpecError
+from schema.spec import RelaySpec, VhostUserSpec, socket_path
+from state.wishes import Wish
+
+FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A relay that is wanted and not had."""
+
+    owner: str
+    relay: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"relay {self.relay} of {self.owner} is left out: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A spec with the relays of all owners."""
+
+    spec: Spec
+    owners: Mapping[int, str]
+    """Of the relays that are not the file's."""
+    left_out: tuple[LeftOut, ...]
+    held: frozenset[str]
+    """What the file has, as `state.wishes.hold` remembers it."""
+
+
+def merged(spec: Spec, wishes: Sequence[Wish], held: Mapping[str, float]) -> Merged:
+    """`wishes` in the order in which they came; `held`: since when the file has what. What it has not had before, it
+    claims now, after everybody else."""
+    ours = {relay.id: claims(spec.vhost_user, relay) for relay in spec.relays}
+    taken: dict[str, Wish] = {}
+    had: dict[int, tuple[str, RelaySpec]] = {}
+    out: list[LeftOut] = []
+    for wish in wishes:
+        try:
+            relay = _asked(wish, spec)
+        except SpecError as error:
+            out.append(LeftOut(wish.owner, wish.relay, "; ".join(problem.message for problem in error.problems)))
+            continue
+        things = claims(spec.vhost_user, relay)
+        against = _in_the_way(wish, things, ours, held) or _taken(things, taken)
+        if against:
+            out.append(LeftOut(wish.owner, wish.relay, against))
+            continue
+        had[relay.id] = (wish.owner, relay)
+        taken |= dict.fromkeys(things, wish)
+        for id_ in [id_ for id_, own in ours.items() if own & things]:
+            out.append(LeftOut(FILE, id_, _taken(ours.pop(id_), taken)))
+    relays = (*(relay for relay in spec.relays if relay.id in ours), *(relay for _, relay in had.values()))
+    return Merged(
+        replace(spec, relays=relays),
+        MappingProxyType({id_: owner for id_, (owner, _) in had.items()}),
+        tuple(out),
+        frozenset(thing for things in ours.values() for thing in things),
+    )
+
+
+def claims(vhost_user: VhostUserSpec, relay: RelaySpec) -> frozenset[str]:
+    """What belongs to one relay only, by name: its id, VFs, bond and socket."""
+    vfs = [relay.vf] if relay.vf is not None else list(relay.bond.members if relay.bond is not None else ())
+    bond = [f"bond {relay.bond.name}"] if relay.bond is not None else []
+    named = [f"VF {port.name}" for port in vfs if port is not None]
+    return frozenset([f"id {relay.id}", f"socket {socket_path(vhost_user, relay)}", *named, *bond])
+
+
+def _in_the_way(
+    wish: Wish, things: frozenset[str], ours: Mapping[int, frozenset[str]], held: Mapping[str, float]
+) -> str:
+    for id_, own in sorted(ours.items()):
+        for thing in sorted(own & things):
+            if held.get(thing, float("inf")) <= wish.since:
+                return f"{thing} belongs to relay {id_} of the {FILE}, which had it first; take another"
+    return ""
+
+
+def _taken(things: Iterable[str], taken: Mapping[str, Wish]) -> str:
+    for thing in sorted(things):
+        if thing in taken:
+            wish = taken[thing]
+            return f"{thing} belongs to relay {wish.relay} of {wish.owner}, which had it first; take another"
+    return ""
+
+
+def _asked(wish: Wish, spec: Spec) -> RelaySpec:
+    """The wish as a relay of this spec. Raises SpecError with what no spec could have."""
+    keys = {"main_cpu", "worker_cpus", "idle"}
+    engine = {key: value for key, value in asdict(spec.engine).items() if key in keys}
+    vhost_user = {"directory": spec.vhost_user.directory, "name": spec.vhost_user.name}
+    relay = {"id": wish.relay, **wish.wanted}
+    around = {"apiVersion": "vio4wd/v1", "engine": engine, "vhost_user": vhost_user, "relays": [relay]}
+    return _parsed(json.dumps(around, ensure_ascii=False), wish.owner)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str, owner: str) -> RelaySpec:
+    return schema.parse(text, owner).relays[0]

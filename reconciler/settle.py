@@ -1,0 +1,153 @@
+"""One spec from the file and its sources. A source that can't be read, or says what can't be, stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.desired import SpecUnfit
+from reconciler.host import Host
+from reconciler.sources.files import read_path
+from reconciler.sources.several import source_of
+from reconciler.sources.shape import Attempt, Reading, attempt
+from reconciler.wanted import Wanted, wanted
+from schema import Spec, SpecError, Tree, compose
+from schema.compose import head
+from state.readings import Kept, keep, kept
+from state.store import Store
+from state.wishes import held, hold, wishes
+
+Judge = Callable[[Spec], Wanted]
+"""Raises SpecUnfit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a source says, and what it said when it was last in force."""
+
+    name: str
+    attempt: Attempt | None
+    """None: it was not tried yet."""
+    kept: Kept | None
+
+    @property
+    def new(self) -> Reading | None:
+        """What is to be used if it can be."""
+        return (self.attempt.reading if self.attempt is not None else None) or self.old
+
+    @property
+    def old(self) -> Reading | None:
+        return Reading(self.kept.tree, self.kept.revision) if self.kept is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How it stands with one source."""
+
+    name: str
+    attempted: str
+    """The revision that was last seen; empty where there are none."""
+    applied: str
+    """The one that is in force."""
+    problem: str
+    """Why these differ, or why it can't be read; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    wanted: Wanted
+    readings: Mapping[str, Reading]
+    """In force, by source."""
+    sources: tuple[SourceStatus, ...]
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """In force, of the sources that have some."""
+        return {name: reading.revision for name, reading in self.readings.items() if reading.revision}
+
+
+class Unread(Exception):  # noqa: N818 - a state of things
+    """A source has said nothing yet, so that nobody knows what is wanted."""
+
+
+def reasons(error: SpecError | SpecUnfit | Unread) -> tuple[str, ...]:
+    """Why nothing could be made of it, as sentences."""
+    return tuple(str(error).splitlines())
+
+
+def read_now(path: Path, host: Host, store: Store, notice: Callable[[str], None]) -> Settled:
+    """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `settle`.
+
+    Of a source that can't be read, what was in force last is taken, and `notice` is told."""
+    local = read_path(path, host.name())
+    before, asked, had = kept(store), wishes(store), held(store)
+    if store.fault:
+        notice(store.fault)
+    offers = []
+    for spec in head(local).sources:
+        known = before.get(spec.name)
+        tried = attempt(source_of(spec, host.name(), store.path.parent), known.revision if known is not None else "")
+        offers.append(Offer(spec.name, tried, known))
+    settled = settle(local, offers, lambda spec: wanted(spec, asked, had, host))
+    for source in settled.sources:
+        if source.problem:
+            notice(f"{source.name} stays as it was: {source.problem}")
+    for each in settled.wanted.left_out:
+        notice(str(each))
+    return settled
+
+
+def remember(store: Store, settled: Settled) -> None:
+    """That this is in force."""
+    keep(store, {name: (said.revision, said.tree) for name, said in settled.readings.items()})
+    hold(store, settled.wanted.merged.held)
+
+
+def settle(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
+    """Raises SpecError or SpecUnfit when nothing can be made of it, Unread when a source has said nothing yet."""
+    new = {offer.name: _said(offer) for offer in offers}
+    try:
+        return _settled(local, offers, new, {}, judge)
+    except (SpecError, SpecUnfit):
+        if all(offer.old in (None, offer.new) for offer in offers):
+            raise
+    return _one_by_one(local, offers, judge)
+
+
+def _one_by_one(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
+    """Each source's news is used if all is well with it."""
+    using = {offer.name: offer.old or _said(offer) for offer in offers}
+    faults: dict[str, str] = {}
+    found = _settled(local, offers, using, faults, judge)
+    for offer in offers:
+        news = _said(offer)
+        if news == using[offer.name]:
+            continue
+        try:
+            found = _settled(local, offers, {**using, offer.name: news}, faults, judge)
+            using[offer.name] = news
+        except (SpecError, SpecUnfit) as error:
+            faults[offer.name] = str(error)
+    return _settled(local, offers, using, faults, judge) if faults else found
+
+
+def _said(offer: Offer) -> Reading:
+    if offer.new is not None:
+        return offer.new
+    if offer.attempt is None:
+        raise Unread(f"{offer.name} has not been read yet")
+    raise Unread(f"{offer.name}: {offer.attempt.problem}")
+
+
+def _settled(
+    local: Tree, offers: Sequence[Offer], using: Mapping[str, Reading], faults: Mapping[str, str], judge: Judge
+) -> Settled:
+    spec = compose([local, *(using[offer.name].tree for offer in offers)])
+    statuses = tuple(_status(offer, using[offer.name], faults.get(offer.name, "")) for offer in offers)
+    return Settled(judge(spec), using, statuses)
+
+
+def _status(offer: Offer, reading: Reading, fault: str) -> SourceStatus:
+    attempt = offer.attempt or Attempt(revision=reading.revision)
+    return SourceStatus(offer.name, attempt.revision or reading.revision, reading.revision, attempt.problem or fault)

@@ -1,0 +1,59 @@
+"""What each source said when it was last in force: it stays so while the source is away, or says nothing valid."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schema import Text, Tree
+from state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    revision: str
+    tree: Tree
+    since: float
+    """Seconds since 1970."""
+
+
+def keep(store: Store, said: Mapping[str, tuple[str, Tree]], now: float | None = None) -> None:
+    """Remembers revision and files by source, and forgets all other sources. What is in force already keeps its
+    time."""
+    since = time.time() if now is None else now
+    rows = [(name, revision, _text(tree), since) for name, (revision, tree) in said.items()]
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "DELETE FROM reading WHERE source NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(said)),)
+        )
+        connection.executemany(
+            "INSERT INTO reading VALUES (?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET revision = excluded.revision, "
+            "files = excluded.files, since = excluded.since "
+            "WHERE (revision, files) <> (excluded.revision, excluded.files)",
+            rows,
+        )
+
+    store.run(work)
+
+
+def kept(store: Store) -> dict[str, Kept]:
+    """By source."""
+    rows = store.run(lambda connection: connection.execute("SELECT * FROM reading").fetchall())
+    return {source: Kept(revision, _tree(files), since) for source, revision, files, since in rows}
+
+
+def _text(tree: Tree) -> str:
+    files = [[text.name, text.content.decode()] for text in tree.base]
+    over = [tree.over.name, tree.over.content.decode()] if tree.over is not None else None
+    return json.dumps({"base": files, "over": over})
+
+
+def _tree(files: str) -> Tree:
+    value = json.loads(files)
+    base = tuple(Text(name, content.encode()) for name, content in value["base"])
+    over = value["over"]
+    return Tree(base, Text(over[0], over[1].encode()) if over is not None else None)

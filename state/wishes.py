@@ -1,0 +1,65 @@
+"""What owners other than the file want relayed, and what the file holds: both outlive every restart."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A relay that an owner wants."""
+
+    owner: str
+    """Who asked for it, and alone may take it back: the name of a door, never `file`."""
+    relay: int
+    wanted: Mapping[str, Any]
+    """As an entry of `relays` has it in a spec, without the id."""
+    since: float
+    """Seconds since 1970. Who came first keeps what two want."""
+
+
+def put(store: Store, owner: str, relay: int, wanted: Mapping[str, Any], now: float | None = None) -> None:
+    """Remembers a wish, in place of what this owner wanted of the relay before; the same again keeps its time."""
+    text = json.dumps(dict(wanted), sort_keys=True)
+    row = (owner, relay, text, time.time() if now is None else now)
+    store.run(
+        lambda connection: connection.execute(
+            "INSERT INTO wish VALUES (?, ?, ?, ?) ON CONFLICT (owner, relay) DO UPDATE SET wanted = excluded.wanted, "
+            "since = iif(wanted = excluded.wanted, since, excluded.since)",
+            row,
+        )
+    )
+
+
+def remove(store: Store, owner: str, relay: int) -> None:
+    store.run(lambda connection: connection.execute("DELETE FROM wish WHERE owner = ? AND relay = ?", (owner, relay)))
+
+
+def wishes(store: Store) -> tuple[Wish, ...]:
+    """Everybody's, who came first first."""
+    query = "SELECT owner, relay, wanted, since FROM wish ORDER BY since, owner, relay"
+    rows = store.run(lambda connection: connection.execute(query).fetchall())
+    return tuple(Wish(owner, relay, json.loads(wanted), since) for owner, relay, wanted, since in rows)
+
+
+def hold(store: Store, things: Iterable[str], now: float | None = None) -> None:
+    """Remembers which relay ids, VFs and sockets the file has now; what it had already keeps its time."""
+    rows = [(thing, time.time() if now is None else now) for thing in things]
+    kept = json.dumps([thing for thing, _ in rows])
+
+    def work(connection: Any) -> None:
+        connection.execute("DELETE FROM held WHERE thing NOT IN (SELECT value FROM json_each(?))", (kept,))
+        connection.executemany("INSERT OR IGNORE INTO held VALUES (?, ?)", rows)
+
+    store.run(work)
+
+
+def held(store: Store) -> dict[str, float]:
+    """What the file has, and since when."""
+    return dict(store.run(lambda connection: connection.execute("SELECT thing, since FROM held").fetchall()))

@@ -1,0 +1,176 @@
+"""Several owners: who came first has it, whoever saves, prunes or asks last."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import schema
+from reconciler.desired import SpecUnfit
+from reconciler.hostplan import plan_host
+from reconciler.owners import Merged, claims, merged
+from reconciler.plan import plan
+from reconciler.render import plain
+from reconciler.sighting import Sighting
+from reconciler.wanted import wanted, with_owners
+from schema import Spec
+from schema.model import Kind
+from state.wishes import Wish
+from tests.reconciler.hosts import TableHost
+
+HOST = TableHost()
+
+
+def spec(*relays: dict[str, Any]) -> Spec:
+    return schema.parse(json.dumps({"apiVersion": "vio4wd/v1", "relays": relays}), "f")
+
+
+def relay(id_: int, vf: int | None = None, **more: Any) -> dict[str, Any]:
+    return {"id": id_, "vf": f"net_null{id_ if vf is None else vf}", **more}
+
+
+def wish(owner: str, id_: int, vf: int, since: float, **more: Any) -> Wish:
+    return Wish(owner, id_, {"vf": f"net_null{vf}", **more}, since)
+
+
+def held_since(since: float, whole: Spec) -> dict[str, float]:
+    return {thing: since for each in whole.relays for thing in claims(whole.vhost_user, each)}
+
+
+def ids(found: Merged) -> set[int]:
+    return {each.id for each in found.spec.relays}
+
+
+def test_wishes_stand_beside_the_files_relays() -> None:
+    found = merged(spec(relay(1)), [wish("ovsdb", 2, 2, 5.0)], {})
+    assert ids(found) == {1, 2}
+    assert dict(found.owners) == {2: "ovsdb"}
+    assert found.left_out == ()
+    assert found.held == {"id 1", "VF net_null1", "socket /tmp/virtio-forwarder1.sock"}
+
+
+def test_a_wish_that_comes_after_the_file_is_left_out() -> None:
+    whole = spec(relay(1))
+    for late in (wish("ovsdb", 1, 7, 5.0), wish("ovsdb", 2, 1, 5.0)):
+        found = merged(whole, [late], held_since(3.0, whole))
+        assert ids(found) == {1}
+        assert "belongs to relay 1 of the file, which had it first" in str(found.left_out[0])
+
+
+def test_a_file_that_comes_after_a_wish_loses_only_what_is_taken() -> None:
+    found = merged(spec(relay(1), relay(2)), [wish("ovsdb", 5, 1, 5.0)], {})
+    assert ids(found) == {2, 5}
+    assert str(found.left_out[0]) == (
+        "relay 1 of file is left out: VF net_null1 belongs to relay 5 of ovsdb, which had it first; take another"
+    )
+    assert "id 1" not in found.held
+
+
+def test_a_socket_has_one_owner_too() -> None:
+    late = wish("ipc", 2, 2, 5.0, socket="/tmp/virtio-forwarder1.sock")
+    whole = spec(relay(1))
+    assert "socket /tmp/virtio-forwarder1.sock belongs" in str(merged(whole, [late], held_since(1.0, whole)).left_out)
+
+
+def test_what_the_file_changes_is_new_and_what_it_keeps_is_not() -> None:
+    """Relay 1 of the file got another socket after the wish for its VF had come, and still has the VF."""
+    whole = spec(relay(1, socket="/tmp/new.sock"))
+    held = {**held_since(1.0, spec(relay(1)))}
+    assert ids(merged(whole, [wish("ovsdb", 2, 1, 5.0)], held)) == {1}
+
+
+def test_of_two_wishes_the_first_is_had() -> None:
+    found = merged(spec(), [wish("ovsdb", 1, 1, 1.0), wish("ipc", 2, 1, 2.0)], {})
+    assert dict(found.owners) == {1: "ovsdb"}
+    assert found.left_out[0].owner == "ipc"
+
+
+def test_a_wish_that_no_spec_could_have_is_left_out_with_its_reason() -> None:
+    found = merged(spec(relay(1)), [wish("ipc", 2, 2, 1.0, cpus=[9]), Wish("ipc", 3, {"vff": "x"}, 1.0)], {})
+    assert ids(found) == {1}
+    assert "CPU 9 is not among engine.worker_cpus" in str(found.left_out[0])
+    assert "unknown key 'vff'" in str(found.left_out[1])
+
+
+def test_wishes_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
+    """Each bond of eight takes nine ports of the 128 that there are."""
+    bonds = [
+        Wish("ipc", n, {"bond": {"name": f"net_bonding{n}", "members": [f"net_null{8 * n + m}" for m in range(8)]}}, n)
+        for n in range(1, 20)
+    ]
+    found = wanted(spec(relay(0)), bonds, {}, HOST)
+    assert 0 in found.target.relays
+    assert 1 < len(found.target.relays) < 20
+    assert "ports" in str(found.left_out[-1])
+
+
+def test_a_file_that_does_not_fit_is_refused_whatever_the_wishes() -> None:
+    whole = schema.parse('{"apiVersion": "vio4wd/v1", "vhost_user": {"owner": "nobody-here"}}', "f")
+    for wishes in ([], [wish("ipc", 1, 1, 1.0)]):
+        with pytest.raises(SpecUnfit, match="nobody-here"):
+            wanted(whole, wishes, {}, HOST)
+
+
+def test_the_plan_says_whose_a_relay_is() -> None:
+    found = wanted(spec(relay(1)), [wish("ovsdb", 2, 2, 5.0)], {}, HOST)
+    lines = plain(with_owners(plan_host(found.target, Sighting()), found.owners), "f")
+    assert "the spec asks for it (owner: ovsdb)" in lines
+    assert lines.count("owner: ovsdb") == lines.count("relay 2 needs it") + 1
+    assert "relay 1 needs it (owner" not in lines
+
+
+@st.composite
+def _specs(draw: st.DrawFn) -> Spec:
+    chosen = sorted(draw(st.sets(st.integers(0, 6), max_size=5)))
+    vfs = draw(st.permutations(range(7)))
+    return spec(*(relay(id_, vf) for id_, vf in zip(chosen, vfs, strict=False)))
+
+
+@st.composite
+def _wishes(draw: st.DrawFn) -> list[Wish]:
+    made = [
+        wish(owner, id_, draw(st.integers(0, 6)), draw(st.integers(0, 9)))
+        for owner in ("ovsdb", "ipc")
+        for id_ in sorted(draw(st.sets(st.integers(0, 6), max_size=3)))
+    ]
+    return sorted(made, key=lambda each: (each.since, each.owner, each.relay))
+
+
+@given(before=_specs(), after=_specs(), wishes=_wishes())
+@settings(max_examples=300, deadline=None)
+def test_no_change_of_the_file_touches_another_owners_relays(before: Spec, after: Spec, wishes: list[Wish]) -> None:
+    first = merged(before, wishes, {})
+    second = merged(after, wishes, dict.fromkeys(first.held, 100.0))
+    one, two = (wanted(each.spec, (), {}, HOST).target for each in (first, second))
+    theirs = first.owners.keys()
+    touched = [a for a in plan(two, one).actions if a.relay in theirs and a.kind is not Kind.PIN]
+    assert touched == []
+    assert {id_: second.owners[id_] for id_ in theirs} == dict(first.owners)
+
+
+@given(whole=_specs(), before=_wishes(), after=_wishes())
+@settings(max_examples=300, deadline=None)
+def test_no_later_wish_touches_what_the_file_has(whole: Spec, before: list[Wish], after: list[Wish]) -> None:
+    first = merged(whole, before, {})
+    late = [Wish(w.owner, w.relay, w.wanted, w.since + 200.0) for w in after]
+    second = merged(whole, late, dict.fromkeys(first.held, 100.0))
+    ours = {each.id for each in first.spec.relays} - first.owners.keys()
+    assert ours <= {each.id for each in second.spec.relays} - second.owners.keys()
+
+
+@given(whole=_specs(), wishes=_wishes())
+@settings(max_examples=300, deadline=None)
+def test_everybody_has_it_or_is_told_why_not(whole: Spec, wishes: list[Wish]) -> None:
+    found = merged(whole, wishes, {})
+    had = {("file", each.id) for each in found.spec.relays if each.id not in found.owners}
+    had |= {(owner, id_) for id_, owner in found.owners.items()}
+    out = {(each.owner, each.relay) for each in found.left_out}
+    asked = {("file", each.id) for each in whole.relays} | {(each.owner, each.relay) for each in wishes}
+    assert had | out == asked
+    assert not had & out
+    things = [thing for each in found.spec.relays for thing in claims(whole.vhost_user, each)]
+    assert len(things) == len(set(things))
