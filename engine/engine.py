@@ -32,6 +32,7 @@ GUEST_EVENTS = {
     at.EVENT_CONNECTED: "guest-connected",
     at.EVENT_DISCONNECTED: "guest-disconnected",
     at.EVENT_FEATURES: "guest-features",
+    at.EVENT_REFUSED: "guest-refused",
 }
 Announce = Callable[[str, str, int | None], None]
 """Told an event's name, its resource and the relay that it concerns."""
@@ -48,6 +49,7 @@ class EngineCore:
         self._machine = machine
         self._eal = eal_
         self._announce = announce
+        self._bus_errors = 0
         self.engine = engine
         self.workers = Workers(machine, eal_, lcores, Idle.of(engine))
         self.ports = Ports(machine)
@@ -196,7 +198,10 @@ class EngineCore:
             return
         name = GUEST_EVENTS[kind]
         holder = self.relays.holder(socket=path)
-        log.info("%s on %s", name, path)
+        if kind == at.EVENT_REFUSED:
+            log.warning("whoever was connected to %s is cut off: %s", path, self.sockets.refusal(path))
+        else:
+            log.info("%s on %s", name, path)
         self._announce(name, f"socket:{path}", holder.relay.id if holder else None)
 
     def look_around(self, now: float) -> None:
@@ -206,6 +211,7 @@ class EngineCore:
         for name, device in self.ports.gone():
             self._lose(name, device)
         self.captures.expire(now)
+        self._look_for_bus_errors()
         for name, attached in self.ports.by_name.items():
             if attached.bond and self.ports.bonds.look(attached.bond):
                 with self.relays.paused(self.relays.holder(port=name)):
@@ -216,6 +222,22 @@ class EngineCore:
                 log.info("%s on %s", event, name)
                 self._announce(event, f"port:{name}", holder.relay.id if holder else None)
         for path in self.sockets.appeared():
+            log.info("a socket has appeared at %s: connecting", path)
+            self._knock(path)
+        for path in self.sockets.vanished():
+            self._make_again(path)
+
+    def _look_for_bus_errors(self) -> None:
+        seen = self._machine.bus_errors()
+        if seen > self._bus_errors:
+            missing = seen - self._bus_errors
+            log.warning("a guest's memory is shorter than was said: %d pages of it are taken for zeros", missing)
+        self._bus_errors = seen
+
+    def _make_again(self, path: str) -> None:
+        """The file of a socket was removed. A guest that is connected needs none, and would lose its link."""
+        if not self.sockets.connected(self.sockets.require(path)):
+            log.warning("%s was removed: making it again", path)
             self._knock(path)
         if self._machine.numa.several:
             for live in self.relays.by_id.values():
@@ -246,13 +268,14 @@ class EngineCore:
                 log.error("%s", error)
 
     def _knock(self, path: str) -> None:
-        """A failure closes the socket, which whoever compares observes."""
-        log.info("a socket has appeared at %s: connecting", path)
-        with self._resting(self.relays.holder(socket=path)):
+        """A failure closes the socket; whoever compares is told, and observes it."""
+        holder = self.relays.holder(socket=path)
+        with self._resting(holder):
             try:
                 self.sockets.knock(path)
             except Refused as error:
                 log.error("%s", error)
+                self._announce("socket-gone", f"socket:{path}", holder.relay.id if holder else None)
 
     def _lose(self, port: str, device: str) -> None:
         """A device was taken: whoever took it waits until it is let go. Its relay goes on, with what is left."""
@@ -318,6 +341,7 @@ class EngineCore:
         guest = self.sockets.guest(opened)
         return {
             "guest": guest.vid is not None,
+            "reachable": self.sockets.reachable(opened),
             "vid": guest.vid,
             "features": hex(guest.features),
             "migrating": guest.migrating,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from engine.bonds import Bond, Bonds, device_names
 from engine.burst import layout as at
+from engine.carrier import Interfaces
 from engine.dpdk.ethdev import Setup, Started
 from engine.dpdk.layout import ETHER_OVERHEAD_BYTES, MAX_ETHPORTS
 from engine.dpdk.library import DpdkError
@@ -58,10 +59,14 @@ class Attached:
 def room_bytes(port: Port) -> int:
     """How large the buffers are that a port receives into: a frame whole, or what its driver insists on."""
     whole = port.mtu + ETHER_OVERHEAD_BYTES + VLAN_TAGS_BYTES
-    devices = port.members or (f"{port.name},{port.args}",)
-    framed = [re.search(r",framesz=(\d+)", device) for device in devices if device.startswith("net_af_packet")]
+    framed = [re.search(r",framesz=(\d+)", device) for device in devices(port) if device.startswith("net_af_packet")]
     insisted = max((int(named[1]) for named in framed if named), default=0)
     return max(STANDARD_ROOM_BYTES, -(-whole // CACHE_LINE_BYTES) * CACHE_LINE_BYTES, insisted)
+
+
+def devices(port: Port) -> tuple[str, ...]:
+    """What is polled, as DPDK is given it: `name,arguments`; of a bond its members."""
+    return port.members or (f"{port.name},{port.args}" if port.args else port.name,)
 
 
 class Ports:
@@ -72,12 +77,14 @@ class Ports:
         self._pools_made = 0
         self.bonds = Bonds(machine)
         self._functions = Functions()
+        self._interfaces = Interfaces()
         self.by_name: dict[str, Attached] = {}
 
     def attach(self, port: Port) -> None:
         """Attaches and starts; a failure leaves nothing behind."""
         self._check_new(device_names(port))
         self._check_room(port)
+        self._interfaces.forget(devices(port))
         block = Block(at.PORT_SIZE)
         self.by_name = {**self.by_name, port.name: self._set_up(port, block)}
 
@@ -179,8 +186,7 @@ class Ports:
 
     def _pool(self, port: Port) -> tuple[str, int, int]:
         """Of its pool: a name of its own, how many buffers, and how large they are."""
-        devices = max(1, len(port.members))
-        mbufs = devices * (port.queues + 1) * port.descriptors + self.costs()["port_mbufs"]
+        mbufs = len(devices(port)) * (port.queues + 1) * port.descriptors + self.costs()["port_mbufs"]
         self._pools_made += 1
         return f"port{self._pools_made}", mbufs, room_bytes(port)
 
@@ -227,8 +233,10 @@ class Ports:
 
     def gone(self) -> list[tuple[str, str]]:
         """Devices that were taken from under the engine, each after its port's name. Reads sysfs only."""
+        polled = [device for attached in self.by_name.values() for device in devices(attached.port)]
+        lost = [device.partition(",")[0] for device in self._interfaces.gone(polled)]
         holders = {device: name for name, attached in self.by_name.items() for device in device_names(attached.port)}
-        return [(holders[device], device) for device in self._functions.gone(holders)]
+        return [(holders[device], device) for device in self._functions.gone(holders) + lost]
 
     def lose(self, name: str, device: str) -> None:
         """Lets go of a device that has gone: a bond goes on without that member, if it has others. Raises Refused."""

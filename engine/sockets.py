@@ -69,7 +69,9 @@ class Open:
     socket: Socket
     slot: int
     tried: Stamp | None = None
-    """What lay at the path when DPDK was last made to connect there; in server mode it means nothing."""
+    """What lay at the path when DPDK was last made to connect there, in client mode."""
+    made: tuple[int, int] | None = None
+    """Device and inode of the file that was made, in server mode."""
     located: tuple[int, int | None] = (0, None)
     """The how manieth guest on it, and the NUMA node of that one's memory: together, since two threads look."""
 
@@ -111,6 +113,7 @@ class Sockets:
             raise Refused("socket", f"{socket.path} cannot be opened: {error}") from error
         try:
             own(socket)
+            opened.made = file_at(socket)
         except OSError as error:
             vhost.close(socket.path)
             raise Refused("socket", f"{socket.path}: its owner cannot be set: {error.strerror}") from error
@@ -127,8 +130,17 @@ class Sockets:
             opened.tried = None  # what comes next is another one, even if nothing tells them apart
         return found != opened.tried
 
+    def vanished(self) -> list[str]:
+        """The server sockets whose file was removed. What replaced one is another's, and closing would remove it."""
+        return [path for path, opened in self.by_path.items() if opened.made and file_at(opened.socket) is None]
+
+    def reachable(self, opened: Open) -> bool:
+        """Whether a guest that comes finds what is open here."""
+        return file_at(opened.socket) == opened.made
+
     def knock(self, path: str) -> None:
-        """Makes DPDK connect to a client socket now instead of within the second that it sleeps between attempts.
+        """Opens a socket anew: a client's so that DPDK connects now, instead of within the second that it sleeps
+        between attempts; a server's so that its file is there again.
 
         No table may have an entry of this socket. Raises Refused when it can't be opened again; then it is closed.
         """
@@ -137,6 +149,7 @@ class Sockets:
         for word in (at.GUEST_PEER, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES):  # of one who came at the last moment
             self._machine.guests.write(opened.slot * at.GUEST_SIZE + word, 0)
         try:
+            prepare(opened.socket)
             self._start(opened)
         except Refused:
             self._forget(opened)
@@ -217,6 +230,13 @@ class Sockets:
             opened.located = guest.connects, self._machine.numa.node_of(guest.ring)
         return opened.located[1]
 
+    def refusal(self, path: str) -> str:
+        """What the last one who was cut off had done wrong."""
+        request = self._machine.guests.read(self.require(path).slot * at.GUEST_SIZE + at.GUEST_REFUSED)
+        return (
+            f"it sent a vhost-user message (request {request}) that is malformed, out of turn or of no use to a relay"
+        )
+
     def path_of(self, slot: int) -> str | None:
         """The socket whose guest block has this index."""
         return next((path for path, opened in self.by_path.items() if opened.slot == slot), None)
@@ -231,6 +251,17 @@ def observed(socket: Socket) -> Socket:
     except OSError:
         return socket
     return replace(socket, uid=found.st_uid, gid=found.st_gid, permissions=stat.S_IMODE(found.st_mode))
+
+
+def file_at(socket: Socket) -> tuple[int, int] | None:
+    """Device and inode of what lies at a server socket's path; None when there is nothing, or the file is QEMU's."""
+    if socket.mode == "client":
+        return None
+    try:
+        found = os.lstat(socket.path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def own(socket: Socket) -> None:
@@ -274,9 +305,14 @@ def make_way(path: Path) -> None:
     """Makes the directory and removes a stale socket. Refuses a path at which something else lies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            reason = "it is read-only, or not the engine's to write to"
+            raise Refused("socket", f"{path.parent} cannot hold a socket: {reason}")
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
+    except FileExistsError as error:
+        raise Refused("socket", f"{path.parent} cannot hold a socket: it is no directory") from error
     except OSError as error:
         raise Refused("socket", f"{path.parent} cannot hold a socket: {error.strerror}") from error
     if not stat.S_ISSOCK(mode):

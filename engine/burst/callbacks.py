@@ -1,7 +1,7 @@
 """vhost's callbacks, compiled: a guest waits while one runs, on a thread that all sockets share.
 
 None of them takes the GIL, so neither a compilation nor a busy interpreter delays a guest. They set or clear one word
-of the guest block, tell Python by the ring of events, and free nothing.
+of the guest block, tell Python by the ring of events, and free nothing. What a peer says passes the gate first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from numba import cfunc, njit, types
 
 from engine.burst import doors as _doors  # noqa: F401 - defines the symbol that this code is linked to
 from engine.burst import layout as at
+from engine.burst.gate import forget_rings, hung_up, never_wait, note_ring, sound, turn_away
 from engine.burst.intrinsics import (
     compare_exchange,
     exchange,
@@ -31,12 +32,23 @@ get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i6
 get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
 get_vring = types.ExternalFunction("rte_vhost_get_vhost_vring", _i32(_i32, types.uint16, _i64))
 guest_notification = types.ExternalFunction("rte_vhost_enable_guest_notification", _i32(_i32, _i32, _i32))
+look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", _i32(_i32, _i64, _i64))
 write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
+dup = types.ExternalFunction("dup", _i32(_i32))
+close = types.ExternalFunction("close", _i32(_i32))
+getsockname = types.ExternalFunction("getsockname", _i32(_i32, _i64, _i64))
+getpeername = types.ExternalFunction("getpeername", _i32(_i32, _i64, _i64))
 path_space = stack_space(at.GUEST_PATH_BYTES)
 word_space = stack_space(8)
 vring_space = stack_space(installed.LAYOUT.vring.size)
 VRING_DESC = installed.LAYOUT.vring.desc
+address_space = stack_space(at.GUEST_PATH_BYTES + 8)
 FIRST_TX_VRING = 1
+SOCKADDR_BYTES, SOCKADDR_PATH = 110, 2
+"""struct sockaddr_un."""
+REFUSED, GO_ON = -1, 2
+"""RTE_VHOST_MSG_RESULT_ERR and _NOT_HANDLED: rte_vhost acts on the message itself."""
+FDS_BEYOND = 1024
 
 
 @njit(cache=True)
@@ -102,6 +114,79 @@ def read_ring(vid: int, guest: int) -> None:
     store64(guest + at.GUEST_RING, load64(vring + VRING_DESC) if found else 0)
 
 
+@njit(cache=True)
+def is_bound(fd: int, path: int) -> bool:
+    """Whether a descriptor is a socket of this name: what listens there, and what was accepted."""
+    address, length = address_space(), word_space()
+    store64(length, SOCKADDR_BYTES)
+    if getsockname(_i32(fd), address, length) != 0 or load64(length) <= SOCKADDR_PATH:
+        return False
+    return same_path(address + SOCKADDR_PATH, path)
+
+
+@njit(cache=True)
+def is_connected(fd: int) -> bool:
+    address, length = address_space(), word_space()
+    store64(length, SOCKADDR_BYTES)
+    return getpeername(_i32(fd), address, length) == 0
+
+
+@njit(cache=True)
+def leads_to(fd: int, path: int) -> bool:
+    """Whether a descriptor is a socket that has connected to this name."""
+    address, length = address_space(), word_space()
+    store64(length, SOCKADDR_BYTES)
+    if getpeername(_i32(fd), address, length) != 0 or load64(length) <= SOCKADDR_PATH:
+        return False
+    return same_path(address + SOCKADDR_PATH, path)
+
+
+@njit(cache=True)
+def new_connection_of(doors: int, path: int, known: int) -> int:
+    """The descriptor of a socket's newest connection, -1 if it is not found; `known` is that of the one before.
+
+    rte_vhost does not say it. From now on it gives up on a peer that sends half a message or reads no answers, instead
+    of waiting for it on the thread that all sockets share.
+    """
+    lowest_free = dup(_i32(load_acquire(doors + at.DOORS_EVENT_FD)))
+    close(_i32(lowest_free))
+    found = -1
+    for fd in range(lowest_free + FDS_BEYOND):  # a new descriptor has the lowest number that was free
+        if fd != known and ((is_bound(fd, path) and is_connected(fd)) or leads_to(fd, path)):
+            never_wait(fd)
+            found = fd
+    return found
+
+
+@cfunc(_i32(_i32, _i64), cache=True)
+def before_message(vid: int, message: int) -> int:
+    """A peer has said something. Whoever says what he must not is cut off; his next connection is another matter."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index < 0:
+        return REFUSED
+    guest, features = guest_block(doors, index), word_space()
+    store64(features, 0)
+    get_features(vid, features)
+    # Who is no longer the peer has left unread words behind, and another one has come.
+    if load_acquire(guest + at.GUEST_PEER) == vid + 1 and sound(vid, guest, message, load64(features)):
+        forget_rings(guest, message)
+        return GO_ON
+    turn_away(guest, message)
+    push_event(doors, at.EVENT_REFUSED, index)
+    return REFUSED
+
+
+@cfunc(_i32(_i32, _i64), cache=True)
+def after_message(vid: int, message: int) -> int:
+    """rte_vhost has acted on a message without an error."""
+    doors = doors_address()
+    index = guest_of(doors, vid)
+    if index >= 0:
+        note_ring(guest_block(doors, index), message)
+    return GO_ON
+
+
 @cfunc(_i32(_i32), cache=True)
 def new_device(vid: int) -> int:
     """A guest's driver is ready: its relay's entries see it from their next pass on."""
@@ -128,7 +213,7 @@ def destroy_device(vid: int) -> None:
     if index < 0:
         return
     guest = guest_block(doors, index)
-    exchange(guest + at.GUEST_VID, 0)
+    compare_exchange(guest + at.GUEST_VID, vid + 1, 0)  # it may be another's already
     leave_passes(doors)
     push_event(doors, at.EVENT_DISCONNECTED, index)
 
@@ -161,11 +246,23 @@ def features_changed(vid: int, features: int) -> int:
 
 @cfunc(_i32(_i32), cache=True)
 def new_connection(vid: int) -> int:
-    """Somebody is at the other end; his guest may have a driver later, or never."""
+    """Somebody is at the other end; his guest may have a driver later, or never.
+
+    A second one is turned away while the first is there. That the first has gone may be known only later.
+    """
     doors = doors_address()
     index = guest_of(doors, vid)
-    if index >= 0:
-        store_release(guest_block(doors, index) + at.GUEST_PEER, 1)
+    if index < 0 or look_at_messages(vid, doors + at.DOORS_MESSAGE_OPS, 0) != 0:
+        return -1
+    guest = guest_block(doors, index)
+    before = load64(guest + at.GUEST_FD) if load_acquire(guest + at.GUEST_PEER) != 0 else -1
+    connection = new_connection_of(doors, guest + at.GUEST_PATH, before)
+    if load_acquire(guest + at.GUEST_PEER) != 0 and not (before >= 0 and hung_up(before)):
+        return -1
+    for word in (at.GUEST_RINGS, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES):
+        store_release(guest + word, 0)
+    store64(guest + at.GUEST_FD, connection)
+    store_release(guest + at.GUEST_PEER, vid + 1)
     return 0
 
 
@@ -174,7 +271,7 @@ def destroy_connection(vid: int) -> None:
     """The socket's peer is gone; the next one enables its queues anew."""
     doors = doors_address()
     index = guest_of(doors, vid)
-    if index >= 0:
+    if index >= 0 and load_acquire(guest_block(doors, index) + at.GUEST_PEER) == vid + 1:
         guest = guest_block(doors, index)
         store_release(guest + at.GUEST_RX_QUEUES, 0)
         store_release(guest + at.GUEST_TX_QUEUES, 0)

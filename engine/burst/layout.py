@@ -150,14 +150,21 @@ GUEST_RX_QUEUES: Final = 24
 """Bit i: the guest has enabled its receive queue i."""
 GUEST_TX_QUEUES: Final = 32
 GUEST_PEER: Final = 40
-"""1 while somebody is at the other end of the socket, his driver ready or not."""
-GUEST_RING: Final = 48
+"""The device's id plus 1 while somebody is at the other end of the socket, his driver ready or not; else 0."""
+GUEST_RINGS: Final = 48
+"""Bit i: the guest's ring i (queue pairs times two) has got a size since it was last stopped."""
+GUEST_RING: Final = 56
 """Where the first queue of the guest that connected last lies in our memory; it may be gone by now."""
 # Guest: written by Python before the socket is opened
 GUEST_PATH: Final = 64
 """The socket's path, ended by a zero byte."""
 GUEST_PATH_BYTES: Final = 128
-GUEST_SIZE: Final = 192
+# Guest: written by the vhost thread
+GUEST_FD: Final = 192
+"""The peer's connection, while there is a peer; -1 if it was not found."""
+GUEST_REFUSED: Final = 200
+"""The last request for which somebody was cut off."""
+GUEST_SIZE: Final = 256
 
 # Port: written by Python while no table has its entries
 PORT_ID: Final = 0
@@ -176,10 +183,15 @@ DOORS_GUESTS: Final = 8
 """Address of the array of guest blocks."""
 DOORS_GUEST_COUNT: Final = 16
 DOORS_EVENT_FD: Final = 24
+DOORS_MESSAGE_OPS: Final = 32
+"""Addresses of what looks at a message before and after rte_vhost acts on it: struct rte_vhost_user_extern_ops."""
 DOORS_WORKER: Final = 64
 DOORS_MAX_WORKERS: Final = 128
+# Doors: written by whoever meets one
+DOORS_BUS_ERRORS: Final = DOORS_WORKER + 8 * DOORS_MAX_WORKERS
+"""Pages of guests' memory that were gone when they were touched."""
 # Doors: the ring of events. Producers reserve at the head, Python takes from the tail.
-EVENTS_HEAD: Final = DOORS_WORKER + 8 * DOORS_MAX_WORKERS
+EVENTS_HEAD: Final = DOORS_BUS_ERRORS + 64
 EVENTS_LOST: Final = EVENTS_HEAD + 8
 EVENTS_TAIL: Final = EVENTS_HEAD + 64
 EVENTS: Final = EVENTS_TAIL + 64
@@ -191,4 +203,5 @@ DOORS_SIZE: Final = EVENTS + EVENT_SLOTS * EVENT_SIZE
 EVENT_CONNECTED: Final = 1
 EVENT_DISCONNECTED: Final = 2
 EVENT_FEATURES: Final = 3
+EVENT_REFUSED: Final = 4
 DOORS_SYMBOL: Final = "vio4wd_doors"

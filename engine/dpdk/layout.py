@@ -48,7 +48,9 @@ VIRTIO_NET_F_HOST_TSO6 = 12
 VIRTIO_NET_F_HOST_ECN = 13
 VIRTIO_NET_F_HOST_UFO = 14
 VIRTIO_NET_F_MRG_RXBUF = 15
+VIRTIO_NET_F_MQ = 22
 VHOST_F_LOG_ALL = 26
+VIRTIO_RING_F_EVENT_IDX = 29
 VIRTIO_F_RING_PACKED = 34
 
 
@@ -166,6 +168,26 @@ class Vring:
 
     size: int = 48
     desc: int = 0
+    avail: int = 8
+    used: int = 16
+    entries: int = 40
+
+
+@dataclass(frozen=True, slots=True)
+class VhostMessage:
+    """struct vhu_msg_context of lib/vhost/vhost_user.h, the same in 22.11 and 24.11: what an external message handler
+    is given. That header is not installed; it says of itself that it "can't be changed carelessly" for their sake.
+    """
+
+    request: int = 0
+    flags: int = 4
+    size: int = 8
+    payload: int = 12
+    fds: int = 644
+    fd_count: int = 676
+
+
+RTE_VHOST_MESSAGE = VhostMessage()
 
 
 @dataclass(frozen=True, slots=True)

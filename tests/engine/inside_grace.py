@@ -315,6 +315,8 @@ def test_a_guest_comes_and_goes(guests: Block) -> None:
 
     call = {name: ctypes.CFUNCTYPE(_int, _int, ctypes.c_uint64, _int)(each.address) for name, each in CALLBACKS.items()}
     logging = witnesses.FEATURES | 1 << 26
+    assert call["new_connection"](2, 0, 0) == 0
+    assert guests.read(2 * at.GUEST_SIZE + at.GUEST_PEER) == 3
     for vring in (0, 1, 2):
         assert call["vring_state_changed"](2, vring, 1) == 0
     assert call["new_device"](2, 0, 0) == 0
@@ -327,11 +329,25 @@ def test_a_guest_comes_and_goes(guests: Block) -> None:
     assert words(2) == (0, logging, 1, 0b01, 0b1)
     call["destroy_connection"](2, 0, 0)
     assert words(2) == (0, logging, 1, 0, 0)
+    assert guests.read(2 * at.GUEST_SIZE + at.GUEST_PEER) == 0
     assert call["new_device"](2, 0, 0) == 0
     assert words(2)[2] == 2
     assert words(0) == words(1) == (0, 0, 0, 0, 0)
     happened = [at.EVENT_CONNECTED, at.EVENT_FEATURES, at.EVENT_DISCONNECTED, at.EVENT_CONNECTED]
     assert events() == [(kind, 2) for kind in happened]
+
+
+def test_a_second_connection_is_turned_away_and_takes_nothing_along(guests: Block) -> None:
+    call = {
+        name: ctypes.CFUNCTYPE(_int, _int)(CALLBACKS[name].address) for name in ("new_connection", "destroy_connection")
+    }
+    assert call["new_connection"](1) == 0
+    assert call["new_connection"](1) == -1
+    peer = at.GUEST_SIZE + at.GUEST_PEER
+    assert guests.read(peer) == 2
+    guests.write(peer, 8)  # somebody else's device
+    call["destroy_connection"](1)
+    assert guests.read(peer) == 8
 
 
 @pytest.mark.parametrize("vid", [3, 9, -1])

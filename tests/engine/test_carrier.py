@@ -46,3 +46,31 @@ def test_news_are_taken_without_waiting() -> None:
         news.take()
     finally:
         news.close()
+
+
+def lay(network: Path, interface: str, index: int) -> None:
+    (network / interface).mkdir(exist_ok=True)
+    (network / interface / "ifindex").write_text(f"{index}\n")
+
+
+def test_an_interface_is_gone_once_when_it_is_removed_or_replaced(tmp_path: Path) -> None:
+    devices = ["net_af_packet0,iface=v0", "net_tap1,iface=v1", "0000:05:08.1", "net_null0"]
+    interfaces = carrier.Interfaces(tmp_path)
+    for number in (0, 1):
+        lay(tmp_path, f"v{number}", number)
+    assert interfaces.gone(devices) == interfaces.gone(devices) == []
+    (tmp_path / "v0" / "ifindex").unlink()
+    lay(tmp_path, "v1", 7)
+    assert interfaces.gone(devices) == devices[:2]
+    assert interfaces.gone(devices[2:]) == []
+    lay(tmp_path, "v0", 8)
+    assert interfaces.gone(devices) == []
+
+
+def test_what_is_attached_anew_may_lie_on_another_interface(tmp_path: Path) -> None:
+    device, interfaces = "net_af_packet0,iface=v0", carrier.Interfaces(tmp_path)
+    lay(tmp_path, "v0", 1)
+    assert interfaces.gone([device]) == []
+    lay(tmp_path, "v0", 2)
+    interfaces.forget([device])
+    assert interfaces.gone([device]) == []

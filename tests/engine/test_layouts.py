@@ -33,6 +33,7 @@ MEMBERS: Mapping[str, str] = {
     "eth_conf.rxmode_offloads": "rxmode.offloads",
     "eth_conf.txmode_offloads": "txmode.offloads",
     "eth_conf.rss_hf": "rx_adv_conf.rss_conf.rss_hf",
+    "vring.entries": "size",
 }
 """Members that C nests; the others have the field's name."""
 CONSTANTS: Mapping[str, str] = {
@@ -164,7 +165,7 @@ READ_FROM_24_11: Mapping[str, Mapping[str, int]] = {
         "destroy_connection": 40,
         "guest_notified": 48,
     },
-    "vring": {"size": 48, "desc": 0, "callfd": 32, "kickfd": 36},
+    "vring": {"size": 48, "desc": 0, "avail": 8, "used": 16, "callfd": 32, "kickfd": 36, "entries": 40},
     "bond_info": {"size": 40, "actor_state": 4, "partner_state": 20, "agg_port_id": 36},
 }
 

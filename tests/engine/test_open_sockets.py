@@ -163,6 +163,27 @@ def test_a_knock_that_fails_closes(machine: StandInMachine, opened: Sockets, dir
     assert opened.guest_block(str(path)) == block
 
 
+def test_a_removed_file_is_made_again(opened: Sockets, directory: Path) -> None:
+    path = directory / "vm1.sock"
+    opened.open(Socket(str(path), uid=os.getuid(), gid=os.getgid()))
+    assert opened.vanished() == []
+    path.unlink()
+    assert opened.vanished() == [str(path)]
+    opened.knock(str(path))
+    assert opened.vanished() == []
+    assert path.is_socket()
+
+
+def test_what_replaced_a_socket_is_left_alone(opened: Sockets, directory: Path) -> None:
+    path = directory / "vm1.sock"
+    opened.open(Socket(str(path), uid=os.getuid(), gid=os.getgid()))
+    assert opened.reachable(opened.by_path[str(path)])
+    path.rename(directory / "kept")
+    path.write_text("somebody's")
+    assert opened.vanished() == []
+    assert not opened.reachable(opened.by_path[str(path)])
+
+
 def test_there_is_an_end_to_it_by_name(opened: Sockets, directory: Path) -> None:
     for number in range(FILES):
         opened.open(client(directory / f"vm{number}.sock"))

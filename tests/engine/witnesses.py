@@ -82,6 +82,10 @@ def _guest_notification(_vid: int, _queue: int, _enable: int) -> int:
     return 0
 
 
+def _look_at_messages(_vid: int, _ops: int, _context: int) -> int:
+    return 0
+
+
 def path_of(vid: int) -> bytes:
     return b"/guest" + bytes([0x61 + vid])
 
@@ -98,6 +102,7 @@ REPLACED = {
     "rte_vhost_get_negotiated_features": cfunc(_i32(_i32, _i64))(_get_features),
     "rte_vhost_get_vhost_vring": cfunc(_i32(_i32, _u16, _i64))(_get_vring),
     "rte_vhost_enable_guest_notification": cfunc(_i32(_i32, _u16, _i32))(_guest_notification),
+    "rte_vhost_extern_callback_register": cfunc(_i32(_i32, _i64, _i64))(_look_at_messages),
 }
 for _name, _function in REPLACED.items():
     binding.add_symbol(_name, _function.address)

@@ -1,0 +1,240 @@
+"""What a guest's side may say on a vhost-user socket: looked at before rte_vhost acts on it.
+
+rte_vhost believes its peer in places where a lie ends the process or stops the thread that all sockets share: a ring
+that is used before it has a size, or gets another size or format under its addresses (memory is read and written
+beyond its end); memory that cannot be mapped after the old one is gone, or ends before it should; in-flight regions
+and postcopy, which relays do not need; half a message, for whose rest it waits. Such a peer is cut off, alone. The
+rules are narrower than rte_vhost's, and everything that QEMU and virtio-user do lies within them.
+"""
+
+from __future__ import annotations
+
+from numba import njit, types
+
+from engine.burst import layout as at
+from engine.burst.intrinsics import load16, load32, load64, load_acquire, stack_space, store32, store64, store_release
+from engine.dpdk import installed
+from engine.dpdk.layout import (
+    RTE_VHOST_MESSAGE,
+    VIRTIO_F_RING_PACKED,
+    VIRTIO_NET_F_MQ,
+    VIRTIO_RING_F_EVENT_IDX,
+)
+
+SET_FEATURES, RESET_OWNER, SET_MEM_TABLE, SET_LOG_BASE = 2, 4, 5, 6
+SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE = 8, 9, 10, 11
+SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR = 12, 13, 14
+SET_PROTOCOL_FEATURES, SET_VRING_ENABLE, SEND_RARP, NET_SET_MTU, SET_STATUS = 16, 18, 19, 20, 39
+"""Requests of vhost-user that are looked into."""
+KNOWN = sum(1 << request for request in (*range(1, 22), 39, 40))
+"""Requests that a network device needs, by bit: all up to SET_BACKEND_REQ_FD, and the two of the device's status."""
+RINGS = 2 * at.MAX_QUEUES
+LARGEST_RING = 32_768
+MAX_REGIONS = 8
+LARGEST_MEMORY = 1 << 46
+"""Half of what a process can map."""
+SHAPE = (1 << VIRTIO_F_RING_PACKED) | (1 << VIRTIO_RING_F_EVENT_IDX) | (1 << VIRTIO_NET_F_MQ)
+"""Features that say how large and how many the rings are."""
+NEED_REPLY = 8
+"""Flag of a message: with it rte_vhost answers an error and goes on, instead of ending the connection."""
+
+REQUEST, FLAGS, SIZE, PAYLOAD, FDS, FD_COUNT = (
+    RTE_VHOST_MESSAGE.request,
+    RTE_VHOST_MESSAGE.flags,
+    RTE_VHOST_MESSAGE.size,
+    RTE_VHOST_MESSAGE.payload,
+    RTE_VHOST_MESSAGE.fds,
+    RTE_VHOST_MESSAGE.fd_count,
+)
+STAT_BYTES, STAT_MODE, STAT_SIZE, STAT_BLOCK = 144, 24, 48, 56
+"""struct stat of x86-64 Linux: st_mode, st_size, st_blksize."""
+S_IFMT, S_IFREG = 0o170000, 0o100000
+F_GETFL, F_SETFL, O_NONBLOCK = 3, 4, 0o4000
+POLLERR, POLLHUP, POLLRDHUP = 0x8, 0x10, 0x2000
+PROT_READ_WRITE, MAP_SHARED, MAP_FAILED = 3, 1, -1
+_VRING = installed.LAYOUT.vring
+VRING_DESC, VRING_AVAIL, VRING_USED, VRING_ENTRIES = _VRING.desc, _VRING.avail, _VRING.used, _VRING.entries
+
+_i32, _i64 = types.int32, types.int64
+get_vring = types.ExternalFunction("rte_vhost_get_vhost_vring", _i32(_i32, _i32, _i64))
+get_vring_base = types.ExternalFunction("rte_vhost_get_vring_base", _i32(_i32, _i32, _i64, _i64))
+fcntl = types.ExternalFunction("fcntl", _i32(_i32, _i32, _i64))
+poll = types.ExternalFunction("poll", _i32(_i64, _i64, _i32))
+fstat = types.ExternalFunction("fstat", _i32(_i32, _i64))
+close = types.ExternalFunction("close", _i32(_i32))
+mmap = types.ExternalFunction("mmap", _i64(_i64, _i64, _i32, _i32, _i32, _i64))
+munmap = types.ExternalFunction("munmap", _i32(_i64, _i64))
+stat_space = stack_space(STAT_BYTES)
+vring_space = stack_space(_VRING.size)
+word_space = stack_space(16)
+
+
+@njit(cache=True)
+def never_wait(fd: int) -> None:
+    """Makes whatever is done with a descriptor return at once."""
+    fcntl(_i32(fd), F_SETFL, _i64(fcntl(_i32(fd), F_GETFL, 0)) | O_NONBLOCK)
+
+
+@njit(cache=True)
+def hung_up(fd: int) -> bool:
+    """Whether the peer at the other end of a connection has gone, whatever he has said before."""
+    poll_word = word_space()
+    store64(poll_word, (POLLRDHUP << 32) | fd)
+    return poll(poll_word, 1, 0) == 1 and (load64(poll_word) >> 48) & (POLLRDHUP | POLLERR | POLLHUP) != 0
+
+
+@njit(cache=True)
+def mappable(fd: int, size: int, offset: int) -> bool:
+    """Whether `size` bytes from `offset` can be mapped and are there. Reading beyond a file's end is a bus error."""
+    end = offset + size
+    if size <= 0 or offset < 0 or end <= 0 or end > LARGEST_MEMORY:
+        return False
+    stat = stat_space()
+    if fstat(_i32(fd), stat) != 0:
+        return False
+    if load32(stat + STAT_MODE) & S_IFMT == S_IFREG and load64(stat + STAT_SIZE) < end:
+        return False
+    block = max(load64(stat + STAT_BLOCK), 1)  # munmap wants whole hugepages
+    whole = (end + block - 1) // block * block
+    address = mmap(0, whole, PROT_READ_WRITE, MAP_SHARED, _i32(fd), 0)
+    if address == MAP_FAILED:
+        return False
+    munmap(address, whole)
+    return True
+
+
+@njit(cache=True)
+def memory_sound(message: int) -> bool:
+    """SET_MEM_TABLE: every region can be had. After a failure rte_vhost would have unmapped what workers still use."""
+    regions = load32(message + PAYLOAD)
+    if regions < 1 or regions > MAX_REGIONS or load32(message + FD_COUNT) != regions:
+        return False
+    for index in range(regions):
+        region = message + PAYLOAD + 8 + 32 * index
+        if not mappable(load32(message + FDS + 4 * index), load64(region + 8), load64(region + 24)):
+            return False
+    return True
+
+
+@njit(cache=True)
+def log_sound(message: int) -> bool:
+    """SET_LOG_BASE: the bitmap of dirty pages is there. rte_vhost counts an offset twice, and QEMU has none."""
+    if load32(message + FD_COUNT) != 1 or load64(message + PAYLOAD + 8) != 0:
+        return False
+    return mappable(load32(message + FDS), load64(message + PAYLOAD), 0)
+
+
+@njit(cache=True)
+def addressed(vid: int, ring: int, size: int) -> bool:
+    """Whether the addresses of a ring are in use, for another number of descriptors than `size`."""
+    vring = vring_space()
+    if get_vring(vid, ring, vring) != 0:
+        return False
+    used = load64(vring + VRING_DESC) | load64(vring + VRING_AVAIL) | load64(vring + VRING_USED)
+    return used != 0 and load16(vring + VRING_ENTRIES) != size
+
+
+@njit(cache=True)
+def size_sound(vid: int, ring: int, size: int, packed: bool) -> bool:
+    """SET_VRING_NUM. rte_vhost keeps a size that it refuses, and does not look at the addresses again."""
+    if size < 1 or size > LARGEST_RING or (not packed and size & (size - 1) != 0):
+        return False
+    return not addressed(vid, ring, size)
+
+
+@njit(cache=True)
+def kick_sound(vid: int, guest: int, ring: int, packed: bool) -> bool:
+    """SET_VRING_KICK starts a ring, which must have a size; where a packed one goes on is not checked by rte_vhost."""
+    if (load_acquire(guest + at.GUEST_RINGS) >> ring) & 1 == 0:
+        return False
+    vring, bases = vring_space(), word_space()
+    if get_vring(vid, ring, vring) != 0 or get_vring_base(vid, ring, bases, bases + 8) != 0:
+        return False
+    size = load16(vring + VRING_ENTRIES)
+    return size > 0 and (not packed or load32(bases) & 0x7FFF < size)
+
+
+@njit(cache=True)
+def ring_sound(vid: int, guest: int, message: int, features: int) -> bool:
+    """A message about one ring."""
+    request, body = load32(message + REQUEST), message + PAYLOAD
+    packed = (features >> VIRTIO_F_RING_PACKED) & 1 == 1
+    ring = ring_of(request, body)
+    if ring >= RINGS:
+        return False
+    if request == SET_VRING_NUM:
+        return size_sound(vid, ring, load32(body + 4), packed)
+    if request == SET_VRING_BASE:
+        return not addressed(vid, ring, 0)
+    if request == SET_VRING_KICK:
+        return kick_sound(vid, guest, ring, packed)
+    if request == SET_VRING_CALL and load32(message + FD_COUNT) == 1:
+        never_wait(load32(message + FDS))  # else a full one would hold up the worker that notifies the guest
+    return True
+
+
+@njit(cache=True)
+def ring_of(request: int, body: int) -> int:
+    """The ring that a message is about, -1 for none."""
+    if request >= SET_VRING_KICK and request <= SET_VRING_ERR:
+        return load64(body) & 0xFF
+    if (request >= SET_VRING_NUM and request <= GET_VRING_BASE) or request == SET_VRING_ENABLE:
+        return load32(body)
+    return -1
+
+
+@njit(cache=True)
+def needed(request: int, body: int) -> int:
+    """How many bytes of payload a message must have to be understood; what it lacks would be read from the stack."""
+    if request == SET_MEM_TABLE:
+        return 8 + 32 * min(load32(body), MAX_REGIONS)
+    if request == SET_VRING_ADDR:
+        return 40
+    if request == SET_LOG_BASE:
+        return 16
+    words = request in (SET_FEATURES, SET_PROTOCOL_FEATURES, SEND_RARP, NET_SET_MTU, SET_STATUS)
+    return 8 if words or ring_of(request, body) >= 0 else 0
+
+
+@njit(cache=True)
+def sound(vid: int, guest: int, message: int, features: int) -> bool:
+    """Whether a message may be acted on. `features` are those that were negotiated so far."""
+    request, body = load32(message + REQUEST), message + PAYLOAD
+    if request > 63 or (KNOWN >> request) & 1 == 0 or load32(message + SIZE) < needed(request, body):
+        return False
+    if request == SET_FEATURES:
+        return (load64(body) ^ features) & SHAPE == 0 or load_acquire(guest + at.GUEST_RINGS) == 0
+    if request == RESET_OWNER:  # it forgets the memory of rings that were not stopped
+        return load_acquire(guest + at.GUEST_RINGS) == 0
+    if request == SET_MEM_TABLE:
+        return memory_sound(message)
+    if request == SET_LOG_BASE:
+        return log_sound(message)
+    return ring_sound(vid, guest, message, features)
+
+
+@njit(cache=True)
+def forget_rings(guest: int, message: int) -> None:
+    """Before a message that takes a ring's size away, or may."""
+    request = load32(message + REQUEST)
+    if request in (GET_VRING_BASE, SET_VRING_NUM):
+        rings = load_acquire(guest + at.GUEST_RINGS)
+        store_release(guest + at.GUEST_RINGS, rings & ~(1 << load32(message + PAYLOAD)))
+
+
+@njit(cache=True)
+def note_ring(guest: int, message: int) -> None:
+    """After a message that was acted on: a ring has a size now."""
+    if load32(message + REQUEST) == SET_VRING_NUM:
+        rings = load_acquire(guest + at.GUEST_RINGS)
+        store_release(guest + at.GUEST_RINGS, rings | (1 << load32(message + PAYLOAD)))
+
+
+@njit(cache=True)
+def turn_away(guest: int, message: int) -> None:
+    """Nothing of the message stays, its descriptors included, and rte_vhost ends the connection."""
+    for index in range(min(load32(message + FD_COUNT), MAX_REGIONS)):
+        close(_i32(load32(message + FDS + 4 * index)))
+    store32(message + FD_COUNT, 0)
+    store32(message + FLAGS, load32(message + FLAGS) & ~NEED_REPLY)
+    store_release(guest + at.GUEST_REFUSED, load32(message + REQUEST))

@@ -1,0 +1,196 @@
+"""Peers on a socket that lie. They are cut off; the engine lives on, leaks nothing, and the neighbour loses no packet.
+
+`VIO4WD_TEST_SEED` repeats a run of the fuzzer; what it was is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.kit import vhostpeer as vhost
+from tests.kit.vhostfuzz import Fuzzer
+from tests.kit.vhostpeer import MEMORY_BYTES, NEED_REPLY, USER_ADDRESS, VERSION, Peer
+from tests.kit.waiting import wait_for
+from tests.live.counts import times
+from tests.live.faults import neighbour
+from tests.live.scene import Scene, descriptors, scene
+
+CONVERSATIONS = times(150, 10_000)
+GROWTH_KIB = 4096
+Lie = Callable[[Peer], None]
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Scene]:
+    """Relay 1, whose socket is lied to, relay 2, whose guest sends back what it gets, and relay 3 without a guest."""
+    with scene((1, 2, 3)) as scene_:
+        scene_.boot(2, "io")
+        yield scene_
+
+
+def half_a_message(peer: Peer) -> None:
+    peer.raw(struct.pack("<III", vhost.SET_FEATURES, VERSION, 8))
+
+
+def ring_without_size(peer: Peer) -> None:
+    peer.introduce()
+    peer.send(vhost.SET_MEM_TABLE, vhost.WHOLE_MEMORY, [peer.memory()])
+    peer.send(vhost.SET_VRING_ADDR, vhost.ring_address(1))
+    peer.send(vhost.SET_VRING_KICK, vhost.u64(1), [peer.event()])
+
+
+def stopped_ring_without_a_new_size(peer: Peer) -> None:
+    peer.start()
+    peer.ask(vhost.GET_VRING_BASE, vhost.state(1, 0))
+    peer.send(vhost.SET_VRING_ADDR, vhost.ring_address(1))
+    peer.send(vhost.SET_VRING_KICK, vhost.u64(1), [peer.event()])
+
+
+def larger_ring_under_its_addresses(peer: Peer) -> None:
+    peer.start()
+    peer.send(vhost.SET_VRING_NUM, vhost.state(1, 32_768), flags=VERSION | NEED_REPLY)
+
+
+def no_power_of_two(peer: Peer) -> None:
+    peer.introduce()
+    peer.send(vhost.SET_VRING_NUM, vhost.state(1, 24_575), flags=VERSION | NEED_REPLY)
+
+
+def ring_beyond_the_last(peer: Peer) -> None:
+    peer.introduce()
+    peer.send(vhost.SET_VRING_NUM, vhost.state(64, vhost.RING_SIZE))
+
+
+def memory_that_cannot_be_mapped(peer: Peer) -> None:
+    """After the old memory is gone; rte_vhost alone would have left its workers with dangling rings."""
+    peer.start()
+    table = vhost.memory_table(vhost.region(0, MEMORY_BYTES, USER_ADDRESS + 4096, 0))
+    peer.send(vhost.SET_MEM_TABLE, table, [peer.event()], VERSION | NEED_REPLY)
+
+
+def memory_beyond_its_file(peer: Peer) -> None:
+    peer.introduce()
+    peer.send(vhost.SET_MEM_TABLE, vhost.WHOLE_MEMORY, [peer.memory(MEMORY_BYTES // 2)])
+
+
+def dirty_log_at_an_offset(peer: Peer) -> None:
+    peer.start()
+    peer.send(vhost.SET_LOG_BASE, struct.pack("<QQ", 4096, 4096), [peer.memory()])
+
+
+def regions_in_flight_beyond_their_memory(peer: Peer) -> None:
+    peer.introduce()
+    peer.send(vhost.SET_INFLIGHT_FD, struct.pack("<QQHHI", 4096, 0, 2, 65_535, 0), [peer.memory()])
+
+
+def postcopy(peer: Peer) -> None:
+    peer.introduce()
+    peer.send(vhost.POSTCOPY_ADVISE)
+
+
+def other_ring_format_under_way(peer: Peer) -> None:
+    peer.introduce()
+    peer.send(vhost.SET_VRING_NUM, vhost.state(0, vhost.RING_SIZE))
+    peer.send(vhost.SET_FEATURES, vhost.u64(vhost.PROTOCOL_FEATURES | vhost.VERSION_1 | 1 << 29))
+
+
+LIES: tuple[Lie, ...] = (
+    half_a_message,
+    ring_without_size,
+    stopped_ring_without_a_new_size,
+    larger_ring_under_its_addresses,
+    no_power_of_two,
+    ring_beyond_the_last,
+    memory_that_cannot_be_mapped,
+    memory_beyond_its_file,
+    dirty_log_at_an_offset,
+    regions_in_flight_beyond_their_memory,
+    postcopy,
+    other_ring_format_under_way,
+)
+
+
+def check_honest(made: Scene) -> None:
+    """A peer that behaves is served, right after one that did not."""
+    wait_for("the socket to be free", lambda: not made.live_socket(1)["guest"])
+    before = made.live_socket(1)["connects"]
+    with Peer(made.instance.socket(1)) as peer:
+        peer.start()
+        wait_for("the guest to be connected", lambda: made.live_socket(1)["connects"] > before)
+    wait_for("the guest to be gone", lambda: not made.live_socket(1)["guest"])
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_a_lie_costs_only_the_liar(lie: Lie, made: Scene) -> None:
+    with neighbour(made):
+        open_before = descriptors(made.instance.engine_pid)
+        for _ in range(times(2, 10)):
+            with Peer(made.instance.socket(1)) as peer:
+                lie(peer)
+                assert peer.gone()
+        check_honest(made)
+    wait_for("its descriptors back", lambda: len(descriptors(made.instance.engine_pid)) == len(open_before))
+
+
+def test_answers_that_nobody_reads_hold_nobody_up(made: Scene) -> None:
+    """All sockets share the thread that answers."""
+    with neighbour(made), Peer(made.instance.socket(1)) as peer:
+        for _ in range(20_000):
+            peer.send(vhost.GET_FEATURES)
+        with Peer(made.instance.socket(3)) as other:
+            other.start()
+    check_honest(made)
+
+
+def test_a_second_connection_does_not_disturb_the_first(made: Scene) -> None:
+    with Peer(made.instance.socket(1)) as first:
+        first.start()
+        wait_for("the guest to be connected", lambda: made.live_socket(1)["guest"])
+        session, live = made.session(1), made.live_socket(1)
+        for _ in range(10):
+            with Peer(made.instance.socket(1)) as second:
+                assert second.gone()
+        first.sync()
+        assert (made.session(1), made.live_socket(1)) == (session, live)
+    check_honest(made)
+
+
+def test_memory_that_shrinks_is_taken_for_zeros(made: Scene) -> None:
+    with neighbour(made):
+        for _ in range(times(2, 10)):
+            with made.storm(1), Peer(made.instance.socket(1)) as peer:
+                os.ftruncate(peer.start(), 0)
+                wait_for("the missing pages", lambda: "taken for zeros" in made.instance.log)
+                peer.send(vhost.SET_VRING_ADDR, vhost.ring_address(0))
+                peer.sync()
+            check_honest(made)
+
+
+def resident_kib(pid: int) -> int:
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Rss:"))
+
+
+def test_fuzzed_conversations(made: Scene) -> None:
+    seed = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))
+    print(f"VIO4WD_TEST_SEED={seed}")
+    fuzzer, pid, path = Fuzzer(seed), made.instance.engine_pid, made.instance.socket(1)
+    with neighbour(made), made.storm(1):
+        for _ in range(min(50, CONVERSATIONS)):
+            fuzzer.converse(path)
+        check_honest(made)
+        open_before, before_kib = descriptors(pid), resident_kib(pid)
+        for _ in range(CONVERSATIONS):
+            fuzzer.converse(path)
+        check_honest(made)
+        wait_for("its descriptors back", lambda: len(descriptors(pid)) == len(open_before))
+        assert resident_kib(pid) - before_kib < GROWTH_KIB
+    print(f"{fuzzer.messages} messages")
+    made.boot(1)
+    made.wait_ping(1)
+    made.guests.pop(1).quit()
