@@ -23,7 +23,7 @@ from engine.ports import Attached, Ports
 from engine.relays import Live, Relays
 from engine.sockets import Open, Sockets, observed
 from engine.workers import Idle, Workers
-from schema.model import Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
+from schema.model import STARTED_WITH, Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
 from schema.vf import only_pci
 
 log = logging.getLogger("vio4wd.engine")
@@ -89,8 +89,9 @@ class EngineCore:
 
     def _update_engine(self, action: Action, _pin: Pin | None) -> None:
         after = _as(Engine, action.after)
-        if (after.main_cpu, after.vfio_vf_token) != (self.engine.main_cpu, self.engine.vfio_vf_token):
-            raise Refused("unsupported", "main_cpu and vfio_vf_token can only be changed by a replace")
+        fixed = [name for name in STARTED_WITH if getattr(after, name) != getattr(self.engine, name)]
+        if fixed:
+            raise Refused("unsupported", f"{' and '.join(fixed)} can only be changed by a replace")
         self._eal.set_log_level(eal.log_level(after.log_level))
         self.workers.set_idle(Idle.of(after))
         self.engine = after

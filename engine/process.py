@@ -161,8 +161,10 @@ class EngineProcess:
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
     ) -> EngineCore:
+        from engine.burst import chosen
         from engine.burst.cache import numba_cache
 
+        chosen.burst = wanted.engine.burst
         began = time.monotonic()
         with numba_cache(cache_dir(), self._dpdk.version):
             from engine.engine import EngineCore

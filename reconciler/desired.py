@@ -48,6 +48,7 @@ def desired(spec: Spec, host: Host) -> State:
         idle=spec.engine.idle,
         idle_sleep_us=spec.engine.idle_sleep_us,
         log_level=spec.engine.log_level,
+        burst=spec.engine.burst,
         vfio_vf_token=spec.engine.vfio_vf_token or "",
     )
     resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]

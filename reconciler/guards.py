@@ -13,7 +13,7 @@ from reconciler.devices import devices
 from reconciler.hostplan import join
 from reconciler.kinds.engine import needs_new_process
 from reconciler.sighting import Sighting
-from schema.model import Engine, Port, State, Vf
+from schema.model import STARTED_WITH, Engine, Port, State, Vf
 from schema.spec import Spec
 from schema.vf import pci_functions
 from state.lasttarget import LastTarget
@@ -209,7 +209,7 @@ def _keep_engine(whole: State, live: State, held: Mapping[int, Held]) -> tuple[S
     names = tuple(held[id_] for id_ in sorted(held))
     if not live.relays or not needs_new_process(live.engine, whole.engine):
         return whole, names
-    kept: Engine = replace(whole.engine, main_cpu=live.engine.main_cpu, vfio_vf_token=live.engine.vfio_vf_token)
+    kept: Engine = replace(whole.engine, **{name: getattr(live.engine, name) for name in STARTED_WITH})
     first = names[0]
     why = f"a new process would end {first.resource}, which is held back"
     return replace(whole, engine=kept), (Held("engine:0", why, first.allow), *names)

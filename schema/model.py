@@ -91,15 +91,22 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Start-up parameters of one engine process. A change of `main_cpu` or the token needs a new one."""
+    """Start-up parameters of one engine process. A change of those in STARTED_WITH needs a new one."""
 
     main_cpu: int = 0
     idle: str = "adaptive"
     idle_sleep_us: int = 1000
     """The longest that a worker with nothing to do sleeps before it looks again, in microseconds."""
     log_level: str = "info"
+    burst: int = 32
+    """How many packets at most a worker moves at once for one relay and direction."""
     vfio_vf_token: str = ""
     """The UUID, in lower case, that whoever holds the PF through vfio-pci asks of its VFs' users; empty: none."""
+
+
+STARTED_WITH = ("main_cpu", "burst", "vfio_vf_token")
+"""What an engine process takes only at its start: the EAL binds its main thread and reads the VFs' token once, and the
+burst is compiled into the loops."""
 
 
 @dataclass(frozen=True, slots=True)

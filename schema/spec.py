@@ -22,6 +22,8 @@ class EngineSpec:
     idle_sleep_us: int = 1000
     """The longest sleep of a worker with nothing to do, in microseconds."""
     log_level: str = "info"
+    burst: int = 32
+    """Packets that a worker moves at once."""
     vfio_vf_token: str | None = None
     """A UUID in lower case; needed when the VFs' PF is bound to vfio-pci."""
 

@@ -14,13 +14,16 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from engine.burst import chosen
+
 _ENGINE = Path(__file__).parent.parent
 _SOURCES = ("burst/*.py", "dpdk/layout.py", "dpdk/installed.py")
 
 
 def fingerprint(dpdk_version: str) -> str:
-    """16 hex digits that change when a burst source, a layout, Numba or DPDK does."""
-    digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')} {dpdk_version}\n".encode())
+    """16 hex digits that change when a burst source, what was chosen for it, a layout, Numba or DPDK does."""
+    made_by = f"{version('numba')} {version('llvmlite')} {dpdk_version} {chosen.burst}\n"
+    digest = hashlib.sha256(made_by.encode())
     for pattern in _SOURCES:
         for path in sorted(_ENGINE.glob(pattern)):
             digest.update(f"{path.name}\n".encode() + path.read_bytes())

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from typing import Final
 
-BURST: Final = 32
-"""Packets a call; DPDK's own default, and its vector drivers' unit."""
+from engine.burst import chosen
+
+BURST: Final = chosen.burst
+"""Packets a call."""
 
 # Worker: written by Python
 WORKER_STOP: Final = 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from schema.model import Action, Engine, Impact, Kind, Verb
+from schema.model import STARTED_WITH, Action, Engine, Impact, Kind, Verb
 
 
 def needs_new_process(before: Engine, after: Engine) -> bool:
-    """Whether the engine must be started anew: the EAL binds its main thread, and takes the VFs' token, once."""
-    return (before.main_cpu, before.vfio_vf_token) != (after.main_cpu, after.vfio_vf_token)
+    """Whether the engine must be started anew."""
+    return any(getattr(before, name) != getattr(after, name) for name in STARTED_WITH)
 
 
 def change(before: Engine, after: Engine) -> Action:
@@ -23,6 +23,6 @@ def change(before: Engine, after: Engine) -> Action:
 
 
 def _what_changes(before: Engine, after: Engine) -> str:
-    if before.main_cpu != after.main_cpu:
-        return f"main_cpu changes from {before.main_cpu} to {after.main_cpu}"
-    return "vfio_vf_token changes"
+    name = next(name for name in STARTED_WITH if getattr(before, name) != getattr(after, name))
+    values = "" if name == "vfio_vf_token" else f" from {getattr(before, name)} to {getattr(after, name)}"
+    return f"{name} changes{values}"

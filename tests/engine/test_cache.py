@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.burst import cache
+from engine.burst import cache, chosen
 from tests.engine.conftest import Compiled, compile_with
 from tests.kit.guest import TestpmdGuest
 from tests.kit.specfile import RelayLine
@@ -65,6 +65,12 @@ def test_lines_moved_from_one_source_to_the_next_make_another_fingerprint(copy: 
 
 def test_another_dpdk_makes_another_fingerprint() -> None:
     assert cache.fingerprint("22.11.11") != cache.fingerprint("22.11.12")
+
+
+def test_another_burst_makes_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache.fingerprint("22.11.11")
+    monkeypatch.setattr(chosen, "burst", 64)
+    assert cache.fingerprint("22.11.11") != before
 
 
 @pytest.mark.parametrize("package", ["numba", "llvmlite"])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 from tests.sriov.machine import bind, driver, set_vfs
-from tests.sriov.waits import LONG_S, LOOK_S, text, wait_condition, wait_ports
+from tests.sriov.waits import LONG_S, LOOK_S, planned, text, vio4wd, wait_condition, wait_ports
 
 
 def test_bound_attached_detached_and_given_back(instance: Instance, vfs: list[str]) -> None:
     first, second = vfs[:2]
     shorthand = first.removeprefix("0000:").upper()
-    instance.save(text(instance, f"id: 1, vf: {shorthand}", f"id: 2, vf: {second}, bind: true"))
-    planned = instance.call("plan", str(instance.file), timeout_s=LONG_S)
-    assert f"{first} has no driver, and DPDK polls it through vfio-pci: write bind: true" in planned.stderr
+    spec = text(instance, f"id: 1, vf: {shorthand}", f"id: 2, vf: {second}, bind: true")
+    plan, obstacles = planned(instance, spec)
+    print(plan)
+    assert f"+ vf:{second}" in plan
+    assert f"+ port:{first}" in plan
+    assert f"{first} has no driver, and DPDK polls it through vfio-pci: write bind: true" in obstacles
+    instance.save(spec)
     wait_condition(instance, 1, "Degraded", f"{first} has no driver")
     port = wait_ports(instance, second).live["ports"][second]
     assert (driver(first), driver(second)) == ("", "vfio-pci")
@@ -24,9 +29,10 @@ def test_bound_attached_detached_and_given_back(instance: Instance, vfs: list[st
     assert port["driver"] == "net_e1000_igb_vf"
     assert port["mtu"] == 1500
 
-    instance.save(text(instance, f"id: 1, vf: {first}, bind: true", f"id: 2, vf: {second}, bind: true"))
-    planned = instance.call("plan", str(instance.file), timeout_s=LONG_S)
-    print(planned.stdout)
+    spec = text(instance, f"id: 1, vf: {first}, bind: true", f"id: 2, vf: {second}, bind: true")
+    plan, obstacles = planned(instance, spec)
+    assert (f"+ vf:{first}" in plan, f"vf:{second}" in plan, obstacles) == (True, False, "")
+    instance.save(spec)
     wait_ports(instance, first, second)
     wait_condition(instance, 1, "Degraded", "link is down")
 
@@ -39,7 +45,7 @@ def test_bound_attached_detached_and_given_back(instance: Instance, vfs: list[st
     instance.save(text(instance))
     wait_ports(instance)
     wait_for("the second to be given back", lambda: driver(second) == "", LONG_S, LOOK_S)
-    applies = instance.report("history", "--limit", "0")["applies"]
+    applies = json.loads(vio4wd(instance, "history", "--limit", "0", "--json")[0])["applies"]
     steps = [f"{c['action']} {c['resource']}" for a in reversed(applies) for c in a["plan"]["changes"]]
     assert steps.index(f"add vf:{first}") < steps.index(f"remove vf:{first}")
 

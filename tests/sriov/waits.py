@@ -3,9 +3,14 @@ a second of the CPU time that what is waited for needs."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+from unittest import mock
 
 from engine.client import Observation
+from reconciler.cli import main
 from reconciler.condition import relay_statuses
 from reconciler.report import read_report
 from tests.kit.vio4wd import Instance
@@ -22,6 +27,26 @@ def text(instance: Instance, *relays: str) -> str:
     where = json.dumps({"directory": str(instance.sockets), "name": "vm%u.sock"})
     cpus = "main_cpu: 0, worker_cpus: [0, 1]"
     return f"apiVersion: vio4wd/v1\nengine: {{{cpus}}}\nvhost_user: {where}\nrelays:\n{lines or '  []'}\n{GOING}"
+
+
+def vio4wd(instance: Instance, *words: str) -> tuple[str, str]:
+    """What a command says on standard output and error. It runs in this process: to start one takes ten seconds."""
+    said, complained = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, instance.environment),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complained),
+    ):
+        code = main(words)
+    assert code == 0, complained.getvalue()
+    return said.getvalue(), complained.getvalue()
+
+
+def planned(instance: Instance, spec: str) -> tuple[str, str]:
+    """What `vio4wd plan` says of a spec that is not saved yet, on standard output and error."""
+    draft = instance.directory / "draft.yaml"
+    draft.write_text(spec)
+    return vio4wd(instance, "plan", str(draft))
 
 
 def condition(instance: Instance, relay: int) -> tuple[str, str]:
