@@ -97,7 +97,7 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.desired import SpecUnfit
     from reconciler.lock import Locked
     from reconciler.savedplan import PlanError
-    from reconciler.steer import Stale
+    from reconciler.stale import Stale
     from schema import SpecError
     from schema.keys import UnknownKey
 

@@ -6,7 +6,7 @@ engine lost by itself (a VF that was pulled out) has not: it heals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.errands import Errand
@@ -15,8 +15,8 @@ from reconciler.hostplan import HostPlan
 from reconciler.outcome import Ending, Outcome
 from reconciler.render import words
 from reconciler.sighting import Sighting
-from schema.model import Action, Kind, State, Verb
-from state.lasttarget import Spot
+from schema.model import Action, Key, Kind, State, Verb
+from state.lasttarget import LastTarget, Spot
 
 Refusal = tuple[str, Verb, Spot, object]
 """The engine's boot id, and what it was asked for and refused."""
@@ -57,6 +57,25 @@ def drifted(todo: HostPlan, sighting: Sighting, settled: Settled | None) -> froz
 
 def spot_of(errand: Errand) -> Spot:
     return errand.shard, errand.action.kind, errand.action.key
+
+
+def positions(todo: HostPlan, target: State, sighting: Sighting, last: LastTarget | None) -> frozenset[int]:
+    """The places of a plan's errands that set right what has drifted since the engines were last made as wanted:
+    what is wanted of these is what was wanted then."""
+    if last is None:
+        return frozenset()
+    spots = drifted(todo, sighting, Settled(last.state, last.boots, last.open))
+    same = _same_wishes(target, last.state)
+    return frozenset(
+        place
+        for place, errand in enumerate(todo.errands)
+        if (spot := spot_of(errand)) in spots and same(spot[1], spot[2])
+    )
+
+
+def _same_wishes(one: State, other: State) -> Callable[[Kind, Key], bool]:
+    wishes = [{(kind, key): r for kind in Kind for key, r in state.resources(kind).items()} for state in (one, other)]
+    return lambda kind, key: wishes[0].get((kind, key)) == wishes[1].get((kind, key))
 
 
 def _lost(action: Action, live: State) -> bool:

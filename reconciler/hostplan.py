@@ -180,3 +180,14 @@ def join(states: Iterable[State]) -> State:
             mounts={**whole.mounts, **state.mounts},
         )
     return whole
+
+
+def as_wish(states: Iterable[State]) -> State:
+    """What is live on several engines, as something that can be wanted: of memory and mounts what vio4wd has made,
+    because what the host has of its own is not for vio4wd to bring back."""
+    live = join(states)
+    return replace(
+        live,
+        pages={size: pages for size, pages in live.pages.items() if sum(pages.nodes) > sum(pages.found)},
+        mounts={path: mount for path, mount in live.mounts.items() if mount.ours},
+    )

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from engine.client import Observation
+from reconciler.errands import plans_of
+from reconciler.hostplan import plan_host
 from reconciler.kinds.engine import needs_new_process
 from reconciler.plan import Plan
+from reconciler.sighting import Sighting
 from schema.model import Action, Engine, Key, Kind, Resource, State
+
+IMAGINED = "imagined"
+"""The boot id of an engine that is nowhere: a plan for it can't be carried out."""
 
 
 def predict(observed: State, plan: Plan) -> State:
@@ -15,6 +22,17 @@ def predict(observed: State, plan: Plan) -> State:
     for action in plan.actions:
         _step(live, plan, action)
     return State.of(live.values())
+
+
+def carried_out(target: State) -> Sighting:
+    """What engines would show that were started for this target, and on which it was applied. Raises SpecUnfit."""
+    todo = plan_host(target, Sighting())
+    plans = plans_of(todo.errands)
+    seen = {}
+    for shard, wanted in todo.targets.items():
+        born = State(engine=wanted.engine, workers=wanted.workers)
+        seen[shard] = Observation(IMAGINED, 0, predict(born, plans.get(shard, Plan())), {})
+    return Sighting(seen)
 
 
 def _step(live: dict[tuple[Kind, Key], Resource], plan: Plan, action: Action) -> None:

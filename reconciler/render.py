@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import fields
 from itertools import groupby
 from types import MappingProxyType
 
+from reconciler.errands import Errand
 from reconciler.guards import Held
 from reconciler.hostplan import HostPlan
-from reconciler.savedplan import summary
+from reconciler.summary import summary
 from schema.model import PAGE_BYTES, Action, Engine, Kind, Mount, Pages, Pin, Port, Relay, Resource, Socket, Verb
 
 SYMBOLS: Mapping[Verb, str] = MappingProxyType(
@@ -30,8 +31,11 @@ FILE_FIELDS = ("uid", "gid", "permissions")
 """Of a socket that vio4wd makes; one that QEMU makes has its own."""
 
 
-def lines(todo: HostPlan, source: str, held: Sequence[Held] = ()) -> Iterator[tuple[str, Verb | None]]:
-    """Each line of a plan with the verb that it is about (None: no particular one)."""
+def lines(
+    todo: HostPlan, source: str, held: Sequence[Held] = (), drift: Set[int] = frozenset()
+) -> Iterator[tuple[str, Verb | None]]:
+    """Each line of a plan with the verb that it is about (None: no particular one). `drift` are the positions of
+    errands that only set right what somebody changed; they stand apart."""
     yield from ((f"Waiting: {why}", None) for why in todo.missing.values())
     yield from ((f"Held back: {each}", None) for each in held)
     if not todo.errands:
@@ -42,17 +46,24 @@ def lines(todo: HostPlan, source: str, held: Sequence[Held] = ()) -> Iterator[tu
     used = [verb for verb in Verb if any(action.verb is verb for action in todo.actions)]
     yield f"The {'engines are' if todo.several else 'engine is'} to be changed as follows:", None
     yield from ((f"  {SYMBOLS[verb]:>3} {LEGEND[verb]}", verb) for verb in used)
-    yield from _errands(todo)
+    drifted = [errand for place, errand in enumerate(todo.errands) if place in drift]
+    if drifted:
+        yield from (("", None), ("Somebody changed what was applied. To set that right (drift):", None))
+        yield from _errands(drifted, todo.several)
+    wanted = [errand for place, errand in enumerate(todo.errands) if place not in drift]
+    if drifted and wanted:
+        yield from (("", None), ("What the spec wants otherwise than before:", None))
+    yield from _errands(wanted, todo.several)
     yield "", None
     yield f"Plan: {summary(todo.actions)}", None
 
 
-def _errands(todo: HostPlan) -> Iterator[tuple[str, Verb | None]]:
+def _errands(todo: Sequence[Errand], several: bool) -> Iterator[tuple[str, Verb | None]]:
     """In their order, with a heading wherever another shard has its turn; one alone has none."""
-    width = max(len(action.resource) for action in todo.actions)
-    for shard, errands in groupby(todo.errands, key=lambda errand: errand.shard):
+    width = max((len(errand.action.resource) for errand in todo), default=0)
+    for shard, errands in groupby(todo, key=lambda errand: errand.shard):
         yield "", None
-        if todo.several:
+        if several:
             yield f"  Shard {shard}:", None
         for errand in errands:
             yield from ((line, errand.action.verb) for line in _action(errand.action, errand.pin, width))

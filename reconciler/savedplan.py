@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.drift import positions
 from reconciler.errands import Errand
 from reconciler.guards import Guarded, Held, Policy
 from reconciler.hostplan import HostPlan
 from reconciler.moment import Moment
 from reconciler.sighting import Sighting
-from schema.model import Action, Impact, Kind, Pin, Verb
+from reconciler.summary import summary
+from schema.model import Action, Kind, Pin, State, Verb
+from state.lasttarget import LastTarget
 
 FORMAT_VERSION = "1"
 MAX_BYTES = 4 * 1024 * 1024
@@ -25,40 +29,8 @@ class PlanError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """A plan in five words."""
-
-    add: int
-    change: int
-    remove: int
-    migrate: int
-    impact: Impact
-
-    def __str__(self) -> str:
-        return (
-            f"{self.add} to add, {self.change} to change, {self.remove} to remove, {self.migrate} to migrate "
-            f"(impact: {self.impact})"
-        )
-
-
-def summary(actions: Iterable[Action]) -> Summary:
-    """How many actions of which sort, and what the dearest of them costs."""
-    todo = list(actions)
-    verbs = [action.verb for action in todo]
-    rank = list(Impact)
-    worst = max((rank.index(action.impact) for action in todo), default=0)
-    return Summary(
-        add=verbs.count(Verb.ADD),
-        change=verbs.count(Verb.UPDATE) + verbs.count(Verb.REPLACE),
-        remove=verbs.count(Verb.REMOVE),
-        migrate=verbs.count(Verb.MIGRATE),
-        impact=rank[worst],
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan, the moments it was made for, and the spec that it came from."""
+    """A plan, the moments it was made for, and the spec that it came from. Times are in seconds since 1970."""
 
     moments: tuple[Moment, ...]
     errands: tuple[Errand, ...]
@@ -70,32 +42,61 @@ class SavedPlan:
     """By which that was decided."""
     revisions: Mapping[str, str] = field(default_factory=dict)
     """Of the sources that the spec was read from, where they have some."""
+    states: Mapping[int, State] = field(default_factory=dict)
+    """What was live on each shard that ran."""
+    drift: frozenset[int] = frozenset()
+    """The positions among `errands` of those that only set right what somebody changed."""
+    made: float = 0.0
+    expires: float = 0.0
+    """It is not carried out after that: who wanted it then may not want it any more."""
 
     def to_json(self) -> dict[str, Any]:
         """As schema/plan.schema.json describes it."""
         return {
             "format_version": FORMAT_VERSION,
             "spec": {"file": self.file, "sha256": self.sha256, "revisions": dict(self.revisions)},
-            "engine": [asdict(moment) for moment in self.moments],
-            "changes": [_change(errand) for errand in self.errands],
+            "made": self.made,
+            "expires": self.expires,
+            "engine": [{**asdict(moment), "observed": self._observed(moment.shard)} for moment in self.moments],
+            "changes": [_change(errand, place in self.drift) for place, errand in enumerate(self.errands)],
             "policy": {"protected": sorted(self.policy.protected), "allowed": sorted(self.policy.allowed)},
             "held": [each.to_json() for each in self.held],
             "summary": asdict(summary(errand.action for errand in self.errands)),
         }
 
+    def _observed(self, shard: int) -> Any:
+        return self.states[shard].to_json() if shard in self.states else None
 
-def save(
-    todo: HostPlan,
-    sighting: Sighting,
-    file: str,
-    sha256: str,
-    guarded: Guarded,
-    policy: Policy,
-    revisions: Mapping[str, str],
-) -> SavedPlan:
-    """The document of a plan that was made for what was seen, and for what the guards let through."""
-    moments = tuple(_moment(shard, sighting) for shard in todo.targets if shard not in sighting.silent)
-    return SavedPlan(moments, todo.errands, file, sha256, guarded.held, policy, dict(revisions))
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a plan comes from."""
+
+    file: str
+    sha256: str
+    guarded: Guarded
+    policy: Policy
+    last: LastTarget | None = None
+    """What was wanted last, if that is known."""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+
+
+def save(todo: HostPlan, sighting: Sighting, origin: Origin, valid_s: float = 0.0) -> SavedPlan:
+    """The document of a plan that was made just now for what was seen, and for what the guards let through."""
+    now = round(time.time(), 3)
+    return SavedPlan(
+        moments=tuple(_moment(shard, sighting) for shard in todo.targets if shard not in sighting.silent),
+        errands=todo.errands,
+        file=origin.file,
+        sha256=origin.sha256,
+        held=origin.guarded.held,
+        policy=origin.policy,
+        states={shard: state for shard, state in sighting.states.items() if shard in todo.targets},
+        drift=positions(todo, origin.guarded.target, sighting, origin.last),
+        revisions=dict(origin.revisions),
+        made=now,
+        expires=now + valid_s,
+    )
 
 
 def _moment(shard: int, sighting: Sighting) -> Moment:
@@ -103,9 +104,9 @@ def _moment(shard: int, sighting: Sighting) -> Moment:
     return Moment(shard, seen.boot_id, seen.generation) if seen is not None else Moment(shard, None, 0)
 
 
-def _change(errand: Errand) -> dict[str, Any]:
+def _change(errand: Errand, drift: bool) -> dict[str, Any]:
     pin = asdict(errand.pin) if errand.pin is not None else None
-    return {"shard": errand.shard, **errand.action.to_json(), "pin": pin}
+    return {"shard": errand.shard, **errand.action.to_json(), "pin": pin, "drift": drift}
 
 
 def is_plan(text: str) -> bool:
@@ -145,14 +146,23 @@ def _parsed(value: Mapping[str, Any]) -> SavedPlan:
     errands = tuple(Errand(c.get("shard", 0), a, p) for c, a, p in zip(value["changes"], actions, pins, strict=True))
     if not all(_has_its_pin(errand) for errand in errands):
         raise ValueError("an added relay has no pin, or a pin has no relay")
-    moments = tuple(Moment(**moment) for moment in value["engine"])
+    moments = tuple(Moment(each["shard"], each["boot_id"], each["generation"]) for each in value["engine"])
     if not {errand.shard for errand in errands} <= {moment.shard for moment in moments}:
         raise ValueError("a change is for an engine whose state is not given")
     spec = value["spec"]
-    held = tuple(Held(**each) for each in value["held"])
-    policy = Policy(**{name: frozenset(map(int, ids)) for name, ids in value["policy"].items()})
-    revisions = {str(name): str(revision) for name, revision in spec.get("revisions", {}).items()}
-    return SavedPlan(moments, errands, str(spec["file"]), str(spec["sha256"]), held, policy, revisions)
+    return SavedPlan(
+        moments=moments,
+        errands=errands,
+        file=str(spec["file"]),
+        sha256=str(spec["sha256"]),
+        held=tuple(Held(**each) for each in value["held"]),
+        policy=Policy(**{name: frozenset(map(int, ids)) for name, ids in value["policy"].items()}),
+        states={m["shard"]: State.from_json(m["observed"]) for m in value["engine"] if m["observed"] is not None},
+        drift=frozenset(place for place, change in enumerate(value["changes"]) if change["drift"]),
+        revisions={str(name): str(revision) for name, revision in spec.get("revisions", {}).items()},
+        made=float(value["made"]),
+        expires=float(value["expires"]),
+    )
 
 
 def _has_its_pin(errand: Errand) -> bool:

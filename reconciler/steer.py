@@ -15,11 +15,13 @@ from reconciler.host import Host
 from reconciler.hostplan import HostPlan, join, missing_words, plan_host
 from reconciler.lock import APPLY, locked
 from reconciler.mounts.early import ready
+from reconciler.narrow import narrowed, scope
 from reconciler.plan import Plan
 from reconciler.predict import predict
 from reconciler.room import refuse_shortage
 from reconciler.savedplan import SavedPlan
 from reconciler.sighting import Sighting
+from reconciler.stale import Stale, refuse_held, refuse_stale
 from schema.model import Kind, State, Verb, Worker
 from state.lasttarget import LastTarget, keep_target, last_target
 from state.store import Store
@@ -29,10 +31,6 @@ STALE_TRIES = 5
 """Whoever changes the engine that often is at war with us; going on would only feed it."""
 
 Notice = Callable[[str], None]
-
-
-class Stale(Exception):  # noqa: N818 - a turn of events
-    """A saved plan was made for another state of the engine."""
 
 
 def see_when_ready(fleet: Fleet, wait_s: float, notice: Notice) -> Sighting:
@@ -63,9 +61,9 @@ class Steering:
     notice: Notice
     on_step: OnStep | None = None
 
-    def apply_state(self, target: State, policy: Policy) -> Outcome:
-        """Makes the engines match `target`, planning anew when one was changed meanwhile, had to be started again or
-        came later.
+    def apply_state(self, target: State, policy: Policy, only: frozenset[int] = frozenset()) -> Outcome:
+        """Makes the engines match `target` (`only`: in these relays, and what they need), planning anew when one was
+        changed meanwhile, had to be started again or came later.
 
         The outcome has every action that was carried out. Raises EngineUnavailable, EngineError, SpecUnfit, Locked,
         OSError.
@@ -77,6 +75,8 @@ class Steering:
             self._leave_parameters(todo)  # who starts waits for them
             sighting = self._see()
             last = last_target(self.store)
+            if only:
+                target, last = narrowed(target, sighting, only, last), scope(last, only)
             guarded = guard(target, sighting, policy, last)
             todo = plan_host(guarded.target, sighting)
             refuse_shortage(todo, sighting, self.host)
@@ -91,13 +91,13 @@ class Steering:
         policy = replace(saved.policy, allowed=saved.policy.allowed | allowed)
         with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
             sighting = self._see()
-            refuse_stale(saved, sighting)
+            refuse_stale(saved, sighting, time.time())
             todo = revived(saved, sighting)
             if todo.missing:
                 self._leave_parameters(todo)
                 self._wait_for(todo.missing)
                 sighting = self._see()
-                refuse_stale(saved, sighting)
+                refuse_stale(saved, sighting, time.time())
                 todo = revived(saved, sighting)
             last = last_target(self.store)
             guarded = guard(join(todo.targets.values()), sighting, policy, last)
@@ -177,14 +177,6 @@ class Steering:
             return False  # between two engines there is none
 
 
-def refuse_held(guarded: Guarded) -> None:
-    """Raises Stale when a guard holds back what a saved plan wants."""
-    if guarded.held:
-        words = "\n".join(f"{each.resource} may not go: {each.reason}" for each in guarded.held)
-        names = " ".join(f"--allow-destroy {name}" for name in sorted({each.allow for each in guarded.held}))
-        raise Stale(f"{words}\nnothing was done; make a new plan, or carry this one out with {names}")
-
-
 def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> LastTarget:
     """What is to be remembered of what was wanted, and of how far it came."""
     boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
@@ -210,19 +202,3 @@ def revived(saved: SavedPlan, sighting: Sighting) -> HostPlan:
         targets[shard] = predict(born, todo)
     missing = {s: missing_words(s) for s in shards if s not in here}
     return HostPlan(saved.errands, dict(sorted(targets.items())), missing)
-
-
-def refuse_stale(saved: SavedPlan, sighting: Sighting) -> None:
-    """Raises Stale when an engine is not in the state that the plan was made for."""
-    for moment in saved.moments:
-        seen = sighting.seen.get(moment.shard)
-        born_since = seen is not None and moment.boot_id is None and seen.generation > 0
-        other = seen is not None and moment.boot_id is not None and seen.boot_id != moment.boot_id
-        gone = seen is None and moment.boot_id is not None
-        if born_since or other or gone:
-            raise Stale("this plan was made for an engine that has been started again since; make a new one")
-        if seen is not None and moment.generation != seen.generation:
-            raise Stale(
-                f"this plan was made for generation {moment.generation} of the engine, which is at {seen.generation} "
-                "now; make a new one"
-            )

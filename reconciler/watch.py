@@ -27,12 +27,13 @@ from reconciler.mounts.early import ready
 from reconciler.pause import pause_file, read_pause
 from reconciler.report import LastApply, Report, read_report, write_report
 from reconciler.room import shortages
-from reconciler.savedplan import SavedPlan, save, summary
+from reconciler.savedplan import Origin, SavedPlan, save
 from reconciler.sighting import Sighting
 from reconciler.sources.several import SYNC, Sources
-from reconciler.specfile import Accepted, SpecFile
+from reconciler.specfile import SpecFile
 from reconciler.standing import standings
 from reconciler.steer import reached
+from reconciler.summary import summary
 from reconciler.wanted import with_owners
 from schema.model import State
 from state.history import record
@@ -186,7 +187,8 @@ class Watch:
         try:
             with locked(self._run_dir / APPLY):
                 sighting = fleet.see_any()
-                guarded = self._guarded(accepted, sighting)
+                last = last_target(self._store)
+                guarded = guard(accepted.target, sighting, policy_of(accepted.spec), last)
                 todo = with_owners(plan_host(guarded.target, sighting), accepted.owners)
                 self._short = "; ".join(shortages(todo, sighting, self._host))
                 if self._paused(todo, sighting):
@@ -194,7 +196,8 @@ class Watch:
                 todo, drift = self._held(todo, sighting, guarded.target, accepted.spec.drift == "report")
                 outcome = self._apply(todo, sighting, fleet)
                 self._settled = learned(self._settled, guarded.target, outcome, drift)
-                self._keep_target(accepted, guarded, outcome)
+                protected = carried_over(guarded, policy_of(accepted.spec), last)
+                keep_target(self._store, reached(guarded, protected, outcome))
         except Locked:
             self._machine.busy(time.monotonic())
             return
@@ -216,16 +219,10 @@ class Watch:
         healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
         news = self._tell_held(guarded)
         if todo.actions or todo.missing or healed or news:
-            file, spec, revisions = accepted.shown.file, accepted.spec, accepted.revisions
-            saved = save(todo, sighting, file, spec.sha256, guarded, policy_of(spec), revisions)
+            spec = accepted.spec
+            origin = Origin(accepted.shown.file, spec.sha256, guarded, policy_of(spec), last, accepted.revisions)
+            saved = save(todo, sighting, origin)
             self._remember(todo, replace(outcome, held=guarded.held), saved, accepted.spec.text)
-
-    def _guarded(self, accepted: Accepted, sighting: Sighting) -> Guarded:
-        return guard(accepted.target, sighting, policy_of(accepted.spec), last_target(self._store))
-
-    def _keep_target(self, accepted: Accepted, guarded: Guarded, outcome: Outcome) -> None:
-        protected = carried_over(guarded, policy_of(accepted.spec), last_target(self._store))
-        keep_target(self._store, reached(guarded, protected, outcome))
 
     def _tell_held(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""

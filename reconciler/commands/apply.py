@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from reconciler.commands.common import allow_destroy_argument, file_argument, json_argument, positive
+from reconciler.commands.common import allow_destroy_argument, file_argument, json_argument, positive, target_argument
 
 if TYPE_CHECKING:
     from reconciler.apply import Outcome, Step
@@ -32,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     file_argument(parser, "the spec, or a plan made with plan -o")
     wait_help = "wait this long for an engine that starts (default: 60)"
     parser.add_argument("--wait", metavar="S", type=positive, default=60.0, help=wait_help)
+    target_argument(parser)
     allow_destroy_argument(parser)
     json_argument(parser)
 
@@ -65,18 +66,21 @@ def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Outcome, dict
     from reconciler.guards import policy_of, relay_ids
     from reconciler.host import ThisHost
     from reconciler.output import complain
-    from reconciler.savedplan import is_plan, parse_plan
+    from reconciler.savedplan import PlanError, is_plan, parse_plan
     from reconciler.settle import read_now
 
     text = _text(asked)
     if is_plan(text):
+        if asked.target:
+            raise PlanError(f"{asked.file} is a plan, which is carried out as a whole; make one with plan --target")
         saved = parse_plan(text, str(asked.file))
         outcome = steering.apply_saved(saved, relay_ids(asked.allow_destroy))
         return outcome, {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
     settled = read_now(asked.file, ThisHost(), steering.store, complain)
     spec = settled.wanted.spec
-    outcome = steering.apply_state(settled.wanted.target, policy_of(spec, asked.allow_destroy))
-    if outcome.verdict == "applied":
+    policy = policy_of(spec, asked.allow_destroy)
+    outcome = steering.apply_state(settled.wanted.target, policy, relay_ids(asked.target))
+    if outcome.verdict == "applied" and not asked.target:
         _in_force(settled, steering)
     return outcome, {"source": str(asked.file), "sha256": spec.sha256, "text": spec.text}
 
@@ -113,7 +117,7 @@ def _show_step(step: Step) -> None:
 
 
 def _conclude(outcome: Outcome, source: str, say: Any) -> None:
-    from reconciler.savedplan import summary
+    from reconciler.summary import summary
 
     if outcome.held and not outcome.steps:
         say("Nothing else is to be done.")
@@ -130,7 +134,7 @@ def _remember(store: Store, outcome: Outcome, origin: dict[str, Any]) -> None:
 
     from reconciler.commands.common import asking
     from reconciler.output import complain
-    from reconciler.savedplan import summary
+    from reconciler.summary import summary
     from state.history import record
 
     if not outcome.steps and not outcome.held:

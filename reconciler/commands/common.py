@@ -10,6 +10,8 @@ from pathlib import Path
 from schema.model import MAX_RELAYS
 from schema.paths import DEFAULT_FILE
 
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
 
 def file_argument(parser: argparse.ArgumentParser, what: str = "the spec") -> None:
     parser.add_argument(
@@ -32,6 +34,23 @@ def relay_name(text: str) -> str:
     if kind != "relay" or not number.isdecimal() or str(int(number)) != number or int(number) >= MAX_RELAYS:
         raise argparse.ArgumentTypeError(f"'{text}' is no relay; name it as plans do, such as relay:3")
     return text
+
+
+def duration(text: str) -> float:
+    """A time above zero, in seconds: `90`, `90s`, `5m`, `24h`, `7d`."""
+    number, factor = (text[:-1], UNITS_S[text[-1]]) if text[-1:] in UNITS_S else (text, 1.0)
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time; write it as 60s, 5m, 24h or 7d")
+    return value
+
+
+def target_argument(parser: argparse.ArgumentParser) -> None:
+    what = "only this relay and what it needs (again for each)"
+    parser.add_argument("--target", metavar="relay:ID", type=relay_name, action="append", default=[], help=what)
 
 
 def positive(text: str) -> float:

@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.commands.common import allow_destroy_argument, file_argument, json_argument
+from reconciler.commands.common import allow_destroy_argument, duration, file_argument, json_argument, target_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from reconciler.guards import Held
     from reconciler.hostplan import HostPlan
+    from reconciler.savedplan import SavedPlan
 
 NAME = "plan"
+VALID_S = 24 * 3600.0
+EXPIRES_HELP = "until when a kept plan may be carried out: 30m, 12h, 7d (default: 24h)"
 HELP = "show what applying a file would do, and what that costs whom"
 EPILOG = """\
   +  add     -  remove     ~  change in place     -/+  take down and set up again     >  migrate to other CPUs
@@ -33,6 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     file_argument(parser)
     parser.add_argument("-o", "--out", metavar="PLAN", type=Path, help="keep the plan in a file, for apply")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there is something to do")
+    parser.add_argument("--expires", metavar="T", type=duration, default=VALID_S, help=EXPIRES_HELP)
+    target_argument(parser)
     allow_destroy_argument(parser)
     json_argument(parser)
 
@@ -43,12 +45,13 @@ def execute(asked: argparse.Namespace) -> int:
 
     from reconciler.files import write_atomically
     from reconciler.fleet import Fleet
-    from reconciler.guards import guard, policy_of
+    from reconciler.guards import guard, policy_of, relay_ids
     from reconciler.host import ThisHost
     from reconciler.hostplan import plan_host
+    from reconciler.narrow import narrowed, scope
     from reconciler.output import complain, emit, say
     from reconciler.room import refuse_shortage, strangers
-    from reconciler.savedplan import save
+    from reconciler.savedplan import Origin, save
     from reconciler.settle import read_now
     from reconciler.vfs.onhost import objections
     from reconciler.wanted import with_owners
@@ -63,19 +66,22 @@ def execute(asked: argparse.Namespace) -> int:
     policy = policy_of(spec, asked.allow_destroy)
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see_any()
+        ids = relay_ids(asked.target)
+        if ids:
+            target, last = narrowed(target, sighting, ids, last), scope(last, ids)
         guarded = guard(target, sighting, policy, last)
         todo = with_owners(plan_host(guarded.target, sighting), settled.wanted.owners)
         refuse_shortage(todo, sighting, ThisHost())
         obstacles = [*objections(target, todo.actions, fleet.vfs), *fleet.mounts.objections(todo.actions)]
         remarks = strangers(todo, sighting, ThisHost())
-    revisions = settled.revisions
-    saved = save(todo, sighting, str(asked.file), spec.sha256, guarded, policy, revisions).to_json()
+    origin = Origin(str(asked.file), spec.sha256, guarded, policy, last, settled.revisions)
+    saved = save(todo, sighting, origin, asked.expires)
     if asked.out is not None:
-        write_atomically(asked.out, json.dumps(saved, indent=2) + "\n")
+        write_atomically(asked.out, json.dumps(saved.to_json(), indent=2) + "\n")
     if asked.json:
-        emit(saved)
+        emit(saved.to_json())
     else:
-        show(todo, str(asked.file), guarded.held)
+        show(todo, saved)
         if asked.out is not None:
             say(f"Kept in {asked.out}; carry it out with: vio4wd apply {asked.out}")
     for obstacle in obstacles:
@@ -85,10 +91,10 @@ def execute(asked: argparse.Namespace) -> int:
     return 2 if asked.detailed_exitcode and todo.actions else 0
 
 
-def show(todo: HostPlan, source: str, held: Sequence[Held]) -> None:
+def show(todo: HostPlan, saved: SavedPlan) -> None:
     """Prints a plan, coloured by what is done."""
     from reconciler import render
     from reconciler.output import say
 
-    for line, verb in render.lines(todo, source, held):
+    for line, verb in render.lines(todo, saved.file, saved.held, saved.drift):
         say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)

@@ -155,9 +155,12 @@ def test_plan_json_is_as_its_schema_says(shell: Shell) -> None:
     jsonschema.Draft202012Validator.check_schema(PLAN_SCHEMA)
     jsonschema.validate(document_, PLAN_SCHEMA)
     assert document_["format_version"] == "1"
-    assert document_["engine"] == [{"shard": 0, "boot_id": shell.engine.boot_id, "generation": 7}]
+    (moment,) = document_["engine"]
+    assert (moment["shard"], moment["boot_id"], moment["generation"]) == (0, shell.engine.boot_id, 7)
+    assert [relay["id"] for relay in moment["observed"]["relay"]] == [1, 2]
     assert document_["summary"] == {"add": 3, "change": 1, "remove": 3, "migrate": 0, "impact": "guest"}
-    assert document_ == shell.json("plan", shell.file)
+    again = shell.json("plan", shell.file)
+    assert {**again, "made": 0, "expires": 0} == {**document_, "made": 0, "expires": 0}
 
 
 def test_a_kept_plan_is_applied_once(shell: Shell) -> None:
@@ -192,7 +195,7 @@ def _without_pin() -> dict[str, Any]:
         "format_version": "1",
         "spec": {"file": "f", "sha256": "0" * 64},
         "engine": [{"shard": 0, "boot_id": "b", "generation": 0}],
-        "changes": [{**change, "impact": "none", "reason": "", "pin": None}],
+        "changes": [{**change, "impact": "none", "reason": "", "pin": None, "drift": False}],
         "summary": {},
     }
 

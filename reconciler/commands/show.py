@@ -1,0 +1,48 @@
+"""`vio4wd show`: what does a kept plan do?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from reconciler.commands.common import json_argument
+
+NAME = "show"
+HELP = "show a plan that was kept with plan -o: what it does, for which engine, and until when it is good"
+EPILOG = """\
+Nothing is asked of an engine; whether the plan still fits is found out by apply.
+
+Examples:
+  vio4wd show today.plan
+  vio4wd show --json today.plan | jq .summary
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="PLAN", type=Path, help="the plan")
+    json_argument(parser)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    import time
+
+    from reconciler.commands.plan import show
+    from reconciler.hostplan import HostPlan
+    from reconciler.output import clock, emit, say
+    from reconciler.savedplan import read_plan
+    from schema.model import State
+
+    saved = read_plan(asked.plan)
+    if asked.json:
+        emit(saved.to_json())
+        return 0
+    good = "good until" if time.time() <= saved.expires else "too old since"
+    origin = f"{saved.file} (sha256 {saved.sha256[:12]})"
+    say(f"Made {clock(saved.made)} of {origin}, {good} {clock(saved.expires)}.")
+    for moment in saved.moments:
+        engine = f"boot id {moment.boot_id}, generation {moment.generation}" if moment.boot_id else "to be started"
+        say(f"For shard {moment.shard}: {engine}.")
+    say()
+    targets = {moment.shard: State() for moment in saved.moments}
+    show(HostPlan(saved.errands, targets), saved)
+    return 0
