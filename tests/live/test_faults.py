@@ -7,7 +7,6 @@ test_hostile.py, PCI functions that are pulled out in tests/sriov.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import cleanup, host
+from tests.kit import cleanup
 from tests.kit.guest import wait_for_socket
 from tests.kit.netns import run
 from tests.kit.vhostpeer import GET_VRING_BASE, Peer, state
@@ -29,7 +28,6 @@ from tests.live.test_bonds import bond
 
 ROUNDS = times(1, 10)
 STOPPED_S = times(3, 10)
-HUGEPAGE = 2 << 20
 
 
 @pytest.fixture(scope="module")
@@ -207,32 +205,3 @@ def test_the_engine_is_stopped_for_a_while(guest: Scene) -> None:
     guest.wait_condition(1, "Ready")
     assert guest.session(1) == session
     assert guest.changes() == changes
-
-
-@contextlib.contextmanager
-def no_hugepages() -> Iterator[None]:
-    """Takes every hugepage that is free."""
-    pages = host.free_hugepages_mib() // 2
-    fd = os.memfd_create("all-of-them", os.MFD_HUGETLB)
-    try:
-        os.ftruncate(fd, pages * HUGEPAGE)
-        with mmap.mmap(fd, pages * HUGEPAGE, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE):
-            yield
-    finally:
-        os.close(fd)
-
-
-@pytest.mark.needs("hugepages")
-def test_hugepages_run_out(two: Scene) -> None:
-    """The count is the host's: other DPDK processes would suffer, so it needs a host without any."""
-    for _ in range(ROUNDS):
-        with neighbour(two):
-            with no_hugepages():
-                two.wire(3)
-                two.save()
-                said = two.wait_condition(3, "Degraded")["message"]
-                assert "no memory for its packet buffers" in said
-            two.wait_condition(3, "Pending")
-            del two.lines[3]
-            two.save()
-            two.instance.wait_applied()
