@@ -28,6 +28,8 @@ STAGED_MBUFS = 8 * at.STAGE
 """For what waits for a guest's slow queues; with more of them the NIC drops a little earlier."""
 MBUF_OVERHEAD_BYTES = 384
 """rte_mbuf, headroom, the pool's header, and what it pads to spread buffers over memory channels."""
+LONG_FRAMES_BYTES = at.BURST * 66 * 1024
+"""A burst of the longest frames that guests hand over to be cut, each in a chain of buffers."""
 CACHES_COVERED = 8
 """So many of those a pool has to spare, or one a CPU where there are fewer."""
 
@@ -50,6 +52,8 @@ class Attached:
     bond: Bond | None = None
     checksums: bool = False
     """Whether the device finishes checksums itself."""
+    tso: bool = False
+    """Whether the device cuts long TCP frames itself."""
     buffers: int | None = None
     """The NUMA node of its pool; None where there is only one."""
     follows: tuple[str, int, int | None] | None = None
@@ -124,7 +128,7 @@ class Ports:
             hint = " (a member may lack what bonding needs: the engine's log says which)" if bond else ""
             raise refused(f"{port.name} cannot be started{hint}", error) from error
         attached = Attached(port, port_id, pool, block, info.driver, ethdevs.mac(port_id), node)
-        attached.checksums = started.checksums
+        attached.checksums, attached.tso = started.checksums, started.tso
         self._use(attached, pool)
         block.write(at.PORT_QUEUES, started.queues)
         if bond:
@@ -135,7 +139,7 @@ class Ports:
     def _start(self, port: Port, port_id: int, pool: Pool) -> Started:
         """Raises DpdkError."""
         ethdevs = self._machine.ethdevs
-        setup = Setup(port.descriptors, port.queues, port.mtu, port.checksums)
+        setup = Setup(port.descriptors, port.queues, port.mtu, port.checksums, port.tso)
         return ethdevs.start(port_id, pool, setup, ethdevs.numa_node(port_id))
 
     def _use(self, attached: Attached, pool: Pool) -> None:
@@ -179,14 +183,16 @@ class Ports:
 
     def costs(self) -> dict[str, int]:
         """What a port's buffers cost: one for each descriptor of each device's queues (of which it has one more than
-        it receives on), so many for the port, each of so many bytes beyond the frame's room."""
+        it receives on), so many for the port, each of so many bytes beyond the frame's room; with tso, as many more
+        as hold so many bytes."""
         caches = min(CACHES_COVERED, len(self._machine.cpus))
         port_mbufs = 4 * at.BURST + STAGED_MBUFS + STRANDED_MBUFS * caches
-        return {"port_mbufs": port_mbufs, "mbuf_bytes": MBUF_OVERHEAD_BYTES}
+        return {"port_mbufs": port_mbufs, "mbuf_bytes": MBUF_OVERHEAD_BYTES, "tso_bytes": LONG_FRAMES_BYTES}
 
     def _pool(self, port: Port) -> tuple[str, int, int]:
         """Of its pool: a name of its own, how many buffers, and how large they are."""
         mbufs = len(devices(port)) * (port.queues + 1) * port.descriptors + self.costs()["port_mbufs"]
+        mbufs += -(-LONG_FRAMES_BYTES // room_bytes(port)) if port.tso else 0
         self._pools_made += 1
         return f"port{self._pools_made}", mbufs, room_bytes(port)
 

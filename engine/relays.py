@@ -10,7 +10,7 @@ from engine.burst import layout as at
 from engine.fault import Refused
 from engine.machine import Machine
 from engine.memory import Block
-from engine.ports import Attached, Ports
+from engine.ports import Ports
 from engine.sockets import Sockets
 from engine.workers import Workers
 from schema.model import Pin, Relay
@@ -31,6 +31,13 @@ class Live:
     def entries(self) -> tuple[tuple[Block, int], ...]:
         """Each direction's entry and the CPU that polls it."""
         return (self.vf_to_vm, self.pin.vf_to_vm), (self.vm_to_vf, self.pin.vm_to_vf)
+
+
+def who(asked: bool, by_device: bool) -> int:
+    """Who does what a guest may leave open."""
+    if not asked:
+        return at.NONE
+    return at.HARDWARE if by_device else at.SOFTWARE
 
 
 class Relays:
@@ -70,17 +77,14 @@ class Relays:
         if attached:
             live.port = attached.block
         guest = self._sockets.guest_block(live.relay.socket)
-        live.vm_to_vf.write(at.ENTRY_CHECKSUM, self._checksum(attached))
+        if attached:
+            port, to_vf = attached.port, live.vm_to_vf
+            to_vf.write(at.ENTRY_CHECKSUM, who(port.checksums, attached.checksums))
+            to_vf.write(at.ENTRY_SEGMENTS, who(port.tso, attached.tso))
+            to_vf.write(at.ENTRY_MTU, port.mtu)
         for entry, _cpu in live.entries():
             entry.write(at.ENTRY_PORT, live.port.address)
             entry.write(at.ENTRY_GUEST, guest)
-
-    @staticmethod
-    def _checksum(attached: Attached | None) -> int:
-        """Who finishes the checksums that the guest may leave open."""
-        if attached is None or not attached.port.checksums:
-            return at.CHECKSUM_NONE
-        return at.CHECKSUM_HARDWARE if attached.checksums else at.CHECKSUM_SOFTWARE
 
     def _give(self, live: Live) -> None:
         for entry, cpu in live.entries():
@@ -93,9 +97,6 @@ class Relays:
             self._flush(entry)
 
     def _flush(self, entry: Block) -> None:
-        waiting = entry.read(at.ENTRY_WAITING)
-        if waiting == 0:
-            return
         full, _absent = DROP_WHEN_FLUSHED[entry.read(at.ENTRY_DIRECTION)]
         self._machine.drop_waiting(entry.address, full)
 

@@ -35,7 +35,6 @@ def desired(spec: Spec, host: Host) -> State:
     gid, group_wrong = _group(spec.vhost_user, host)
     unknown = list(wanted.unknown(spec.hugepages, host))
     wrong = {
-        "not-in-release": [str(problem) for problem in spec.unsupported],
         "unread": [f"sources: {source.name} was not read" for source in spec.sources],
         "no-user": [*owner_wrong, *(_nobody(*each) for each in unknown if each[1] == "user")],
         "no-group": [*group_wrong, *(_nobody(*each) for each in unknown if each[1] == "group")],
@@ -104,6 +103,7 @@ def _port(relay: RelaySpec, vhost_user: VhostUserSpec) -> Port:
         queues=relay.queues,
         descriptors=relay.descriptors,
         checksums=vhost_user.csum,
+        tso=vhost_user.tso,
     )
 
 

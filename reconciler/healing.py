@@ -34,7 +34,6 @@ CURES: Mapping[str, Cure] = MappingProxyType(
         "no-group": Cure.TIME,
         "no-cpu": Cure.TIME,
         "no-room": Cure.SPEC,
-        "not-in-release": Cure.SPEC,
     }
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DIRECTIONS = ("vf_to_vm", "vm_to_vf")
-REASONS = ("guest_absent", "guest_full", "vf_absent", "vf_full")
+REASONS = ("guest_absent", "guest_full", "vf_absent", "vf_full", "vf_unfit")
 Counters = Mapping[str, Any]
 
 

@@ -40,10 +40,13 @@ def shortages(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:
 
 
 def port_bytes(port: Port, limits: Mapping[str, int]) -> int:
-    """What a port's packet buffers take: one for each descriptor of each device's rings, and what an engine adds."""
+    """What a port's packet buffers take: one for each descriptor of each device's rings, and what an engine adds; with
+    tso, as many more as hold so many bytes."""
     devices = max(1, len(port.members))
     mbufs = devices * (port.queues + 1) * port.descriptors + limits["port_mbufs"]
-    return mbufs * (limits["mbuf_bytes"] + max(ROOM_BYTES, port.mtu + FRAME_OVERHEAD_BYTES))
+    room = max(ROOM_BYTES, port.mtu + FRAME_OVERHEAD_BYTES)
+    mbufs += -(-limits.get("tso_bytes", 0) // room) if port.tso else 0
+    return mbufs * (limits["mbuf_bytes"] + room)
 
 
 def strangers(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:

@@ -71,7 +71,7 @@ def conclude(document: Document, text: str, sha256: str) -> Spec:
     spec = build(plain(document.root), text, sha256)
     if errors := rules.errors(spec, document):
         raise SpecError(errors)
-    return replace(spec, warnings=rules.warnings(spec, document), unsupported=rules.unsupported(spec, document))
+    return replace(spec, warnings=rules.warnings(spec, document))
 
 
 def _read(path: Path) -> bytes:

@@ -144,6 +144,8 @@ class Port:
     """Of each of its rings, receive and send; the driver adjusts it to what the device can."""
     checksums: bool = False
     """Whether guests may leave TCP and UDP checksums open: the NIC finishes them, else the relay."""
+    tso: bool = False
+    """Whether guests may hand over long TCP frames: the NIC cuts them, else the relay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a schema cannot say: what must fit together, and what this release does not forward yet.
+"""What a schema cannot say: what must fit together.
 
 Each rule takes a spec that holds against the schema, and the document that it came from for the positions. Where two
 places disagree, the problem stands at one and names the other.
@@ -49,11 +49,6 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
 def warnings(spec: Spec, document: Document) -> tuple[Problem, ...]:
     """What works, but hardly as it is meant."""
     return _all(spec, document, _shared_main_cpu)
-
-
-def unsupported(spec: Spec, document: Document) -> tuple[Problem, ...]:
-    """What is valid but not forwarded by this release."""
-    return _all(spec, document, _offloads)
 
 
 Rule = Callable[[Spec, Document], Iterator[Problem]]
@@ -169,12 +164,6 @@ def _reserves(spec: Spec, document: Document) -> Iterator[Problem]:
             where = _where(document, ("hugepages", other, "reserve"), path)
             message = f"pages of {entry.page_size} are reserved both in all and by node ({where}); write both by node"
             yield document.problem(path, message)
-
-
-def _offloads(spec: Spec, document: Document) -> Iterator[Problem]:
-    if spec.vhost_user.tso:
-        message = "not forwarded by this release; remove the key, and guests cut their segments themselves"
-        yield document.problem(("vhost_user", "tso"), message)
 
 
 def sources(spec: Spec, document: Document) -> Iterator[Problem]:

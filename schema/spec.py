@@ -157,8 +157,6 @@ class Spec:
     sha256: str = ""
     """Of the file's bytes, in hexadecimal: two specs with one hash say the same."""
     warnings: tuple[Problem, ...] = ()
-    unsupported: tuple[Problem, ...] = ()
-    """What is valid but not forwarded by this release: `plan` and `apply` refuse it, `validate` does not."""
 
 
 def normal_path(path: str) -> str:

@@ -51,12 +51,16 @@ ENTRY_PORT: Final = 8
 ENTRY_GUEST: Final = 16
 """Address of the guest block."""
 ENTRY_CHECKSUM: Final = 24
-"""Who finishes checksums that a guest left open: one of the next three."""
-CHECKSUM_NONE: Final = 0
-CHECKSUM_SOFTWARE: Final = 1
-CHECKSUM_HARDWARE: Final = 2
+"""Who finishes checksums that a guest left open: NONE, SOFTWARE or HARDWARE."""
+NONE: Final = 0
+SOFTWARE: Final = 1
+HARDWARE: Final = 2
 ENTRY_LCORE: Final = 32
 """The lcore of the worker that has the entry: whose part of a pool's cache it may use."""
+ENTRY_SEGMENTS: Final = 40
+"""Who cuts long TCP frames, in the same words; NONE where guests may not hand over any."""
+ENTRY_MTU: Final = 48
+"""The longest packet that the VF is meant to take, without the Ethernet header."""
 # Entry: written by Python at any time
 ENTRY_CAPTURE: Final = 56
 """Address of the ring into which a copy of each received packet goes, or 0."""
@@ -78,7 +82,7 @@ ENTRY_ROOM: Final = 120
 """How many packets the guest's ring had room for when it was last asked, less what it took since."""
 ENTRY_COUNTERS: Final = 128
 ENTRY_MBUFS: Final = 256
-# Entry, for guests with several queues: a stage of mbufs for each
+# Entry, for guests with several queues: a stage of mbufs for each; VM to VF the first holds frames that are to be cut
 MAX_QUEUES: Final = 32
 """Queue pairs of a guest."""
 STAGE: Final = 2 * BURST
@@ -106,6 +110,8 @@ COUNTERS: Final = (
     "vf_absent_bytes",
     "vf_full_packets",
     "vf_full_bytes",
+    "vf_unfit_packets",
+    "vf_unfit_bytes",
     "busy_cycles",
 )
 """In the order in which they lie from ENTRY_COUNTERS; never reset."""
@@ -115,8 +121,11 @@ GUEST_ABSENT: Final = ENTRY_COUNTERS + 32
 GUEST_FULL: Final = ENTRY_COUNTERS + 48
 VF_ABSENT: Final = ENTRY_COUNTERS + 64
 VF_FULL: Final = ENTRY_COUNTERS + 80
+VF_UNFIT: Final = ENTRY_COUNTERS + 96
 """Each of these is a count of packets followed by one of bytes."""
-BUSY_CYCLES: Final = ENTRY_COUNTERS + 96
+BUSY_CYCLES: Final = ENTRY_COUNTERS + 112
+ENTRY_CUT: Final = ENTRY_COUNTERS + 120
+"""How much payload of the long frame that is first in the first stage has left in segments, in bytes."""
 
 # Ring of captured packets: written by Python before an entry points at it
 RING_BYTES: Final = 0

@@ -18,6 +18,7 @@ from engine.burst.counting import (
     close_up,
     count,
     drop,
+    drop_mbufs,
     receive_from_vf,
     recycle,
     total_bytes,
@@ -31,6 +32,7 @@ from engine.burst.intrinsics import (
     store64,
 )
 from engine.burst.quiesce import end_pass, enter_pass, usleep
+from engine.burst.segment import any_long, cut, hold, ready_all_for_nic, sift
 from engine.burst.service import serve
 from engine.burst.spread import drop_stages, enqueue_burst, spread
 from engine.dpdk import installed
@@ -141,15 +143,58 @@ def send_to_vf(entry: int, fp_ops: int, port_id: int, packets: int, size: int) -
     """
     fp = fp_ops + (port_id - 1) * FP_SIZE
     mbufs = entry + at.ENTRY_MBUFS
-    if load64(entry + at.ENTRY_CHECKSUM) == at.CHECKSUM_HARDWARE and load64(fp + FP_PREPARE) != 0:
-        # What it can't prepare it does not count; that is sent as it is rather than held back for ever.
-        call_burst(load64(fp + FP_PREPARE), load64(load64(fp + FP_TXQ)), mbufs, packets)
     sent = call_burst(load64(fp + FP_TX), load64(load64(fp + FP_TXQ)), mbufs, packets)
     if sent < packets:
         size -= total_bytes(mbufs, sent, packets)
     count(entry + at.TX, sent, size)
     keep(entry, sent, packets)
     return sent
+
+
+@njit(cache=True)
+def prepare(entry: int, fp: int, packets: int) -> int:
+    """Lets the driver prepare the entry's first packets for its NIC: how many remain. Those that it refuses could stop
+    the NIC's queue for good, so they are dropped."""
+    mbufs, done = entry + at.ENTRY_MBUFS, 0
+    while load64(fp + FP_PREPARE) != 0 and done < packets:
+        done += call_burst(load64(fp + FP_PREPARE), load64(load64(fp + FP_TXQ)), mbufs + 8 * done, packets - done)
+        if done < packets:
+            drop_mbufs(entry, at.VF_UNFIT, mbufs + 8 * done, 1)
+            packets -= 1
+            for index in range(done, packets):
+                store64(mbufs + 8 * index, load64(mbufs + 8 * (index + 1)))
+    return packets
+
+
+@njit(cache=True)
+def finish(entry: int, fp_ops: int, port_id: int, packets: int) -> int:
+    """Does what the guest has left open in the entry's first packets: how many remain."""
+    who = load64(entry + at.ENTRY_CHECKSUM)
+    if who == at.SOFTWARE:
+        finish_checksums(entry + at.ENTRY_MBUFS, packets)
+    elif who == at.HARDWARE:
+        if load64(entry + at.ENTRY_SEGMENTS) == at.HARDWARE:
+            ready_all_for_nic(entry + at.ENTRY_MBUFS, packets)
+        packets = prepare(entry, fp_ops + (port_id - 1) * FP_SIZE, packets)
+    return packets
+
+
+@njit(cache=True)
+def finish_and_send(entry: int, fp_ops: int, port_id: int, packets: int, size: int) -> None:
+    """Hands the entry's first packets, of `size` bytes, to the VF as the guest wants them."""
+    left = finish(entry, fp_ops, port_id, packets)
+    if left < packets:
+        size = total_bytes(entry + at.ENTRY_MBUFS, 0, left)
+    if left > 0:
+        send_to_vf(entry, fp_ops, port_id, left, size)
+
+
+@njit(cache=True)
+def cut_and_send(entry: int, fp_ops: int, port_id: int, pool: int) -> int:
+    """A burst of what the frames give that the entry holds to cut them: how many packets."""
+    packets = cut(entry, pool)
+    finish_and_send(entry, fp_ops, port_id, packets, total_bytes(entry + at.ENTRY_MBUFS, 0, packets))
+    return packets
 
 
 @njit(cache=True)
@@ -164,9 +209,11 @@ def vm_to_vf(entry: int, fp_ops: int, drain_pool: int) -> int:
             drop(entry, at.VF_ABSENT, waiting)
             return waiting
         return send_to_vf(entry, fp_ops, port_id, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
+    pool = load64(port_block + at.PORT_POOL) if port_id > 0 else drain_pool
+    if load64(entry + at.ENTRY_STAGED) > 0:
+        return cut_and_send(entry, fp_ops, port_id, pool) if port_id > 0 else drop_stages(entry, at.VF_ABSENT)
     if guest == 0:
         return 0
-    pool = load64(port_block + at.PORT_POOL) if port_id > 0 else drain_pool
     mask = load_acquire(load64(entry + at.ENTRY_GUEST) + at.GUEST_TX_QUEUES)
     if mask > FIRST_QUEUE:
         return gather(entry, fp_ops, port_id, guest, pool, mask)
@@ -186,10 +233,23 @@ def take_from_guest(entry: int, fp_ops: int, port_id: int, guest: int, pool: int
     if port_id == 0:
         drop(entry, at.VF_ABSENT, received)
         return received
-    if load64(entry + at.ENTRY_CHECKSUM) == at.CHECKSUM_SOFTWARE:
-        finish_checksums(mbufs, received)
-    send_to_vf(entry, fp_ops, port_id, received, size)
+    if load64(entry + at.ENTRY_SEGMENTS) == at.NONE:
+        finish_and_send(entry, fp_ops, port_id, received, size)
+    else:
+        sift_and_send(entry, fp_ops, port_id, pool, received)
     return received
+
+
+@njit(cache=True)
+def sift_and_send(entry: int, fp_ops: int, port_id: int, pool: int, received: int) -> None:
+    """Sends what a guest has handed over that may leave the cutting of long frames to others."""
+    mbufs = entry + at.ENTRY_MBUFS
+    packets = sift(entry, received)
+    if load64(entry + at.ENTRY_SEGMENTS) == at.SOFTWARE and any_long(mbufs, packets):
+        hold(entry, packets)
+        cut_and_send(entry, fp_ops, port_id, pool)
+    else:
+        finish_and_send(entry, fp_ops, port_id, packets, total_bytes(mbufs, 0, packets))
 
 
 @njit(cache=True)
@@ -203,7 +263,7 @@ def gather(entry: int, fp_ops: int, port_id: int, guest: int, pool: int, mask: i
         queue = (queue + 1) % at.MAX_QUEUES
         if (mask >> queue) & 1 == 1:
             moved += take_from_guest(entry, fp_ops, port_id, guest, pool, 2 * queue + GUEST_TX)
-            if load64(entry + at.ENTRY_WAITING) > 0:
+            if load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED) > 0:
                 break
     store64(entry + at.ENTRY_TURN, queue)
     return moved

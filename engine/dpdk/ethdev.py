@@ -11,6 +11,8 @@ from engine.dpdk.library import Dpdk, check, function
 from engine.dpdk.mbuf import Pool
 
 STANDARD_MTU = 1500
+ETH_TX_TSO = dpdk.ETH_TX_OFFLOAD_TCP_TSO | dpdk.ETH_TX_OFFLOAD_MULTI_SEGS | dpdk.ETH_TX_OFFLOAD_CHECKSUMS
+"""What a device must have to cut long TCP frames, which lie in chained buffers."""
 _LINK_STATUS_BIT = 1 << 34
 """struct rte_eth_link as one word: speed in the low half, then duplex, autonegotiation, status."""
 
@@ -24,6 +26,7 @@ class Setup:
     queues: int = 1
     mtu: int = STANDARD_MTU
     checksums: bool = False
+    tso: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Started:
 
     queues: int
     checksums: bool
+    tso: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ class Ethdevs:
         info = self.info(port)
         queues = max(1, min(setup.queues, info.max_rx_queues))
         checksums = setup.checksums and info.tx_offload_capa & dpdk.ETH_TX_OFFLOAD_L4 == dpdk.ETH_TX_OFFLOAD_L4
-        conf = self._conf(info, setup, queues, checksums)
+        tso = checksums and setup.tso and info.tx_offload_capa & ETH_TX_TSO == ETH_TX_TSO
+        conf = self._conf(info, setup, Started(queues, checksums, tso))
         check("rte_eth_dev_configure", self._configure(port, queues, 1, conf))
         rx, tx = ctypes.c_uint16(setup.descriptors), ctypes.c_uint16(setup.descriptors)
         check("rte_eth_dev_adjust_nb_rx_tx_desc", self._adjust(port, ctypes.byref(rx), ctypes.byref(tx)))
@@ -113,13 +118,13 @@ class Ethdevs:
         check("rte_eth_tx_queue_setup", self._tx_queue(port, 0, tx, node, None))
         check("rte_eth_dev_start", self._start(port))
         self.listen(port)
-        return Started(queues, checksums)
+        return Started(queues, checksums, tso)
 
-    def _conf(self, info: PortInfo, setup: Setup, queues: int, checksums: bool) -> ctypes.Array[ctypes.c_char]:
+    def _conf(self, info: PortInfo, setup: Setup, started: Started) -> ctypes.Array[ctypes.c_char]:
         """struct rte_eth_conf. Only what is needed is asked for: some drivers' fastest paths know no offloads."""
         at, conf = self._layout.eth_conf, ctypes.create_string_buffer(self._layout.eth_conf.size)
         rx = tx = 0
-        if queues > 1:
+        if started.queues > 1:
             ctypes.c_uint32.from_buffer(conf, at.rxmode_mq_mode).value = dpdk.ETH_MQ_RX_RSS
             ctypes.c_uint64.from_buffer(conf, at.rss_hf).value = dpdk.ETH_RSS_FLOWS & info.rss_flows
             rx |= dpdk.ETH_RX_OFFLOAD_RSS_HASH
@@ -128,8 +133,10 @@ class Ethdevs:
             tx |= dpdk.ETH_TX_OFFLOAD_MULTI_SEGS
             if setup.mtu <= info.max_mtu:
                 ctypes.c_uint32.from_buffer(conf, at.rxmode_mtu).value = setup.mtu
-        if checksums:
+        if started.checksums:
             tx |= dpdk.ETH_TX_OFFLOAD_CHECKSUMS
+        if started.tso:
+            tx |= ETH_TX_TSO
         ctypes.c_uint64.from_buffer(conf, at.rxmode_offloads).value = rx & info.rx_offload_capa
         ctypes.c_uint64.from_buffer(conf, at.txmode_offloads).value = tx & info.tx_offload_capa
         return conf

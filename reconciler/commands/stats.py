@@ -16,13 +16,23 @@ NAME = "stats"
 HELP = "show counters per relay and direction, or rates with --interval"
 EPILOG = """\
 Counters run since a relay was added and are never reset. Drops are counted by reason: no guest, guest full, no VF (or
-its link down), VF full; MISSED is what the NIC itself dropped because the relay or its guest could not keep up.
+its link down), VF full, unfit for it (longer than the MTU, or to be cut and with headers that lie; the column is there
+when there are any); MISSED is what the NIC itself dropped because the relay or its guest could not keep up.
 
 Examples:
   vio4wd stats
   vio4wd stats --interval 1               rates over one second
   vio4wd stats --interval 1 --count 0     again and again, until Ctrl-C
 """
+DROPS = {
+    "guest_absent": "NO GUEST",
+    "guest_full": "GUEST FULL",
+    "vf_absent": "NO VF",
+    "vf_full": "VF FULL",
+    "vf_unfit": "UNFIT",
+}
+RARE = "vf_unfit"
+"""Has a column only where there are some, which else would not fit the width of a terminal."""
 WAYS = {"vf_to_vm": "VF to VM", "vm_to_vf": "VM to VF"}
 
 
@@ -81,20 +91,23 @@ def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
 
 def _show_counters(relays: Mapping[str, Any]) -> None:
     from reconciler.output import number, say, table
-    from reconciler.rates import DIRECTIONS, REASONS
+    from reconciler.rates import DIRECTIONS
 
     if not relays:
         say("No relay is live.")
         return
+    seldom = any(relays[relay][way][f"{RARE}_packets"] for relay in relays for way in DIRECTIONS)
+    reasons = [reason for reason in DROPS if reason != RARE or seldom]
     rows = []
     for relay in sorted(relays, key=int):
         for way in DIRECTIONS:
             counted = relays[relay][way]
             numbers = [counted[n] for n in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")]
-            drops = [counted[f"{reason}_packets"] for reason in REASONS]
+            drops = [counted[f"{reason}_packets"] for reason in reasons]
             missed = number(relays[relay]["port"]["imissed"]) if way == "vf_to_vm" else ""
             rows.append([relay, WAYS[way], *(number(n) for n in (*numbers, *drops)), missed])
-    names = ("RELAY", "WAY", "RX", "RX BYTES", "TX", "TX BYTES", "NO GUEST", "GUEST FULL", "NO VF", "VF FULL", "MISSED")
+    dropped = [DROPS[reason] for reason in reasons]
+    names = ("RELAY", "WAY", "RX", "RX BYTES", "TX", "TX BYTES", *dropped, "MISSED")
     table(names, rows)
 
 

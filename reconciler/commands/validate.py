@@ -37,24 +37,22 @@ def execute(asked: argparse.Namespace) -> int:
         spec = spec if spec.sources else schema.compose([tree])
     except schema.SpecError as error:
         if asked.json:
-            emit(_report(error.problems, (), ()))
+            emit(_report(error.problems, ()))
         else:
             complain(str(error))
         return 1
     if asked.json:
-        emit(_report((), spec.warnings, spec.unsupported))
+        emit(_report((), spec.warnings))
         return 0
     for problem in spec.warnings:
         say(f"{problem} (warning)", "warn")
-    for problem in spec.unsupported:
-        say(f"{problem} (plan and apply refuse it)", "warn")
     relays = f"{len(spec.relays)} relay{'' if len(spec.relays) == 1 else 's'}"
     relays += f", and what {len(spec.sources)} sources add, which was not read" if spec.sources else ""
     say(f"{asked.file} is valid: {relays}.", "good")
     return 0
 
 
-def _report(problems: object, warnings: object, unsupported: object) -> dict[str, object]:
+def _report(problems: object, warnings: object) -> dict[str, object]:
     from dataclasses import asdict
 
     def plain(items: object) -> list[dict[str, object]]:
@@ -64,5 +62,4 @@ def _report(problems: object, warnings: object, unsupported: object) -> dict[str
         "valid": not problems,
         "problems": plain(problems),
         "warnings": plain(warnings),
-        "unsupported": plain(unsupported),
     }

@@ -247,7 +247,7 @@ def test_drop(lengths: list[int], reason: str, through: bool) -> None:
 
 def test_the_reasons_lie_where_the_loops_count_them() -> None:
     names = {"rx": at.RX, "tx": at.TX, "guest_absent": at.GUEST_ABSENT, "guest_full": at.GUEST_FULL}
-    assert {**names, "vf_absent": at.VF_ABSENT, "vf_full": at.VF_FULL} == REASONS
+    assert {**names, "vf_absent": at.VF_ABSENT, "vf_full": at.VF_FULL, "vf_unfit": at.VF_UNFIT} == REASONS
     assert at.ENTRY_COUNTERS + 8 * at.COUNTERS.index("busy_cycles") == at.BUSY_CYCLES
 
 

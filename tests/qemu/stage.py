@@ -37,12 +37,12 @@ class Stage:
     def address(self) -> str:
         return self.made.address(RELAY)
 
-    def boot(self, talks: bool = False, queues: int = 1) -> QemuGuest:
-        """Boot a guest with features as QEMU offers them by default, and wait until it answers. One that `talks` has an
-        iperf3, and takes longer."""
+    def boot(self, talks: bool = False, queues: int = 1, first: str = "", features: Sequence[str] = ()) -> QemuGuest:
+        """Boot a guest with features as QEMU offers them by default, but for `features`, and wait until it answers. One
+        that `talks` has an iperf3, and takes longer; before that is started, its shell runs `first`."""
         self.end_guest()
-        path, command = self.made.instance.socket(RELAY), "iperf3 -s" if talks else ""
-        guest = QemuGuest(path, f"{self.address}/24", self.serves, command, queues)
+        path, command = self.made.instance.socket(RELAY), f"{first or 'true'}; iperf3 -s" if talks else ""
+        guest = QemuGuest(path, f"{self.address}/24", self.serves, command, queues, features=features)
         self.guest, self.talks = guest.__enter__(), talks
         self.guest.wait_up()
         self.wait_answer()
@@ -62,15 +62,15 @@ class Stage:
         line = ["ping", "-n", "-q", "-i", "0.05", "-c", str(count), "-w", f"{BACK_S:g}", self.address]
         return parse_ping(self.made.namespace.run(line, check=False, timeout_s=2 * BACK_S).stdout)
 
-    def tcp(self, *options: str) -> int:
+    def tcp(self, *options: str, address: str = "") -> int:
         """A TCP stream to the guest, or from it with `-R`, for two seconds: bytes that arrived."""
-        received = wait_for("a stream that iperf3 carries to its end", lambda: self._stream(options), BACK_S, 0.5)
+        line = ["iperf3", "-c", address or self.address, "-t", str(IPERF_S), "-J", *options]
+        received = wait_for("a stream that iperf3 carries to its end", lambda: self._stream(line), BACK_S, 0.5)
         print(f"TCP {' '.join(options) or 'to the guest'}: {received['bits_per_second'] / 1e6:.0f} Mbit/s")
         return int(received["bytes"])
 
-    def _stream(self, options: Sequence[str]) -> dict[str, Any] | None:
+    def _stream(self, line: Sequence[str]) -> dict[str, Any] | None:
         """None when the guest's iperf3 refuses, as it does while it clears away the stream before."""
-        line = ["iperf3", "-c", self.address, "-t", str(IPERF_S), "-J", *options]
         report = json.loads(self.made.namespace.run(line, check=False, timeout_s=120.0).stdout)
         received: dict[str, Any] | None = report["end"].get("sum_received")
         return received

@@ -237,7 +237,7 @@ class FakeEngine:
 def _counters() -> dict[str, Any]:
     drops = {
         f"{reason}_{unit}": 0
-        for reason in ("guest_absent", "guest_full", "vf_absent", "vf_full")
+        for reason in ("guest_absent", "guest_full", "vf_absent", "vf_full", "vf_unfit")
         for unit in ("packets", "bytes")
     }
     way = {"rx_packets": 5, "rx_bytes": 300, "tx_packets": 4, "tx_bytes": 240, "busy_cycles": 10**9, **drops}

@@ -134,6 +134,13 @@ def test_desired_is_what_the_spec_says() -> None:
     assert dict(state.pins) == {1: Pin(1, 1, 2)}
 
 
+def test_what_guests_may_leave_open_stands_with_the_socket_and_with_who_does_it() -> None:
+    spec = schema.parse(document("[{id: 1, vf: net_null0}]", "vhost_user: {csum: true, tso: true}"), "a.yaml")
+    state = desired(spec, TableHost())
+    assert state.sockets["/tmp/virtio-forwarder1.sock"].features == ("csum", "tso")
+    assert state.ports["net_null0"] == Port("net_null0", checksums=True, tso=True)
+
+
 @pytest.mark.parametrize(
     ("text", "reasons"),
     [

@@ -14,7 +14,7 @@ from tests.reconciler.fake_engine import FakeEngine, LocalClient
 from tests.reconciler.hosts import TableHost
 from tests.reconciler.test_shards import wanted
 
-COSTS = {"port_mbufs": 1664, "mbuf_bytes": 384}
+COSTS = {"port_mbufs": 1664, "mbuf_bytes": 384, "tso_bytes": 2 * MIB}
 """As an engine on two CPUs says it: some 8.6 MiB for a port with one queue."""
 
 
@@ -30,6 +30,7 @@ def test_ports_cost_by_queues_members_and_frames() -> None:
     assert port_bytes(Port("a", descriptors=512), COSTS) == one - 2 * 512 * 2432
     assert port_bytes(Port("b", members=("m", "n")), COSTS) > one
     assert port_bytes(Port("a", mtu=9000), COSTS) > 3 * one
+    assert port_bytes(Port("a", tso=True), COSTS) - one == 1024 * 2432
 
 
 def test_hugepages() -> None:
