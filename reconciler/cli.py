@@ -98,10 +98,11 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.lock import Locked
     from reconciler.savedplan import PlanError
     from reconciler.stale import Stale
+    from reconciler.trial import Unconfirmed
     from schema import SpecError
     from schema.keys import UnknownKey
 
-    if isinstance(error, SpecError | SpecUnfit | EngineUnavailable | Stale | PlanError | UnknownKey):
+    if isinstance(error, SpecError | SpecUnfit | EngineUnavailable | Stale | Unconfirmed | PlanError | UnknownKey):
         return str(error)
     if isinstance(error, EngineError):
         return f"The engine refused: {error.message}"

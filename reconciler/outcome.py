@@ -93,6 +93,11 @@ class Outcome:
     """What still differed when it was observed at the end, by shard; of those that could be observed."""
     held: tuple[Held, ...] = ()
     """What was left as it is because a guard held it back."""
+    confirmed: bool | None = None
+    """Whether it was confirmed in time; None where that was not asked for."""
+    rollback: Outcome | None = None
+    """How it was undone; None when it was not."""
+    why_undone: str = ""
 
     @property
     def may_heal(self) -> bool:
@@ -108,6 +113,9 @@ class Outcome:
             "steps": [step.to_json() for step in self.steps],
             "relays": [asdict(relay) for relay in self.relays],
             "held": [each.to_json() for each in self.held],
+            "confirmed": self.confirmed,
+            "rollback": self.rollback.to_json() if self.rollback is not None else None,
+            "why_undone": self.why_undone,
         }
 
 

@@ -71,6 +71,8 @@ class Report:
     """How each relay stands, and since when."""
     drift: tuple[str, ...] = ()
     """What would set right what somebody changed, where the spec says that this is only to be reported."""
+    instead: str = ""
+    """Why it is not the spec that is kept up, but what was before it; empty: it is the spec."""
     held: tuple[dict[str, str], ...] = ()
     """What a guard holds back, as in a plan."""
 

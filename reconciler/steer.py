@@ -1,180 +1,235 @@
-"""From a desired state to a live one, with the waiting that a person at a terminal expects."""
+"""From a desired state to a live one as a person at a terminal expects it: guarded, waited for, written down, and
+undone as a whole where that was asked for."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from engine.client import EngineError, EngineUnavailable
-from reconciler.apply import OnStep, Outcome, Step, Verdict, apply_host
-from reconciler.errands import Errand, plans_of
-from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
+from reconciler.carry import Carrier
+from reconciler.errands import plans_of
 from reconciler.guards import Guarded, Policy, carried_over, guard
 from reconciler.host import Host
-from reconciler.hostplan import HostPlan, join, missing_words, plan_host
-from reconciler.lock import APPLY, locked
+from reconciler.hostplan import HostPlan, as_wish, join, missing_words, plan_host
+from reconciler.journal import write_down
+from reconciler.lock import APPLY, Locked, locked
 from reconciler.mounts.early import ready
 from reconciler.narrow import narrowed, scope
+from reconciler.outcome import Outcome, Verdict
 from reconciler.plan import Plan
 from reconciler.predict import predict
 from reconciler.room import refuse_shortage
-from reconciler.savedplan import SavedPlan
+from reconciler.savedplan import Origin, SavedPlan, save
 from reconciler.sighting import Sighting
 from reconciler.stale import Stale, refuse_held, refuse_stale
-from schema.model import Kind, State, Verb, Worker
+from reconciler.trial import (
+    Order,
+    Unconfirmed,
+    refuse_unconfirmed,
+    refuse_unfinished,
+    undone,
+    waited,
+    waiting_words,
+)
+from schema.model import State, Worker
+from state.hold import Hold, current_hold, drop_hold, keep_hold
 from state.lasttarget import LastTarget, keep_target, last_target
+from state.pending import Pending, begin, current_pending, forget, undo
 from state.store import Store
 
 LOCK_WAIT_S = 10.0
-STALE_TRIES = 5
-"""Whoever changes the engine that often is at war with us; going on would only feed it."""
-
-Notice = Callable[[str], None]
 
 
-def see_when_ready(fleet: Fleet, wait_s: float, notice: Notice) -> Sighting:
-    """What the engines show, waiting up to `wait_s` while all that are there are still starting. Raises what
-    `Fleet.see_any` raises."""
-    deadline = time.monotonic() + wait_s
-    said = False
-    while True:
-        try:
-            return fleet.see_any()
-        except EngineError as error:
-            if error.code != "not-ready" or time.monotonic() >= deadline:
-                raise
-            if not said:
-                notice("The engine is starting; waiting until it is ready.")
-                said = True
-        time.sleep(0.1)
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What was decided, and is now to be done."""
+
+    guarded: Guarded
+    protected: frozenset[int]
+    sighting: Sighting
+    todo: HostPlan
+    saved: SavedPlan
+    replan: bool
+    """Whether to plan anew when somebody else changes an engine meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """How to apply: which engines, how long to wait for them, and whom to tell."""
+    """Applies orders, one at a time."""
 
-    fleet: Fleet
+    carrier: Carrier
     store: Store
     host: Host
-    wait_s: float
-    notice: Notice
-    on_step: OnStep | None = None
 
-    def apply_state(self, target: State, policy: Policy, only: frozenset[int] = frozenset()) -> Outcome:
+    def apply_state(self, target: State, policy: Policy, order: Order, only: frozenset[int] = frozenset()) -> Outcome:
         """Makes the engines match `target` (`only`: in these relays, and what they need), planning anew when one was
         changed meanwhile, had to be started again or came later.
 
         The outcome has every action that was carried out. Raises EngineUnavailable, EngineError, SpecUnfit, Locked,
-        OSError.
+        Unconfirmed, OSError.
         """
-        with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
-            before = self.fleet.see()
+        with self._turn():
+            fleet = self.carrier.fleet
+            before = fleet.see()
             todo = plan_host(target, before)
-            self._say(ready(self.fleet.mounts, target, before))
-            self._leave_parameters(todo)  # who starts waits for them
-            sighting = self._see()
+            self.carrier.say(ready(fleet.mounts, target, before))
+            self.carrier.leave_parameters(todo)  # who starts waits for them
+            sighting = self.carrier.see()
             last = last_target(self.store)
             if only:
                 target, last = narrowed(target, sighting, only, last), scope(last, only)
             guarded = guard(target, sighting, policy, last)
             todo = plan_host(guarded.target, sighting)
             refuse_shortage(todo, sighting, self.host)
-            outcome = self._until_settled(guarded.target, sighting, todo, replan=True)
-            keep_target(self.store, reached(guarded, carried_over(guarded, policy, last), outcome))
-        return replace(outcome, held=guarded.held)
+            saved = save(todo, sighting, Origin(order.source, order.sha256, guarded, policy, last))
+            protected = carried_over(guarded, policy, last)
+            return self._carry_out(Job(guarded, protected, sighting, todo, saved, replan=True), order)
 
-    def apply_saved(self, saved: SavedPlan, allowed: frozenset[int] = frozenset()) -> Outcome:
+    def apply_saved(self, saved: SavedPlan, order: Order, allowed: frozenset[int] = frozenset()) -> Outcome:
         """Carries out a saved plan, on the state that it was made for and on no other, and as a whole: a guard that
         has something against it now (`allowed`: relays that it may not hold back) refuses it. Raises Stale, and as
         `apply_state`."""
         policy = replace(saved.policy, allowed=saved.policy.allowed | allowed)
-        with locked(self.fleet.run_dir / APPLY, LOCK_WAIT_S):
-            sighting = self._see()
+        with self._turn():
+            sighting = self.carrier.see()
             refuse_stale(saved, sighting, time.time())
             todo = revived(saved, sighting)
             if todo.missing:
-                self._leave_parameters(todo)
-                self._wait_for(todo.missing)
-                sighting = self._see()
+                self.carrier.leave_parameters(todo)
+                self.carrier.wait_for(todo.missing)
+                sighting = self.carrier.see()
                 refuse_stale(saved, sighting, time.time())
                 todo = revived(saved, sighting)
             last = last_target(self.store)
             guarded = guard(join(todo.targets.values()), sighting, policy, last)
             refuse_held(guarded)
-            outcome = self._until_settled(guarded.target, sighting, todo, replan=False)
-            keep_target(self.store, reached(guarded, carried_over(guarded, policy, last), outcome))
-        if outcome.verdict is Verdict.STALE:
+            protected = carried_over(guarded, policy, last)
+            outcome = self._carry_out(Job(guarded, protected, sighting, todo, saved, replan=False), order)
+        if outcome.verdict is Verdict.STALE and outcome.rollback is None:
             raise Stale(f"{outcome.message}, after {len(outcome.steps)} actions of this plan; make a new one")
         return outcome
 
-    def _leave_parameters(self, todo: HostPlan) -> None:
-        self._say(leave_parameters(self.fleet.state_dir, todo))
+    def clear(self) -> None:
+        """Rolls back what somebody began and did not bring to its end. Raises Unconfirmed when that is not possible
+        yet, or it may still be confirmed."""
+        with self._turn():
+            pass
 
-    def _say(self, sentence: str) -> None:
-        if sentence:
-            self.notice(sentence)
-
-    def _see(self) -> Sighting:
-        return see_when_ready(self.fleet, self.wait_s, self.notice)
-
-    def _until_settled(self, target: State, sighting: Sighting, todo: HostPlan, replan: bool) -> Outcome:
-        steps: list[Step] = []
-        waited = not replan
-        for attempt in range(STALE_TRIES):
-            self._leave_parameters(todo)
-            outcome = apply_host(todo, sighting.seen, self.fleet.clients, self.on_step)
-            steps += outcome.steps
-            if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, sighting, replan, waited):
-                break
-            waited = waited or bool(todo.missing)
-            sighting = self._see()
-            todo = plan_host(target, sighting)
-        if outcome.verdict is Verdict.APPLIED:
-            self._say(forget_unneeded(self.fleet.state_dir, todo))
-        return replace(outcome, steps=tuple(steps))
-
-    def _again(self, outcome: Outcome, todo: HostPlan, sighting: Sighting, replan: bool, waited: bool) -> bool:
-        """Whether there is more to do, once it can be done."""
-        if outcome.verdict is Verdict.RESTARTING:
-            self._wait_for_others({s: sighting.seen[s].boot_id for s in restarting(todo.errands) if s in sighting.seen})
-            return True
-        if outcome.verdict is Verdict.STALE:
-            return replan
-        return not waited and bool(todo.missing) and self._wait_for(todo.missing)
-
-    def _wait_for(self, missing: Mapping[int, str]) -> bool:
-        """Waits until all these engines are ready; whether they came."""
-        self.notice(f"Waiting up to {self.wait_s:g} s: {'; '.join(missing.values())}.")
-        deadline = time.monotonic() + self.wait_s
-        while time.monotonic() < deadline:
-            if missing.keys() <= self.fleet.see().seen.keys():
-                return True
-            time.sleep(0.2)
-        return False
-
-    def _wait_for_others(self, boot_ids: Mapping[int, str]) -> None:
-        """Waits until engines other than these answer. Raises EngineUnavailable when one does not come."""
-        self.notice("The engine starts anew; waiting for it.")
-        left = dict(boot_ids)
-        deadline = time.monotonic() + self.wait_s
-        while time.monotonic() < deadline:
-            for shard, boot_id in list(left.items()):
-                if self._is_another(shard, boot_id):
-                    del left[shard]
-            if not left:
-                return
-            time.sleep(0.1)
-        raise EngineUnavailable(
-            f"the engine ended to be started anew, but none came back within {self.wait_s:g} s; "
-            "start it with: vio4wd engine"
-        )
-
-    def _is_another(self, shard: int, boot_id: str) -> bool:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """While the block runs, nobody else applies, and nothing is left to be undone."""
+        left = current_pending(self.store)
+        if left is not None:
+            refuse_unconfirmed(left, left.due(time.time(), self._boots()))
         try:
-            return self.fleet.client(shard).hello().boot_id != boot_id
-        except EngineUnavailable:
-            return False  # between two engines there is none
+            with locked(self.carrier.fleet.run_dir / APPLY, LOCK_WAIT_S):
+                left = current_pending(self.store)
+                if left is not None:
+                    why = left.due(time.time(), self._boots())
+                    refuse_unconfirmed(left, why)
+                    self._finish_off(left, why)
+                yield
+        except Locked:
+            left = current_pending(self.store)
+            if left is not None and left.deadline:
+                raise Unconfirmed(waiting_words(left)) from None
+            raise
+
+    def _finish_off(self, left: Pending, why: str) -> None:
+        self.carrier.say(f"{left.source}, applied by {left.who}, is rolled back first: {why}")
+        outcome = self._roll_back(left, why)
+        if outcome is not None:
+            refuse_unfinished(left, outcome)
+
+    def _carry_out(self, job: Job, order: Order) -> Outcome:
+        pending = self._begin(job, order) if order.undoable else None
+        try:
+            outcome = self._tried(job, pending is not None)
+            self._remember(job, order, outcome)
+            if pending is not None:
+                outcome = self._on_trial(pending, order, outcome)
+        except KeyboardInterrupt:
+            if pending is not None:
+                self._roll_back(pending, "it was interrupted")
+            raise
+        return replace(outcome, held=job.guarded.held)
+
+    def _tried(self, job: Job, undoable: bool) -> Outcome:
+        """What can be undone is so when the engine goes away, too."""
+        try:
+            return self.carrier.until_settled(job.guarded.target, job.sighting, job.todo, job.replan)
+        except (EngineUnavailable, EngineError) as error:
+            if not undoable:
+                raise
+            return Outcome(Verdict.LOST, (), (), str(error))
+
+    def _remember(self, job: Job, order: Order, outcome: Outcome) -> None:
+        reached_ = reached(job.guarded, job.protected, outcome)
+        keep_target(self.store, reached_)
+        write_down(self.store, order, job.saved, replace(outcome, held=job.guarded.held), job.guarded.target)
+        if outcome.verdict is not Verdict.APPLIED:
+            return
+        hold = current_hold(self.store)
+        if order.instead_of:
+            why = f"{order.source} was put in its place by {order.who}"
+            keep_hold(self.store, Hold(order.instead_of, job.guarded.target, why, time.time(), job.protected))
+        elif hold is not None and hold.sha256 == order.sha256:
+            drop_hold(self.store)  # who applies it by hand wants it tried
+
+    def _begin(self, job: Job, order: Order) -> Pending:
+        """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
+        brought back."""
+        last = last_target(self.store)
+        pending = Pending(
+            token=str(uuid.uuid4()),
+            who=order.who,
+            source=order.source,
+            sha256=order.sha256,
+            time=time.time(),
+            before=as_wish(job.sighting.states.values()),
+            protected=last.protected if last is not None else frozenset(),
+            confirm_s=order.confirm_s,
+        )
+        begin(self.store, pending)
+        if self.store.fault:
+            raise Unconfirmed(f"{self.store.fault}\nwithout it nothing could be brought back, so nothing was done")
+        return pending
+
+    def _on_trial(self, pending: Pending, order: Order, outcome: Outcome) -> Outcome:
+        """What becomes of it in the end."""
+        if outcome.verdict is not Verdict.APPLIED:
+            why = outcome.message or "some of it did not work"
+            return replace(outcome, rollback=self._roll_back(pending, why), why_undone=why)
+        if not order.confirm_s:
+            forget(self.store, pending)
+            return outcome
+        until = f"within {order.confirm_s:g} s"
+        self.carrier.say(f"Applied and verified. It is rolled back unless this comes {until}: vio4wd confirm")
+        why = waited(self.store, pending, outcome, self._boots)
+        rollback = self._roll_back(pending, why) if why else None
+        return replace(outcome, rollback=rollback, confirmed=rollback is None, why_undone=why)
+
+    def _roll_back(self, pending: Pending, why: str) -> Outcome | None:
+        """Makes live what was before; None when it was confirmed at the last moment."""
+        if not undo(self.store, pending, why):
+            return None
+        pending = replace(pending, reason=why)
+        sighting = self.carrier.see(patient=True)
+        todo = plan_host(pending.before, sighting)
+        source = f"rollback of {pending.source}"
+        saved = save(todo, sighting, Origin(source, pending.sha256, Guarded(pending.before), Policy(pending.protected)))
+        outcome = self.carrier.until_settled(pending.before, sighting, todo, replan=True)
+        write_down(self.store, Order(pending.who, source, pending.sha256), saved, outcome, pending.before)
+        if outcome.verdict is Verdict.APPLIED:
+            undone(self.store, pending, outcome)
+        return outcome
+
+    def _boots(self) -> dict[int, str]:
+        return {shard: hello.boot_id for shard, hello in self.carrier.fleet.greet().items()}
 
 
 def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> LastTarget:
@@ -182,11 +237,6 @@ def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> La
     boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
     differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
     return LastTarget(guarded.target, protected, boots, differs)
-
-
-def restarting(errands: Iterable[Errand]) -> list[int]:
-    """The shards whose engine the plan ends, to be started anew."""
-    return [e.shard for e in errands if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE]
 
 
 def revived(saved: SavedPlan, sighting: Sighting) -> HostPlan:

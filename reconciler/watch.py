@@ -11,13 +11,14 @@ from pathlib import Path
 import zmq
 
 from engine.client import EngineError, EngineUnavailable
+from reconciler.aim import Aim, Wish, aim, undone_instead
 from reconciler.apply import Outcome, Verdict, apply_host
 from reconciler.condition import relay_statuses
 from reconciler.desired import SpecUnfit
 from reconciler.drift import Settled, differences, drifted, hold, learned, spot_of, still
 from reconciler.filewatch import FileWatch
 from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
-from reconciler.guards import Guarded, carried_over, guard, policy_of
+from reconciler.guards import Guarded, carried_over, policy_of
 from reconciler.host import Host
 from reconciler.hostplan import HostPlan, plan_host
 from reconciler.lock import APPLY, WATCH, Locked, locked
@@ -30,14 +31,15 @@ from reconciler.room import shortages
 from reconciler.savedplan import Origin, SavedPlan, save
 from reconciler.sighting import Sighting
 from reconciler.sources.several import SYNC, Sources
-from reconciler.specfile import SpecFile
+from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import standings
 from reconciler.steer import reached
 from reconciler.summary import summary
+from reconciler.trial import undone
 from reconciler.wanted import with_owners
 from schema.model import State
 from state.history import record
-from state.lasttarget import Spot, keep_target, last_target
+from state.lasttarget import LastTarget, Spot, keep_target, last_target
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.watch")
@@ -153,7 +155,7 @@ class Watch:
         if changed and accepted is not None:
             LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
             self._settled = None
-            if read_pause(self._state_dir) is None:
+            if read_pause(self._state_dir) is None and not undone_instead(self._store, accepted.spec.sha256):
                 self._prepare(accepted.target, fleet)
         self._machine.file_read(time.monotonic(), changed)
 
@@ -188,16 +190,22 @@ class Watch:
             with locked(self._run_dir / APPLY):
                 sighting = fleet.see_any()
                 last = last_target(self._store)
-                guarded = guard(accepted.target, sighting, policy_of(accepted.spec), last)
+                wish = Wish(accepted.spec.sha256, accepted.target, policy_of(accepted.spec))
+                aimed = aim(self._store, wish, sighting, last, time.time())
+                if aimed is None:  # an apply waits to be confirmed, and whoever made it has died
+                    self._machine.busy(time.monotonic())
+                    return
+                guarded = aimed.guarded
                 todo = with_owners(plan_host(guarded.target, sighting), accepted.owners)
                 self._short = "; ".join(shortages(todo, sighting, self._host))
-                if self._paused(todo, sighting):
+                if aimed.undoing is None and self._paused(todo, sighting):
                     return
                 todo, drift = self._held(todo, sighting, guarded.target, accepted.spec.drift == "report")
                 outcome = self._apply(todo, sighting, fleet)
                 self._settled = learned(self._settled, guarded.target, outcome, drift)
-                protected = carried_over(guarded, policy_of(accepted.spec), last)
-                keep_target(self._store, reached(guarded, protected, outcome))
+                keep_target(self._store, reached(guarded, carried_over(guarded, aimed.policy, last), outcome))
+                if aimed.undoing is not None and outcome.verdict is Verdict.APPLIED:
+                    undone(self._store, aimed.undoing, outcome)
         except Locked:
             self._machine.busy(time.monotonic())
             return
@@ -218,11 +226,11 @@ class Watch:
             self._stand(sighting)
         healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
         news = self._tell_held(guarded)
+        self._tell_instead(aimed)
         if todo.actions or todo.missing or healed or news:
-            spec = accepted.spec
-            origin = Origin(accepted.shown.file, spec.sha256, guarded, policy_of(spec), last, accepted.revisions)
-            saved = save(todo, sighting, origin)
-            self._remember(todo, replace(outcome, held=guarded.held), saved, accepted.spec.text)
+            saved = save(todo, sighting, _origin(aimed, accepted, last))
+            text = accepted.spec.text if aimed.undoing is None else ""
+            self._remember(todo, replace(outcome, held=guarded.held), saved, text, guarded.target)
 
     def _tell_held(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -232,6 +240,14 @@ class Watch:
         words = "\n".join(map(str, guarded.held))
         self._tell("held", words, "held back: %s", "nothing is held back any more")
         return bool(news)
+
+    def _tell_instead(self, aimed: Aim) -> None:
+        """Says when it is not the spec that is kept up."""
+        reason = aimed.hold.reason if aimed.hold is not None else ""
+        if aimed.undoing is not None:
+            reason = f"{aimed.undoing.source} is being rolled back: {aimed.undoing.reason}"
+        self._report = replace(self._report, instead=reason)
+        self._tell("instead", reason, "the spec is not carried out: %s", "the spec is carried out again")
 
     def _paused(self, todo: HostPlan, sighting: Sighting) -> bool:
         """Whether nothing may be changed; what would be is shown instead."""
@@ -271,7 +287,7 @@ class Watch:
             self._parameters = self._parameters or forget_unneeded(self._state_dir, todo)
         return outcome
 
-    def _remember(self, todo: HostPlan, outcome: Outcome, saved: SavedPlan, text: str) -> None:
+    def _remember(self, todo: HostPlan, outcome: Outcome, saved: SavedPlan, text: str, target: State) -> None:
         """Writes an apply down, unless it is the same failure again."""
         result = outcome.to_json()
         failure = None if outcome.verdict is Verdict.APPLIED else f"{saved.sha256} {[s.message for s in outcome.steps]}"
@@ -284,8 +300,9 @@ class Watch:
                 source=saved.file,
                 sha256=saved.sha256,
                 text=text,
-                plan=saved.to_json(),
+                plan=replace(saved, states={}).to_json(),
                 outcome=result,
+                target=target,
             )
         else:
             id_ = before.id
@@ -330,6 +347,14 @@ class Watch:
             LOG.warning(words, fault)
         elif healed:
             LOG.info(healed)
+
+
+def _origin(aimed: Aim, accepted: Accepted, last: LastTarget | None) -> Origin:
+    """Where the plan comes from."""
+    file, sha256, revisions = accepted.shown.file, accepted.spec.sha256, accepted.revisions
+    if aimed.undoing is not None:
+        file, sha256, revisions = f"rollback of {aimed.undoing.source}", aimed.undoing.sha256, {}
+    return Origin(file, sha256, aimed.guarded, aimed.policy, last, revisions)
 
 
 def _log_outcome(todo: HostPlan, outcome: Outcome) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from schema.model import State
 from state.store import Store
 
 KEPT = 1000
@@ -42,9 +43,11 @@ def record(
     text: str,
     plan: Mapping[str, Any],
     outcome: Mapping[str, Any],
+    target: State | None = None,
     now: float | None = None,
 ) -> int:
-    """Remembers an apply; gives its id. `text` is that of the spec, empty when it is not known."""
+    """Remembers an apply; gives its id. `text` is that of the spec, empty when it is not known; `target` what was to
+    be live afterwards."""
     row = (time.time() if now is None else now, who, source, sha256, json.dumps(plan), json.dumps(outcome))
 
     def work(connection: sqlite3.Connection) -> int:
@@ -53,6 +56,8 @@ def record(
         id_ = connection.execute(
             "INSERT INTO history (time, who, source, sha256, plan, outcome) VALUES (?, ?, ?, ?, ?, ?)", row
         ).lastrowid
+        if target is not None:
+            connection.execute("INSERT INTO reached VALUES (?, ?)", (id_, json.dumps(target.to_json())))
         _forget(connection)
         return id_ or 0
 
@@ -61,6 +66,7 @@ def record(
 
 def _forget(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (KEPT,))
+    connection.execute("DELETE FROM reached WHERE id NOT IN (SELECT id FROM history)")
     connection.execute(
         "DELETE FROM spec WHERE sha256 NOT IN (SELECT sha256 FROM history) "
         "AND sha256 NOT IN (SELECT sha256 FROM last_good)"
@@ -72,6 +78,20 @@ def entries(store: Store, limit: int) -> list[Applied]:
     query = "SELECT id, time, who, source, sha256, plan, outcome FROM history ORDER BY id DESC LIMIT ?"
     rows = store.run(lambda connection: connection.execute(query, (limit,)).fetchall())
     return [_applied(*row) for row in rows]
+
+
+def target_of(store: Store, id_: int) -> State | None:
+    """What was to be live after this apply; None when that is not known."""
+    query = "SELECT state FROM reached WHERE id = ?"
+    row = store.run(lambda connection: connection.execute(query, (id_,)).fetchone())
+    return State.from_json(json.loads(row[0])) if row is not None else None
+
+
+def spec_text(store: Store, sha256: str) -> str:
+    """The spec with this hash; empty when it is not known."""
+    query = "SELECT text FROM spec WHERE sha256 = ?"
+    row = store.run(lambda connection: connection.execute(query, (sha256,)).fetchone())
+    return str(row[0]) if row is not None else ""
 
 
 def _applied(id_: int, when: float, who: str, source: str, sha256: str, plan: str, outcome: str) -> Applied:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from reconciler.commands.common import allow_destroy_argument, file_argument, json_argument, positive, target_argument
+from reconciler.commands.common import (
+    allow_destroy_argument,
+    duration,
+    file_argument,
+    json_argument,
+    positive,
+    target_argument,
+)
 
 if TYPE_CHECKING:
-    from reconciler.apply import Outcome, Step
+    from collections.abc import Callable
+
+    from reconciler.fleet import Fleet
+    from reconciler.outcome import Outcome, Step
     from reconciler.settle import Settled
     from reconciler.steer import Steering
+    from reconciler.trial import Order
     from state.store import Store
 
 NAME = "apply"
@@ -18,13 +29,15 @@ HELP = "make the engine match a file, or carry out a plan made with plan -o"
 EPILOG = """\
 A plan is carried out only on the state that it was made for; when the engine was changed or started again since, it is
 refused and nothing is done. Afterwards the engine is observed again and compared: exit code 0 means that it matches.
-One relay that fails does not stop the others; what failed is said, and the exit code is 1.
+One relay that fails does not stop the others; what failed is said, and the exit code is 1. With --on-error=rollback
+everything is as before then; with --confirm also when no vio4wd confirm comes in time.
 
 While `vio4wd watch` (or `run`) keeps the engine as another file says, it will undo what this command did.
 
 Examples:
   vio4wd apply vio4wd.yaml
   vio4wd plan -o today.plan vio4wd.yaml && vio4wd apply today.plan
+  vio4wd apply --confirm 60s new.yaml     then look, save it as the watched file, and say: vio4wd confirm
 """
 
 
@@ -32,6 +45,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     file_argument(parser, "the spec, or a plan made with plan -o")
     wait_help = "wait this long for an engine that starts (default: 60)"
     parser.add_argument("--wait", metavar="S", type=positive, default=60.0, help=wait_help)
+    what = "what becomes of the rest when some of it does not work (default: continue)"
+    parser.add_argument("--on-error", choices=("continue", "rollback"), default="continue", help=what)
+    what = "roll it back unless vio4wd confirm comes within this time: 60s, 5m"
+    parser.add_argument("--confirm", metavar="T", type=duration, default=0.0, help=what)
     target_argument(parser)
     allow_destroy_argument(parser)
     json_argument(parser)
@@ -39,30 +56,46 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     from reconciler.fleet import Fleet
-    from reconciler.host import ThisHost
-    from reconciler.output import complain, emit, say
-    from reconciler.steer import Steering
     from schema.paths import run_dir, state_dir
     from state.store import Store
 
-    quiet = asked.json
     store = Store(state_dir())
+    do = _task(asked, store)
     with Fleet(run_dir(), state_dir()) as fleet:
-        steering = Steering(fleet, store, ThisHost(), asked.wait, complain, None if quiet else _show_step)
-        outcome, origin = _apply(asked, steering)
-    _remember(store, outcome, origin)
+        outcome = carried_out(asked, fleet, store, do)
+    return conclude(asked, outcome, str(asked.file))
+
+
+def carried_out(asked: argparse.Namespace, fleet: Fleet, store: Store, do: Callable[[Steering], Outcome]) -> Outcome:
+    """Does it, telling people step by step; closes the store."""
+    from reconciler.carry import Carrier
+    from reconciler.host import ThisHost
+    from reconciler.output import complain
+    from reconciler.steer import Steering
+
+    carrier = Carrier(fleet, asked.wait, complain, None if asked.json else _show_step)
+    outcome = do(Steering(carrier, store, ThisHost()))
+    if store.fault:
+        complain(store.fault)
     store.close()
+    return outcome
+
+
+def conclude(asked: argparse.Namespace, outcome: Outcome, source: str) -> int:
+    """Says how it ended; the exit code."""
+    from reconciler.output import complain, emit
+
     if asked.json:
         emit(outcome.to_json())
     else:
-        _conclude(outcome, str(asked.file), say)
+        _say_ending(outcome, source)
     for each in outcome.held:
         complain(str(each))
-    return 0 if outcome.verdict == "applied" and not outcome.held else 1
+    return 0 if outcome.verdict == "applied" and not outcome.held and outcome.rollback is None else 1
 
 
-def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Outcome, dict[str, Any]]:
-    """What was done and how it ended, and where it came from."""
+def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outcome]:
+    """What is to be done. Raises SpecError, SpecUnfit, PlanError."""
     from reconciler.guards import policy_of, relay_ids
     from reconciler.host import ThisHost
     from reconciler.output import complain
@@ -73,25 +106,37 @@ def _apply(asked: argparse.Namespace, steering: Steering) -> tuple[Outcome, dict
     if is_plan(text):
         if asked.target:
             raise PlanError(f"{asked.file} is a plan, which is carried out as a whole; make one with plan --target")
-        saved = parse_plan(text, str(asked.file))
-        outcome = steering.apply_saved(saved, relay_ids(asked.allow_destroy))
-        return outcome, {"source": str(asked.file), "sha256": saved.sha256, "text": ""}
-    settled = read_now(asked.file, ThisHost(), steering.store, complain)
+        saved, allowed = parse_plan(text, str(asked.file)), relay_ids(asked.allow_destroy)
+        order = _order(asked, saved.sha256, "")
+        return lambda steering: steering.apply_saved(saved, order, allowed)
+    settled = read_now(asked.file, ThisHost(), store, complain)
     spec = settled.wanted.spec
-    policy = policy_of(spec, asked.allow_destroy)
-    outcome = steering.apply_state(settled.wanted.target, policy, relay_ids(asked.target))
-    if outcome.verdict == "applied" and not asked.target:
-        _in_force(settled, steering)
-    return outcome, {"source": str(asked.file), "sha256": spec.sha256, "text": spec.text}
+    policy, order = policy_of(spec, asked.allow_destroy), _order(asked, spec.sha256, spec.text)
+
+    def do(steering: Steering) -> Outcome:
+        outcome = steering.apply_state(settled.wanted.target, policy, order, relay_ids(asked.target))
+        if outcome.verdict == "applied" and outcome.rollback is None and not asked.target:
+            _in_force(settled, store)
+        return outcome
+
+    return do
 
 
-def _in_force(settled: Settled, steering: Steering) -> None:
+def _in_force(settled: Settled, store: Store) -> None:
     """Where a watch runs, what is in force is its business."""
     from reconciler.lock import WATCH, is_held
     from reconciler.settle import remember
+    from schema.paths import run_dir
 
-    if not is_held(steering.fleet.run_dir / WATCH):
-        remember(steering.store, settled)
+    if not is_held(run_dir() / WATCH):
+        remember(store, settled)
+
+
+def _order(asked: argparse.Namespace, sha256: str, text: str) -> Order:
+    from reconciler.commands.common import asking
+    from reconciler.trial import Order
+
+    return Order(asking(), str(asked.file), sha256, text, asked.on_error == "rollback", asked.confirm)
 
 
 def _text(asked: argparse.Namespace) -> str:
@@ -116,31 +161,29 @@ def _show_step(step: Step) -> None:
     say(f"{line}: {step.message}" if step.message else line, None if step.ending == "done" else "bad")
 
 
-def _conclude(outcome: Outcome, source: str, say: Any) -> None:
+def _say_ending(outcome: Outcome, source: str) -> None:
+    from reconciler.output import say
     from reconciler.summary import summary
 
     if outcome.held and not outcome.steps:
         say("Nothing else is to be done.")
     elif outcome.verdict == "applied" and not outcome.steps:
         say(f"Nothing to do: the engine matches {source}.")
-    elif outcome.verdict == "applied":
+    elif outcome.verdict == "applied" and outcome.rollback is None:
         say(f"Applied and verified: {summary(step.action for step in outcome.steps)}", "good")
-    else:
+    elif outcome.verdict != "applied":
         say(f"Not all of it was applied: {outcome.message}", "bad")
+    if outcome.confirmed:
+        say("Confirmed: it stays.", "good")
+    if outcome.rollback is not None:
+        _say_rollback(outcome, outcome.rollback)
 
 
-def _remember(store: Store, outcome: Outcome, origin: dict[str, Any]) -> None:
-    from dataclasses import asdict
+def _say_rollback(outcome: Outcome, rollback: Outcome) -> None:
+    from reconciler.output import say
 
-    from reconciler.commands.common import asking
-    from reconciler.output import complain
-    from reconciler.summary import summary
-    from state.history import record
-
-    if not outcome.steps and not outcome.held:
-        return
-    changes = [{"shard": step.shard, **step.action.to_json()} for step in outcome.steps]
-    document = {"changes": changes, "summary": asdict(summary(step.action for step in outcome.steps))}
-    record(store, who=asking(), plan=document, outcome=outcome.to_json(), **origin)
-    if store.fault:
-        complain(store.fault)
+    if rollback.verdict == "applied":
+        say(f"Rolled back and verified: {outcome.why_undone}.", "bad")
+    else:
+        who = "vio4wd watch, or the next command that applies,"
+        say(f"Not rolled back yet ({rollback.message}); {who} goes on with it.", "bad")

@@ -4,44 +4,101 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.commands.common import count, json_argument
 
+if TYPE_CHECKING:
+    from state.history import Applied
+    from state.store import Store
+
 NAME = "history"
-HELP = "list what was applied: when, by whom, from which file, and how it ended"
+HELP = "list what was applied: when, by whom, from which file, and how it ended; or show one apply whole"
 EPILOG = """\
 Examples:
   vio4wd history
+  vio4wd history show 12          its plan, what became of each action, and the spec
   vio4wd history --limit 1 --json | jq '.applies[0].plan.changes'
 """
 SHOWN_ACTIONS = 6
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("show", choices=("show",), nargs="?", help="show one apply whole")
+    parser.add_argument("number", metavar="N", type=count, nargs="?", help="its ID")
     parser.add_argument("--limit", metavar="N", type=count, default=20, help="the latest N (default: 20; 0: all)")
     json_argument(parser)
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.output import clock, complain, emit, say, table
+    from reconciler.output import complain, emit
     from schema.paths import state_dir
     from state.history import KEPT, entries
     from state.store import Store
 
     store = Store(state_dir())
     applies = entries(store, asked.limit or KEPT)
+    if asked.show:
+        return _one(asked, store)
     store.close()
     if store.fault:
         complain(store.fault)
     if asked.json:
         emit({"applies": [applied.to_json() for applied in applies], "fault": store.fault})
-    elif applies:
-        rows = [[str(a.id), clock(a.time), a.who, str(a.outcome["verdict"]), a.source, _what(a.plan)] for a in applies]
-        table(("ID", "TIME", "WHO", "VERDICT", "FROM", "WHAT"), rows)
     else:
-        say("Nothing was applied yet.")
+        _list(applies)
     return 1 if store.fault else 0
+
+
+def _list(applies: list[Applied]) -> None:
+    from reconciler.output import clock, say, table
+
+    if not applies:
+        say("Nothing was applied yet.")
+        return
+    rows = [[str(a.id), clock(a.time), a.who, str(a.outcome["verdict"]), a.source, _what(a.plan)] for a in applies]
+    table(("ID", "TIME", "WHO", "VERDICT", "FROM", "WHAT"), rows)
+
+
+def _one(asked: argparse.Namespace, store: Store) -> int:
+    from reconciler.output import complain, emit
+    from state.history import KEPT, entries, spec_text
+
+    found = [entry for entry in entries(store, KEPT) if entry.id == asked.number]
+    text = spec_text(store, found[0].sha256) if found else ""
+    store.close()
+    if not found:
+        which = asked.number if asked.number is not None else "without a number"
+        complain(f"The history has no apply {which}; vio4wd history lists what it has.")
+        return 1
+    if asked.json:
+        emit({**found[0].to_json(), "spec": text})
+    else:
+        _show(found[0], text)
+    return 0
+
+
+def _show(entry: Applied, text: str) -> None:
+    """Who, what, when; the plan; what did not work; the spec."""
+    import json
+
+    from reconciler.commands.plan import show
+    from reconciler.hostplan import HostPlan
+    from reconciler.output import clock, say
+    from reconciler.savedplan import parse_plan
+    from schema.model import State
+
+    ending = f"{entry.outcome['verdict']}{entry.outcome['message'] and ': '}{entry.outcome['message']}"
+    say(f"Apply {entry.id}, {clock(entry.time)}, by {entry.who}, from {entry.source} (sha256 {entry.sha256[:12]})")
+    say(f"Ended as {ending}")
+    say()
+    saved = parse_plan(json.dumps(entry.plan), f"apply {entry.id}")
+    show(HostPlan(saved.errands, {moment.shard: State() for moment in saved.moments}), saved)
+    for step in entry.outcome["steps"]:
+        if step["ending"] != "done":
+            say(f"{step['action']} {step['resource']}: {step['ending']}: {step['message']}", "bad")
+    if text:
+        say(f"\nThe spec:\n{text.rstrip()}")
 
 
 def _what(plan: Mapping[str, Any]) -> str:

@@ -72,7 +72,7 @@ def collect() -> dict[str, Any]:
         "watch": {"running": running, **report} if report is not None else None,
         "workers": _workers(sighting),
         "relays": [asdict(relay) for relay in relays],
-        "problems": [*problems, *_source_problems(shown), *((shown or {}).get("faults") or ())],
+        "problems": [*problems, *_unconfirmed(), *_source_problems(shown), *((shown or {}).get("faults") or ())],
     }
 
 
@@ -80,6 +80,21 @@ def _source_problems(report: Mapping[str, Any] | None) -> list[str]:
     force = (report or {}).get("in_force") or {"sources": (), "left_out": ()}
     stay = [f"{s['name']} stays as it was: {s['problem']}" for s in force["sources"] if s["problem"]]
     return [*stay, *force["left_out"]]
+
+
+def _unconfirmed() -> list[str]:
+    """An apply that waits to be confirmed, or to be rolled back."""
+    from reconciler.trial import left_words
+    from schema.paths import state_dir
+    from state.pending import current_pending
+    from state.store import FILE, Store
+
+    if not (state_dir() / FILE).exists():
+        return []
+    store = Store(state_dir())
+    left = current_pending(store)
+    store.close()
+    return [left_words(left)] if left is not None else []
 
 
 def _engine_problems(faults: Mapping[int, Exception]) -> list[str]:
@@ -222,6 +237,9 @@ def _spec_facts(watch: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         first, *more = refused["problems"]
         yield "Refused", f"what stands in the file since {_clock(refused['since'])}, because of"
         yield from (("", line) for line in (first, *more))
+    if watch.get("instead"):
+        yield "Instead", f"what was live before, because {watch['instead']};"
+        yield "", "this content is not tried again until it changes, or somebody applies it"
     for number, line in enumerate(watch.get("drift") or ()):
         yield "" if number else "Drift", f"to be set right, as drift: report leaves it: {line}"
 

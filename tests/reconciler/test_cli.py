@@ -41,14 +41,25 @@ class Shell:
         self.run_dir = directory / "run"
         self.engine = FakeEngine()
 
-    def __call__(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        env = {
-            **os.environ,
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {
             "VIO4WD_RUN_DIR": str(self.run_dir),
             "VIO4WD_STATE_DIR": str(self.directory / "state"),
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
-        command = [sys.executable, "-m", "reconciler", *(str(a) for a in arguments)]
+        return {**os.environ, **own}
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-m", "reconciler", *(str(a) for a in arguments)]
+
+    def popen(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """A command that goes on; to be ended by the test."""
+        command, pipe = self.command(*arguments), subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, cwd=self.directory, stdout=pipe, stderr=pipe, text=True)
+
+    def __call__(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command, env = self.command(*arguments), self.environment
         done = subprocess.run(command, env=env, cwd=self.directory, capture_output=True, text=True, timeout=60)
         assert "Traceback" not in done.stderr, done.stderr
         assert ESCAPE not in done.stdout + done.stderr

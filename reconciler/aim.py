@@ -1,0 +1,57 @@
+"""What the watch loop is to make live now: what the spec says, or what stands in its place because it was undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reconciler.guards import Guarded, Policy, guard
+from reconciler.sighting import Sighting
+from schema.model import State
+from state.hold import Hold, current_hold, drop_hold
+from state.lasttarget import LastTarget
+from state.pending import Pending, current_pending, undo
+from state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is wanted, and why that is not what the spec says, if it is not."""
+
+    guarded: Guarded
+    policy: Policy
+    undoing: Pending | None = None
+    """The apply that this rolls back."""
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the spec in force says."""
+
+    sha256: str
+    target: State
+    policy: Policy
+
+
+def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, now: float) -> Aim | None:
+    """None as long as an apply may still be confirmed: then everything stays. To be called by whoever holds the lock
+    for applying. A rollback is not guarded: it takes back what should not have been done, and nothing between."""
+    left = current_pending(store)
+    if left is not None:
+        why = left.due(now, {moment.shard: str(moment.boot_id) for moment in sighting.moments})
+        if not why or not undo(store, left, why):
+            return None
+        return Aim(Guarded(left.before), Policy(left.protected), replace(left, reason=why))
+    hold = current_hold(store)
+    if hold is not None and hold.sha256 != wish.sha256:
+        drop_hold(store)  # the content has changed
+        hold = None
+    policy = Policy(hold.protected, wish.policy.allowed) if hold is not None else wish.policy
+    target = hold.state if hold is not None else wish.target
+    return Aim(guard(target, sighting, policy, last), policy, hold=hold)
+
+
+def undone_instead(store: Store, sha256: str) -> bool:
+    """Whether something else is, or may be, to be kept up than this content."""
+    hold = current_hold(store)
+    return current_pending(store) is not None or (hold is not None and hold.sha256 == sha256)

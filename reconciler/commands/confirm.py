@@ -1,0 +1,88 @@
+"""`vio4wd confirm`: what apply --confirm applied is to stay."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from reconciler.commands.common import positive
+
+if TYPE_CHECKING:
+    from reconciler.fleet import Fleet
+    from state.pending import Pending
+    from state.store import Store
+
+NAME = "confirm"
+HELP = "let stay what apply --confirm has applied; without this it is rolled back when its time is over"
+EPILOG = """\
+Exit code 1 when nothing waits to be confirmed, or when it is too late: then it is rolled back, or was already.
+
+Examples:
+  vio4wd apply --confirm 60s vio4wd.yaml &
+  vio4wd confirm
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    wait_help = "when it is too late: wait this long for an engine that starts (default: 60)"
+    parser.add_argument("--wait", metavar="S", type=positive, default=60.0, help=wait_help)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    import time
+
+    from reconciler.fleet import Fleet
+    from reconciler.output import complain, say
+    from schema.paths import run_dir, state_dir
+    from state.pending import Phase, confirm, current_pending
+    from state.store import Store
+
+    store = Store(state_dir())
+    left = current_pending(store)
+    if left is None:
+        complain("Nothing waits to be confirmed.")
+        return 1
+    with Fleet(run_dir(), state_dir()) as fleet:
+        boots = {shard: hello.boot_id for shard, hello in fleet.greet().items()}
+        why = left.due(time.time(), boots)
+        if not why and confirm(store, left, time.time()):
+            say(f"Confirmed: {left.source}, applied by {left.who}, stays.", "good")
+            _warn(left)
+            return 0
+        if left.phase is Phase.APPLYING and _busy():
+            complain(f"{left.source} is still being applied by {left.who}; confirm it when that has ended.")
+            return 1
+        complain(f"Too late: {why or 'its time is over'}. It is rolled back.")
+        return _roll_back(fleet, store, asked.wait)
+
+
+def _busy() -> bool:
+    from reconciler.lock import APPLY, is_held
+    from schema.paths import run_dir
+
+    return is_held(run_dir() / APPLY)
+
+
+def _roll_back(fleet: Fleet, store: Store, wait_s: float) -> int:
+    """Unless somebody is at it, who does it then."""
+    from reconciler.carry import Carrier
+    from reconciler.host import ThisHost
+    from reconciler.output import complain
+    from reconciler.steer import Steering
+
+    if not _busy():
+        Steering(Carrier(fleet, wait_s, complain), store, ThisHost()).clear()
+    return 1
+
+
+def _warn(left: Pending) -> None:
+    """A watch that keeps another content would take it back."""
+    from reconciler.lock import WATCH, is_held
+    from reconciler.output import complain
+    from reconciler.report import read_report
+    from schema.paths import run_dir
+
+    force = (read_report(run_dir()) or {}).get("in_force")
+    if force is not None and is_held(run_dir() / WATCH) and force["sha256"] != left.sha256:
+        file = force["file"]
+        complain(f"The watch loop keeps {file}, which says something else: save this spec there, or it is undone.")

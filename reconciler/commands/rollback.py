@@ -1,0 +1,128 @@
+"""`vio4wd rollback`: back to how an earlier apply left things."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from reconciler.commands.common import allow_destroy_argument, count, json_argument, positive
+
+if TYPE_CHECKING:
+    from reconciler.fleet import Fleet
+    from reconciler.savedplan import SavedPlan
+    from state.history import Applied
+    from state.store import Store
+
+NAME = "rollback"
+HELP = "go back to how an earlier apply of the history left things"
+EPILOG = """\
+Without N: to the latest state that differs from what was applied last. It is a plan like any other: shown, and carried
+out once you say so, or with --yes. The spec's file is not touched; the watch loop keeps to the rollback until the
+content of the file changes, or somebody applies it.
+
+Examples:
+  vio4wd history
+  vio4wd rollback
+  vio4wd rollback 12 --yes
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", metavar="N", type=count, nargs="?", help="the apply's ID in vio4wd history")
+    parser.add_argument("--yes", action="store_true", help="carry it out without asking")
+    wait_help = "wait this long for an engine that starts (default: 60)"
+    parser.add_argument("--wait", metavar="S", type=positive, default=60.0, help=wait_help)
+    allow_destroy_argument(parser)
+    json_argument(parser)
+
+
+def execute(asked: argparse.Namespace) -> int:
+    from reconciler.commands.apply import carried_out, conclude
+    from reconciler.commands.common import asking
+    from reconciler.fleet import Fleet
+    from reconciler.output import complain, say
+    from reconciler.trial import Order
+    from schema.paths import run_dir, state_dir
+    from state.store import Store
+
+    store = Store(state_dir())
+    entry = _entry(store, asked.number)
+    if entry is None:
+        complain(store.fault or "There is no such state in the history; vio4wd history lists what there is.")
+        return 1
+    with Fleet(run_dir(), state_dir()) as fleet:
+        saved = _plan(asked, store, entry, fleet)
+        if not saved.errands and not saved.held:
+            say(f"Nothing to do: everything is as apply {entry.id} left it.")
+        elif saved.errands and not (asked.yes or _agreed(asked)):
+            return 1
+        instead_of = _in_force(store, entry.sha256)
+        order = Order(asking(), saved.file, entry.sha256, instead_of=instead_of)
+        outcome = carried_out(asked, fleet, store, lambda steering: steering.apply_saved(saved, order))
+    code = conclude(asked, outcome, saved.file)
+    if instead_of and code == 0 and not asked.json:
+        say(f"This holds until the content of the spec changes (sha256 {instead_of[:12]} is left out until then).")
+    return code
+
+
+def _entry(store: Store, number: int | None) -> Applied | None:
+    """The apply to go back to; None when there is none, or it did not reach a state."""
+    from state.history import KEPT, entries, target_of
+    from state.lasttarget import last_target
+
+    last = last_target(store)
+    for entry in entries(store, KEPT):
+        if number not in (None, entry.id) or entry.outcome["verdict"] != "applied":
+            continue
+        target = target_of(store, entry.id)
+        if target is not None and (number is not None or last is None or target != last.state):
+            return entry
+    return None
+
+
+def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet) -> SavedPlan:
+    """The plan, which is shown."""
+    from reconciler.commands.plan import VALID_S, show
+    from reconciler.guards import Policy, guard, relay_ids
+    from reconciler.host import ThisHost
+    from reconciler.hostplan import plan_host
+    from reconciler.room import refuse_shortage
+    from reconciler.savedplan import Origin, save
+    from state.history import target_of
+    from state.lasttarget import last_target
+
+    target, last = target_of(store, entry.id), last_target(store)
+    assert target is not None
+    protected = (last.protected if last is not None else frozenset()) & target.relays.keys()
+    policy = Policy(protected, relay_ids(asked.allow_destroy))
+    sighting = fleet.see_any()
+    guarded = guard(target, sighting, policy, last)
+    todo = plan_host(guarded.target, sighting)
+    refuse_shortage(todo, sighting, ThisHost())
+    saved = save(todo, sighting, Origin(f"apply {entry.id}", entry.sha256, guarded, policy, last), VALID_S)
+    if not asked.json:
+        show(todo, saved)
+    return saved
+
+
+def _agreed(asked: argparse.Namespace) -> bool:
+    from reconciler.output import complain
+
+    if asked.json or not sys.stdin.isatty():
+        complain("Nothing was done: there is no terminal to ask on; add --yes to carry the plan out.")
+        return False
+    return input("Carry this out? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _in_force(store: Store, sha256: str) -> str:
+    """The content that would undo it: what the watch loop keeps, else what was applied last; empty when that is what
+    the state to go back to was made from."""
+    from reconciler.report import read_report
+    from schema.paths import run_dir
+    from state.history import entries
+
+    force = (read_report(run_dir()) or {}).get("in_force")
+    latest = entries(store, 1)
+    current = force["sha256"] if force is not None else latest[0].sha256 if latest else ""
+    return current if current != sha256 else ""

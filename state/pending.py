@@ -1,0 +1,136 @@
+"""An apply that may still be undone: what was live before it is written down before its first action, and forgotten
+when it is confirmed, or when what was live before is live again. Nothing between the two is ever final: whoever finds
+it here, with nobody at work on it, undoes it.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from schema.model import State
+from state.store import Store
+
+
+class Phase(enum.StrEnum):
+    APPLYING = "applying"
+    """Somebody is at it, or died at it."""
+    WAITING = "waiting"
+    """Applied and verified; to be confirmed in time."""
+    UNDOING = "undoing"
+    """It is being rolled back, or somebody died at that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One apply. Times are in seconds since 1970."""
+
+    token: str
+    """Tells it from all others."""
+    who: str
+    source: str
+    sha256: str
+    """Of the spec."""
+    time: float
+    before: State
+    """What was live, on all engines."""
+    protected: frozenset[int] = frozenset()
+    """Relays that were not to be removed before, unless that is allowed by name."""
+    confirm_s: float = 0.0
+    """How long it waits to be confirmed; 0: it does not."""
+    phase: Phase = Phase.APPLYING
+    deadline: float = 0.0
+    boots: Mapping[int, str] | None = None
+    """Shard to the boot id of the engine that it was verified on; None before that."""
+    reason: str = ""
+    """Why it is undone, in words that follow on "because"."""
+
+    def due(self, now: float, boots: Mapping[int, str]) -> str:
+        """Why it has to be undone, when nobody is at work on it; empty as long as it may be confirmed. `boots` are the
+        engines that are there."""
+        if self.phase is Phase.APPLYING:
+            return "whoever applied it was interrupted"
+        if self.phase is Phase.UNDOING:
+            return self.reason
+        others = [shard for shard, boot_id in boots.items() if (self.boots or {}).get(shard, boot_id) != boot_id]
+        if others:
+            return "the engine was started again before it was confirmed"
+        if not self.time <= now < self.deadline:  # a clock that was set back must not give it a year
+            return f"it was not confirmed within {self.confirm_s:g} s"
+        return ""
+
+
+def begin(store: Store, pending: Pending) -> None:
+    """Writes it down. To be called by whoever holds the lock for applying, and only while there is no other."""
+    row = (pending.token, pending.phase.value, pending.deadline, _text(pending))
+    store.run(lambda connection: connection.execute("INSERT INTO pending VALUES (?, ?, ?, ?)", row))
+
+
+def current_pending(store: Store) -> Pending | None:
+    query = "SELECT token, phase, deadline, value FROM pending"
+    row = store.run(lambda connection: connection.execute(query).fetchone())
+    return _pending(*row) if row is not None else None
+
+
+def wait(store: Store, pending: Pending, deadline: float, boots: Mapping[int, str]) -> None:
+    """From now on it may be confirmed."""
+    text = _text(replace(pending, boots=boots))
+    row = (Phase.WAITING.value, deadline, text, pending.token)
+    sql = "UPDATE pending SET phase = ?, deadline = ?, value = ? WHERE token = ?"
+    store.run(lambda connection: connection.execute(sql, row))
+
+
+def confirm(store: Store, pending: Pending, now: float) -> bool:
+    """Whether it was still to be confirmed; then it is forgotten and stays. Either this or `undo` wins, never both."""
+    row = (pending.token, Phase.WAITING.value, now)
+    return _changes(store, "DELETE FROM pending WHERE token = ? AND phase = ? AND deadline > ?", row)
+
+
+def undo(store: Store, pending: Pending, reason: str) -> bool:
+    """Whether it is to be undone: not any more when it was confirmed meanwhile."""
+    row = (Phase.UNDOING.value, _text(replace(pending, reason=reason)), pending.token)
+    return _changes(store, "UPDATE pending SET phase = ?, value = ? WHERE token = ?", row)
+
+
+def forget(store: Store, pending: Pending) -> None:
+    """What was wanted, or what was before, is live and verified."""
+    _changes(store, "DELETE FROM pending WHERE token = ?", (pending.token,))
+
+
+def _changes(store: Store, sql: str, row: tuple[object, ...]) -> bool:
+    def work(connection: sqlite3.Connection) -> bool:
+        return connection.execute(sql, row).rowcount > 0
+
+    return store.run(work)
+
+
+def _text(pending: Pending) -> str:
+    value = {
+        "who": pending.who,
+        "source": pending.source,
+        "sha256": pending.sha256,
+        "time": pending.time,
+        "before": pending.before.to_json(),
+        "protected": sorted(pending.protected),
+        "confirm_s": pending.confirm_s,
+        "boots": {str(shard): boot for shard, boot in pending.boots.items()} if pending.boots is not None else None,
+        "reason": pending.reason,
+    }
+    return json.dumps(value)
+
+
+def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:
+    value = json.loads(text)
+    boots = value.pop("boots")
+    return Pending(
+        token=token,
+        phase=Phase(phase),
+        deadline=deadline,
+        before=State.from_json(value.pop("before")),
+        protected=frozenset(value.pop("protected")),
+        boots={int(shard): boot for shard, boot in boots.items()} if boots is not None else None,
+        **value,
+    )

@@ -1,0 +1,74 @@
+"""An apply that may still be undone: when it has to be, and that confirming and undoing exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from schema.model import Port, State
+from state.hold import Hold, current_hold, drop_hold, keep_hold
+from state.lasttarget import LastTarget, keep_target, last_target
+from state.pending import Pending, Phase, begin, confirm, current_pending, forget, undo, wait
+from state.store import Store
+
+STATE = State.of([Port("net_null1")])
+PENDING = Pending("t", "root", "/a.yaml", "aa", time=100.0, before=STATE, protected=frozenset({3}), confirm_s=60.0)
+WAITING = replace(PENDING, phase=Phase.WAITING, deadline=160.0, boots={0: "b"})
+
+
+@pytest.mark.parametrize(
+    ("pending", "now", "boots", "why"),
+    [
+        (PENDING, 101.0, {0: "b"}, "interrupted"),
+        (WAITING, 101.0, {0: "b"}, ""),
+        (WAITING, 101.0, {}, ""),
+        (WAITING, 101.0, {0: "b", 1: "new"}, ""),
+        (WAITING, 101.0, {0: "c"}, "started again"),
+        (WAITING, 160.0, {0: "b"}, "not confirmed within 60 s"),
+        (WAITING, 99.0, {0: "b"}, "not confirmed"),
+        (replace(WAITING, phase=Phase.UNDOING, reason="so"), 101.0, {0: "b"}, "so"),
+    ],
+)
+def test_when_it_has_to_be_undone(pending: Pending, now: float, boots: Mapping[int, str], why: str) -> None:
+    found = pending.due(now, boots)
+    assert bool(found) is bool(why)
+    assert why in found
+
+
+def test_it_survives_and_either_confirming_or_undoing_wins(tmp_path: Path) -> None:
+    begin(Store(tmp_path), PENDING)
+    store, other = Store(tmp_path), Store(tmp_path)
+    assert current_pending(store) == PENDING
+    assert not confirm(other, PENDING, 101.0), "it is still being applied"
+    wait(store, PENDING, 160.0, {0: "b"})
+    assert current_pending(other) == WAITING
+    assert not confirm(other, WAITING, 160.0), "too late"
+    assert undo(store, WAITING, "so")
+    assert not confirm(other, WAITING, 101.0)
+    left = current_pending(other)
+    assert left is not None
+    assert (left.phase, left.reason, left.before) == (Phase.UNDOING, "so", STATE)
+    forget(store, left)
+    assert current_pending(other) is None
+
+
+def test_what_was_confirmed_is_not_undone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    begin(store, PENDING)
+    wait(store, PENDING, 160.0, {0: "b"})
+    assert confirm(store, WAITING, 101.0)
+    assert not undo(store, WAITING, "so")
+
+
+def test_a_hold_and_the_last_target_survive(tmp_path: Path) -> None:
+    hold = Hold("aa", STATE, "so", 1.0, frozenset({3}))
+    last = LastTarget(STATE, frozenset({3}), {0: "b"})
+    keep_hold(Store(tmp_path), hold)
+    keep_target(Store(tmp_path), last)
+    store = Store(tmp_path)
+    assert (current_hold(store), last_target(store)) == (hold, last)
+    drop_hold(store)
+    assert (current_hold(store), last_target(store)) == (None, last)
