@@ -24,7 +24,7 @@ MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x02, 0x10, 0x20
 MAP_FAILED = -1
 PAGE_SIZES = (1 << 12, 1 << 21, 1 << 30)
 """A piece of a mapping of hugepages can only be replaced by whole pages of its size."""
-SA_SIGINFO, SA_ONSTACK = 4, 0x08000000
+SA_SIGINFO = 4
 SIG_DFL = 0
 
 _i32, _i64 = types.int32, types.int64
@@ -39,7 +39,7 @@ def on_bus_error(number: int, info: int, _context: int) -> None:
     if load32(info + SIGNAL_CODE) == BUS_ADRERR:
         address = load64(info + SIGNAL_ADDRESS)
         for size in PAGE_SIZES:
-            page = address // size * size
+            page = address & -size
             flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
             if mmap(page, size, PROT_READ_WRITE, flags, _i32(-1), 0) != MAP_FAILED:
                 fetch_add(doors_address() + at.DOORS_BUS_ERRORS, 1)
@@ -60,6 +60,6 @@ class _SigAction(ctypes.Structure):
 
 def survive_bus_errors() -> None:
     """Installs the handler for the process; Python's own handlers run too late, after the access. Raises OSError."""
-    action = _SigAction(handler=on_bus_error.address, flags=SA_SIGINFO | SA_ONSTACK)
+    action = _SigAction(handler=on_bus_error.address, flags=SA_SIGINFO)
     if ctypes.CDLL(None, use_errno=True).sigaction(signal.SIGBUS, ctypes.byref(action), None) != 0:
         raise OSError(ctypes.get_errno(), "sigaction(SIGBUS) failed")

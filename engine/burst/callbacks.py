@@ -10,12 +10,12 @@ from numba import cfunc, njit, types
 
 from engine.burst import doors as _doors  # noqa: F401 - defines the symbol that this code is linked to
 from engine.burst import layout as at
-from engine.burst.gate import forget_rings, hung_up, never_wait, note_ring, sound, turn_away
+from engine.burst.connection import same_path, take_connection
+from engine.burst.gate import forget_rings, hung_up, note_ring, sound, turn_away
 from engine.burst.intrinsics import (
     compare_exchange,
     exchange,
     fetch_add,
-    load8,
     load64,
     load_acquire,
     stack_space,
@@ -34,21 +34,13 @@ get_vring = types.ExternalFunction("rte_vhost_get_vhost_vring", _i32(_i32, types
 guest_notification = types.ExternalFunction("rte_vhost_enable_guest_notification", _i32(_i32, _i32, _i32))
 look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", _i32(_i32, _i64, _i64))
 write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
-dup = types.ExternalFunction("dup", _i32(_i32))
-close = types.ExternalFunction("close", _i32(_i32))
-getsockname = types.ExternalFunction("getsockname", _i32(_i32, _i64, _i64))
-getpeername = types.ExternalFunction("getpeername", _i32(_i32, _i64, _i64))
 path_space = stack_space(at.GUEST_PATH_BYTES)
 word_space = stack_space(8)
 vring_space = stack_space(installed.LAYOUT.vring.size)
 VRING_DESC = installed.LAYOUT.vring.desc
-address_space = stack_space(at.GUEST_PATH_BYTES + 8)
 FIRST_TX_VRING = 1
-SOCKADDR_BYTES, SOCKADDR_PATH = 110, 2
-"""struct sockaddr_un."""
 REFUSED, GO_ON = -1, 2
 """RTE_VHOST_MSG_RESULT_ERR and _NOT_HANDLED: rte_vhost acts on the message itself."""
-FDS_BEYOND = 1024
 
 
 @njit(cache=True)
@@ -67,16 +59,6 @@ def push_event(doors: int, kind: int, guest: int) -> None:
     one = word_space()
     store64(one, 1)
     write(_i32(load_acquire(doors + at.DOORS_EVENT_FD)), one, 8)
-
-
-@njit(cache=True)
-def same_path(left: int, right: int) -> bool:
-    for index in range(at.GUEST_PATH_BYTES):
-        if load8(left + index) != load8(right + index):
-            return False
-        if load8(left + index) == 0:
-            return True
-    return False
 
 
 @njit(cache=True)
@@ -112,50 +94,6 @@ def read_ring(vid: int, guest: int) -> None:
     vring = vring_space()
     found = get_vring(vid, types.uint16(0), vring) == 0
     store64(guest + at.GUEST_RING, load64(vring + VRING_DESC) if found else 0)
-
-
-@njit(cache=True)
-def is_bound(fd: int, path: int) -> bool:
-    """Whether a descriptor is a socket of this name: what listens there, and what was accepted."""
-    address, length = address_space(), word_space()
-    store64(length, SOCKADDR_BYTES)
-    if getsockname(_i32(fd), address, length) != 0 or load64(length) <= SOCKADDR_PATH:
-        return False
-    return same_path(address + SOCKADDR_PATH, path)
-
-
-@njit(cache=True)
-def is_connected(fd: int) -> bool:
-    address, length = address_space(), word_space()
-    store64(length, SOCKADDR_BYTES)
-    return getpeername(_i32(fd), address, length) == 0
-
-
-@njit(cache=True)
-def leads_to(fd: int, path: int) -> bool:
-    """Whether a descriptor is a socket that has connected to this name."""
-    address, length = address_space(), word_space()
-    store64(length, SOCKADDR_BYTES)
-    if getpeername(_i32(fd), address, length) != 0 or load64(length) <= SOCKADDR_PATH:
-        return False
-    return same_path(address + SOCKADDR_PATH, path)
-
-
-@njit(cache=True)
-def new_connection_of(doors: int, path: int, known: int) -> int:
-    """The descriptor of a socket's newest connection, -1 if it is not found; `known` is that of the one before.
-
-    rte_vhost does not say it. From now on it gives up on a peer that sends half a message or reads no answers, instead
-    of waiting for it on the thread that all sockets share.
-    """
-    lowest_free = dup(_i32(load_acquire(doors + at.DOORS_EVENT_FD)))
-    close(_i32(lowest_free))
-    found = -1
-    for fd in range(lowest_free + FDS_BEYOND):  # a new descriptor has the lowest number that was free
-        if fd != known and ((is_bound(fd, path) and is_connected(fd)) or leads_to(fd, path)):
-            never_wait(fd)
-            found = fd
-    return found
 
 
 @cfunc(_i32(_i32, _i64), cache=True)
@@ -256,7 +194,7 @@ def new_connection(vid: int) -> int:
         return -1
     guest = guest_block(doors, index)
     before = load64(guest + at.GUEST_FD) if load_acquire(guest + at.GUEST_PEER) != 0 else -1
-    connection = new_connection_of(doors, guest + at.GUEST_PATH, before)
+    connection = take_connection(doors, guest + at.GUEST_PATH, before)
     if load_acquire(guest + at.GUEST_PEER) != 0 and not (before >= 0 and hung_up(before)):
         return -1
     for word in (at.GUEST_RINGS, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES):

@@ -94,8 +94,8 @@ def mappable(fd: int, size: int, offset: int) -> bool:
         return False
     if load32(stat + STAT_MODE) & S_IFMT == S_IFREG and load64(stat + STAT_SIZE) < end:
         return False
-    block = max(load64(stat + STAT_BLOCK), 1)  # munmap wants whole hugepages
-    whole = (end + block - 1) // block * block
+    block = load64(stat + STAT_BLOCK)  # a power of two; munmap wants whole hugepages
+    whole = (end + block - 1) & -block
     address = mmap(0, whole, PROT_READ_WRITE, MAP_SHARED, _i32(fd), 0)
     if address == MAP_FAILED:
         return False

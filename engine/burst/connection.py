@@ -1,0 +1,64 @@
+"""The descriptor behind a vhost-user connection, which rte_vhost keeps to itself."""
+
+from __future__ import annotations
+
+from numba import njit, types
+
+from engine.burst import layout as at
+from engine.burst.gate import never_wait
+from engine.burst.intrinsics import load8, load64, load_acquire, stack_space, store64
+
+SOCKADDR_BYTES, SOCKADDR_PATH = 110, 2
+"""struct sockaddr_un."""
+FDS_BEYOND = 1024
+"""A new descriptor gets the lowest number that is free; another thread may have closed lower ones since."""
+
+_i32, _i64 = types.int32, types.int64
+dup = types.ExternalFunction("dup", _i32(_i32))
+close = types.ExternalFunction("close", _i32(_i32))
+getsockname = types.ExternalFunction("getsockname", _i32(_i32, _i64, _i64))
+getpeername = types.ExternalFunction("getpeername", _i32(_i32, _i64, _i64))
+address_space = stack_space(at.GUEST_PATH_BYTES + 8)
+length_space = stack_space(8)
+
+
+@njit(cache=True)
+def same_path(left: int, right: int) -> bool:
+    for index in range(at.GUEST_PATH_BYTES):
+        if load8(left + index) != load8(right + index):
+            return False
+        if load8(left + index) == 0:
+            return True
+    return False
+
+
+@njit(cache=True)
+def is_connection(fd: int, path: int) -> bool:
+    """Whether a descriptor is a socket connected to this name, or accepted by the one that listens there."""
+    address, length = address_space(), length_space()
+    store64(length, SOCKADDR_BYTES)
+    if getpeername(_i32(fd), address, length) != 0:
+        return False
+    if load64(length) > SOCKADDR_PATH and same_path(address + SOCKADDR_PATH, path):
+        return True
+    store64(length, SOCKADDR_BYTES)
+    if getsockname(_i32(fd), address, length) != 0 or load64(length) <= SOCKADDR_PATH:
+        return False
+    return same_path(address + SOCKADDR_PATH, path)
+
+
+@njit(cache=True)
+def take_connection(doors: int, path: int, known: int) -> int:
+    """The descriptor of a socket's newest connection, -1 if it is not found; `known` is that of the one before.
+
+    From now on rte_vhost gives up on a peer that sends half a message or reads no answers, instead of waiting for it on
+    the thread that all sockets share.
+    """
+    lowest_free = dup(_i32(load_acquire(doors + at.DOORS_EVENT_FD)))
+    close(_i32(lowest_free))
+    found = -1
+    for fd in range(lowest_free + FDS_BEYOND):
+        if fd != known and is_connection(fd, path):
+            never_wait(fd)
+            found = fd
+    return found
