@@ -23,7 +23,7 @@ from tests.engine.slow_entry import Packet, SlowEntry, Surroundings
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
-    from engine.burst import callbacks, counting, loops
+    from engine.burst import callbacks, connection, counting, loops
     from engine.burst import layout as at
     from engine.machine import Machine
     from engine.memory import Block
@@ -261,7 +261,7 @@ def test_same_path(left: bytes, right: bytes | None) -> None:
     left_block.write_bytes(0, one)
     right_block.write_bytes(0, other)
     wanted = b"\0" in one and one.split(b"\0")[0] == other.split(b"\0")[0] and b"\0" in other
-    assert bool(callbacks.same_path(left_block.address, right_block.address)) == wanted
+    assert bool(connection.same_path(left_block.address, right_block.address)) == wanted
 
 
 class Ring:
