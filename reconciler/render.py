@@ -98,8 +98,8 @@ def describe(resource: Resource) -> str:
     match resource:
         case Pages():
             return _pages(resource)
-        case Mount(page_size=size):
-            return f"pages of {size}{_directories(resource)}"
+        case Mount(page_size=size, uid=uid):
+            return f"pages of {size}" + ("" if uid is None else f", libvirt's directories: {_owner(resource)}")
         case Port(bond_mode=mode) if mode:
             return f"{mode} of {_value('members', resource.members)}"
         case Port(args=args):
@@ -121,10 +121,11 @@ def _pages(pages: Pages) -> str:
     return f"{pages.total} pages ({mib} MiB){nodes}"
 
 
-def _directories(mount: Mount) -> str:
+def _owner(mount: Mount) -> str:
+    """Of the directories for libvirt."""
     if mount.uid is None or mount.permissions is None:
-        return ""
-    return f", libvirt's owner {mount.uid}:{mount.gid}, permissions {mount.permissions:04o}"
+        return "none"
+    return f"owner {mount.uid}:{mount.gid}, permissions {mount.permissions:04o}"
 
 
 def _socket(socket: Socket) -> str:
@@ -143,8 +144,10 @@ def _changed(before: Resource, after: Resource) -> str:
     if isinstance(before, Pages) and isinstance(after, Pages):
         maps = f", vm.max_map_count {before.max_maps} -> {after.max_maps}" if before.max_maps != after.max_maps else ""
         return f"{_pages(before)} -> {_pages(after)}{maps}"
-    if isinstance(before, Mount):
-        return f"{describe(before)} -> {describe(after)}"
+    if isinstance(before, Mount) and isinstance(after, Mount):
+        if before.page_size != after.page_size:
+            return f"{describe(before)} -> {describe(after)}"
+        return f"libvirt's directories: {_owner(before)} -> {_owner(after)}"
     client = "client" in (getattr(before, "mode", ""), getattr(after, "mode", ""))
     parts = [
         f"{f.name} {_value(f.name, getattr(before, f.name))} -> {_value(f.name, getattr(after, f.name))}"

@@ -30,6 +30,13 @@ def test_every_file_that_a_document_names_is_there(document: str) -> None:
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+def test_every_package_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    code = [path for name in ("engine", "reconciler", "schema", "state") for path in ROOT.glob(f"{name}/**/*.py")]
+    found = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in code}
+    assert set(project["tool"]["setuptools"]["packages"]) == found
+
+
 def test_every_requirement_is_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]

@@ -22,7 +22,7 @@ from tests.reconciler.test_plan_properties import carried_out
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
-RESTARTS = ("burst", "main-cpu", "vf-token")
+RESTARTS = ("burst", "engine-anew-comes-alone", "main-cpu", "vf-token")
 """What comes after a new process is another plan."""
 HOST = TableHost(usable=frozenset(range(1024)))
 

@@ -1,0 +1,85 @@
+"""Pages of 1 GiB, which this machine has: reserved, mounted, held, given back, refused with what would help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.desired import desired
+from reconciler.host import ThisHost
+from reconciler.mounts.host import HostMounts
+from reconciler.objection import Objected
+from reconciler.plan import plan
+from schema.loader import parse
+from schema.model import PAGE_BYTES, Action, State
+from tests.kit.hugepages import Holder, HostHugepages
+
+SIZE = "1G"
+
+
+@pytest.fixture
+def huge(tmp_path: Path) -> Iterator[HostHugepages]:
+    with HostHugepages(tmp_path) as made:
+        if SIZE not in made.found:
+            pytest.skip("needs a CPU with pages of 1 GiB (pdpe1gb)")
+        yield made
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[HostMounts]:
+    made = HostMounts(tmp_path / "state")
+    yield made
+    made.close()
+
+
+def carry_out(mounts: HostMounts, *entries: str) -> list[str]:
+    """What was done, and of what failed why."""
+    text = f"apiVersion: vio4wd/v1\nengine: {{worker_cpus: [1]}}\nhugepages: [{', '.join(entries)}]\n"
+    target = desired(parse(text, "x"), ThisHost())
+    live = State(target.engine, target.workers, pages=mounts.pages(), mounts=mounts.mounts())
+    return [_one(mounts, action) for action in plan(target, live).actions]
+
+
+def _one(mounts: HostMounts, action: Action) -> str:
+    try:
+        mounts.carry_out(action)
+    except Objected as objected:
+        return f"{action.resource}: {objected}"
+    return action.resource
+
+
+def test_reserved_mounted_held_and_given_back(huge: HostHugepages, mounts: HostMounts, tmp_path: Path) -> None:
+    giant, found = tmp_path / "giant", huge.total(SIZE)
+    entry = f"{{mount: {giant}, page_size: {SIZE}, reserve: {found + 1}, libvirt: {{owner: root, group: root}}}}"
+    assert carry_out(mounts, entry) == [f"pages:{SIZE}", f"mount:{giant}"]
+    assert huge.total(SIZE) == found + 1
+    assert mounts.mounts()[str(giant)].permissions == 0o755
+    memory = giant / "libvirt/qemu/memory"
+    with Holder(memory, PAGE_BYTES[SIZE]) as holder:
+        refused = carry_out(mounts)
+        assert refused[0].startswith(f"mount:{giant}: {giant} is in use by python")
+        assert f"(pid {holder.pid})" in refused[0]
+        if not found:
+            assert refused[1].startswith("pages:1G: 1 pages of 1G (1024 MiB) are in use beyond the 0 that are to stay")
+            assert huge.total(SIZE) == 1
+    memory.unlink()
+    carry_out(mounts)
+    assert huge.total(SIZE) == found
+    assert not giant.exists()
+
+
+def test_what_is_missing_is_said(huge: HostHugepages, mounts: HostMounts, tmp_path: Path) -> None:
+    found = huge.total(SIZE)
+    many = found + huge.kernel.available_bytes() // PAGE_BYTES[SIZE] + 1
+    [refused, *_] = carry_out(mounts, f"{{mount: {tmp_path / 'giant'}, page_size: {SIZE}, reserve: {many}}}")
+    assert re.fullmatch(rf"pages:1G: {many} pages of 1G need \d+ MiB more .* MiB are missing, .*", refused)
+    assert huge.total(SIZE) == found
+    [refused, *_] = carry_out(mounts, f"{{mount: {tmp_path / 'giant'}, page_size: {SIZE}, reserve: {many - 1}}}")
+    if huge.total(SIZE) < many - 1:  # memory is hardly ever in one piece
+        command_line = f"default_hugepagesz=1G hugepagesz=1G hugepages={many - 1}"
+        assert refused.endswith(f"write on the kernel's command line: {command_line}")
+    carry_out(mounts)
+    assert huge.total(SIZE) == found
