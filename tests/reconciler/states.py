@@ -1,83 +1,92 @@
-"""Random states for hypothesis, and the shortest plan's length counted in another way than the planner's."""
+"""Random states for hypothesis: relays on VFs and bonds, sockets with features, pins, and a host's VFs, hugepages and
+mounts, some of which are others'."""
 
 from __future__ import annotations
 
-from itertools import chain, combinations
-
 from hypothesis import strategies as st
 
-from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
+from schema.model import Engine, Mount, Pages, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
+from schema.vf import pci_functions
 
 CPUS = (0, 1, 2, 3)
-PORTS = tuple(f"net_null{i}" for i in range(7))
+DEVICES = (*(f"net_null{i}" for i in range(5)), *(f"0000:05:08.{i}" for i in range(5)))
+BONDS = tuple(f"net_bonding{i}" for i in range(3))
 SOCKETS = tuple(f"/tmp/{i}.sock" for i in range(7))
+FEATURES = ((), (), ("csum",), ("csum", "mrgbuf"), ("packed",))
+PATHS = ("/mnt/a", "/mnt/b", "/mnt/c")
+SIZES = ("2M", "1G")
 
 
 @st.composite
-def states(draw: st.DrawFn, observed: bool = False, max_relays: int = 6) -> State:
-    """A state without contradictions; an observed one has a pin for every relay."""
+def states(draw: st.DrawFn, observed: bool = False, max_relays: int = 6, bonds: bool = False) -> State:
+    """A state without contradictions; an observed one has a pin for every relay, and a host with what others made."""
     cpus = draw(st.lists(st.sampled_from(CPUS), min_size=1, unique=True))
     ids = sorted(draw(st.sets(st.integers(0, 6), max_size=max_relays)))
-    ports = draw(st.permutations(PORTS))[: len(ids)]
+    ports = draw(_ports(len(ids), bonds))
     sockets = draw(st.permutations(SOCKETS))[: len(ids)]
     resources: list[Resource] = [Engine(log_level=draw(st.sampled_from(("info", "debug"))))]
     resources += [Worker(cpu) for cpu in cpus]
     for id_, port, socket in zip(ids, ports, sockets, strict=True):
-        resources += [Port(port, draw(st.sampled_from(("", "size=64")))), draw(_sockets(socket))]
-        resources.append(Relay(id_, port, socket))
+        resources += [port, draw(_sockets(socket)), Relay(id_, port.name, socket)]
         if observed or draw(st.booleans()):
             resources.append(Pin(id_, draw(st.sampled_from(cpus)), draw(st.sampled_from(cpus))))
-    return State.of(resources)
+    return State.of([*resources, *draw(_vfs(ports, observed)), *draw(_memory(observed))])
+
+
+@st.composite
+def _ports(draw: st.DrawFn, count: int, bonds: bool) -> list[Port]:
+    """No two have one device."""
+    devices, names = list(draw(st.permutations(DEVICES))), list(draw(st.permutations(BONDS)))
+    ports = []
+    for _ in range(count):
+        if bonds and names and len(devices) > count and draw(st.booleans()):
+            members = tuple(devices.pop() for _ in range(draw(st.integers(1, 2))))
+            mode = draw(st.sampled_from(("active-backup", "active-backup", "802.3ad")))
+            ports.append(Port(names.pop(), bond_mode=mode, members=members))
+        else:
+            name = devices.pop()
+            ports.append(Port(name, "" if ":" in name else draw(st.sampled_from(("", "size=64")))))
+    return ports
 
 
 @st.composite
 def _sockets(draw: st.DrawFn, path: str) -> Socket:
     mode = draw(st.sampled_from(("server", "server", "client")))
-    return Socket(path, mode, uid=draw(st.sampled_from((0, 64055))), permissions=draw(st.sampled_from((0o600, 0o660))))
+    uid, permissions = draw(st.sampled_from((0, 64055))), draw(st.sampled_from((0o600, 0o660)))
+    return Socket(path, mode, uid=uid, permissions=permissions, features=draw(st.sampled_from(FEATURES)))
 
 
-def shortest(desired: State, observed: State) -> int:
-    """How many actions at least lead from `observed` to `desired`: one per difference, and one more for each relay
-    that has to let go first although it costs (found by trying all subsets)."""
-    count = int(desired.engine != observed.engine) + len(desired.workers ^ observed.workers)
-    for wanted, live in ((desired.ports, observed.ports), (desired.sockets, observed.sockets)):
-        count += sum(wanted.get(key) != live.get(key) for key in wanted.keys() | live.keys())
-    return count + _relay_actions(desired, observed)
+@st.composite
+def _vfs(draw: st.DrawFn, ports: list[Port], observed: bool) -> list[Vf]:
+    """Observed: those that vio4wd has bound, of which somebody may have taken some; desired: all that are polled."""
+    polled = [address for port in ports for address in pci_functions(port)]
+    if observed:
+        others = [name for name in DEVICES if ":" in name and name not in polled]
+        bound = draw(st.sets(st.sampled_from([*polled, *others]))) if polled or others else set()
+        return [Vf(address, draw(st.sampled_from(("vfio-pci", "vfio-pci", "igbvf")))) for address in sorted(bound)]
+    return [Vf(address, draw(st.sampled_from(("vfio-pci", "")))) for address in polled]
 
 
-def _relay_actions(desired: State, observed: State) -> int:
-    both = desired.relays.keys() & observed.relays.keys()
-    only_one = len(desired.relays.keys() ^ observed.relays.keys())
-    changed = {r for r in both if desired.relays[r] != observed.relays[r]}
-    repinned = {r for r in both if _must_move(r, desired, observed)}
-    subsets = chain.from_iterable(combinations(sorted(changed), size) for size in range(len(changed) + 1))
-    costs = (
-        2 * len(cut) + len(changed - set(cut)) + len(repinned - set(cut))
-        for cut in subsets
-        if _orderable(changed - set(cut), desired, observed)
-    )
-    return only_one + min(costs)
+@st.composite
+def _memory(draw: st.DrawFn, observed: bool) -> list[Resource]:
+    sizes = draw(st.sets(st.sampled_from(SIZES)))
+    paths = draw(st.sets(st.sampled_from(PATHS)))
+    mounts: list[Resource] = [draw(_mounts(path, observed)) for path in sorted(paths)]
+    return [*(draw(_pages(size, observed)) for size in sorted(sizes)), *mounts]
 
 
-def _must_move(relay: int, desired: State, observed: State) -> bool:
-    pin = observed.pins[relay]
-    if relay in desired.pins:
-        return desired.pins[relay] != pin
-    return not {Worker(pin.vf_to_vm), Worker(pin.vm_to_vf)} <= desired.workers
+@st.composite
+def _pages(draw: st.DrawFn, size: str, observed: bool) -> Pages:
+    """On two nodes; observed, up to all of them were there before vio4wd."""
+    nodes = (draw(st.integers(0, 3)), draw(st.integers(int(observed), 3)))
+    if observed:
+        found = tuple(draw(st.integers(0, pages)) for pages in nodes)
+        return Pages(size, sum(nodes), nodes, found, draw(st.sampled_from((4, 65530))))
+    return Pages(size, sum(nodes), nodes if draw(st.booleans()) else (), max_maps=2 * sum(nodes))
 
 
-def _orderable(movers: set[int], desired: State, observed: State) -> bool:
-    """Whether these relays can be updated one after the other, each when what it wants is free."""
-    place = {r: observed.relays[r] for r in movers}
-    waiting = set(movers)
-    while waiting:
-        able = {r for r in waiting if _can_move(desired.relays[r], place)}
-        if not able:
-            return False
-        place |= {r: desired.relays[r] for r in able}
-        waiting -= able
-    return True
-
-
-def _can_move(after: Relay, place: dict[int, Relay]) -> bool:
-    return all(o.id == after.id or (o.port != after.port and o.socket != after.socket) for o in place.values())
+@st.composite
+def _mounts(draw: st.DrawFn, path: str, observed: bool) -> Mount:
+    size, ours = draw(st.sampled_from(SIZES)), not observed or draw(st.booleans())
+    uid = draw(st.sampled_from((None, 0, 64055)))
+    return Mount(path, size, uid, uid, None if uid is None else draw(st.sampled_from((0o755, 0o770))), ours)
