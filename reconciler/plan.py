@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from reconciler.chains import Moves, moves
-from reconciler.devices import handover
+from reconciler.devices import CIRCLE, TAKEN, Handover, handover
 from reconciler.hostmemory import given_back, readied
 from reconciler.kinds import engine, pin, port, relay, socket, vf, worker
 from reconciler.match import Difference, difference, matches
 from reconciler.placement import place
+from reconciler.sequence import Sequence
 from schema.model import Action, Kind, Pin, Port, Relay, Socket, State
 from schema.vf import pci_functions
 
@@ -48,8 +49,7 @@ class Frame:
     moves: Moves
     broken: Mapping[int, str]
     """Relays that are removed and added again, with the reason."""
-    handed: Mapping[int, str]
-    """Those of them whose device goes to another port."""
+    handed: Handover
 
 
 def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingProxyType({})) -> Plan:
@@ -78,17 +78,21 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
         *given_back(desired, observed),
     )
     added = (*frame.relays.added, *frame.broken)
-    return Plan(actions, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))
+    ordered = Sequence(actions, observed, frame.handed.givers).ordered()
+    return Plan(ordered, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))
 
 
 def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
     relays = difference(desired.relays, observed.relays)
-    handed = handover(difference(desired.ports, observed.ports), desired, observed)
-    let_go = {**handed.let_go, **let_go}
     placed = place(desired, observed)
     survivors = desired.relays.keys() & observed.relays.keys()
     repinned = frozenset(id_ for id_ in survivors if not matches(placed[id_], observed.pins.get(id_)))
-    found = moves({id_: pair for id_, pair in relays.changed.items() if id_ not in let_go}, repinned)
+    handed = handover(difference(desired.ports, observed.ports), desired, observed, repinned)
+    stuck = [id_ for id_ in survivors if observed.relays[id_].port in handed.again & {desired.relays[id_].port}]
+    let_go = {**dict.fromkeys(stuck, CIRCLE), **let_go}
+    changed = {id_: pair for id_, pair in relays.changed.items() if id_ not in let_go}
+    found = moves(changed, repinned, handed.waits)
+    reasons = {id_: TAKEN if observed.relays[id_].port in handed.taken else relay.BROKEN for id_ in found.broken}
     return Frame(
         desired=desired,
         observed=observed,
@@ -98,8 +102,8 @@ def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
         placed=placed,
         repinned=repinned,
         moves=found,
-        broken={**dict.fromkeys(found.broken, relay.BROKEN), **let_go},
-        handed=handed.let_go,
+        broken={**reasons, **let_go},
+        handed=handed,
     )
 
 
@@ -150,9 +154,9 @@ def _removed(frame: Frame, held: bool) -> Iterable[Action]:
     """Ports and sockets that go; `held`: those that a relay lets go only by its update, which comes first."""
     ports, sockets = _holders(frame.observed)
     updated = set(frame.moves.ordered)
+    reasons = {**dict.fromkeys(frame.handed.taken, TAKEN), **dict.fromkeys(frame.handed.again, CIRCLE)}
     for action in _gone(frame.ports.removed, ports, updated, held, port.remove):
-        reason = frame.handed.get(ports.get(str(action.key), -1))
-        yield replace(action, reason=reason) if reason else action
+        yield replace(action, reason=reasons.get(str(action.key), action.reason))
     yield from _gone(frame.sockets.removed, sockets, updated, held, socket.remove)
 
 

@@ -41,7 +41,7 @@ def test_leads_there(desired: State, observed: State) -> None:
     assert predict(observed, plan(desired, observed)) == live
 
 
-@given(desired=states(), observed=states(observed=True))
+@given(desired=states(max_relays=4, bonds=True), observed=states(observed=True, max_relays=4, bonds=True))
 @settings(max_examples=400, deadline=None)
 def test_no_shorter_plan_exists(desired: State, observed: State) -> None:
     assert len(plan(desired, observed).actions) == shortest(desired, observed)
