@@ -112,7 +112,8 @@ class Board:
         held = {each for place in others for each in place}
         if step.kind == "relay" and step.on:
             relay = self.desired.relays[int(step.key)]
-            return relay.port in self.ports and relay.socket in self.sockets and not {relay.port, relay.socket} & held
+            there = relay.port in self.ports and relay.socket in self.sockets
+            return there and Step("port", relay.port, False) not in self.todo and not {relay.port, relay.socket} & held
         if step.kind == "port" and step.on:
             return not self._devices(step) & self._taken(step.key)
         return step.on or step.kind == "relay" or step.key not in held
