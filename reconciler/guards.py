@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
+from reconciler.bundle import with_relay, without_relay
 from reconciler.devices import devices
 from reconciler.hostplan import join
 from reconciler.kinds.engine import needs_new_process
 from reconciler.sighting import Sighting
-from schema.model import STARTED_WITH, Engine, Port, State, Vf
+from schema.model import STARTED_WITH, Engine, Port, State
 from schema.spec import Spec
-from schema.vf import pci_functions
 from state.lasttarget import LastTarget
 
 FEW = 3
@@ -107,7 +107,7 @@ def _known(live: State, last: LastTarget | None) -> State:
     whole = live
     for id_ in gone:
         if last is not None and id_ in last.state.relays:
-            whole = _with(whole, last.state, id_)
+            whole = with_relay(whole, last.state, id_)
     return whole
 
 
@@ -138,23 +138,18 @@ def _reasons(
 def _put_back(target: State, known: State, held: dict[int, Held]) -> State:
     """With the held relays as they are, and so everybody whose VF or socket they keep; `held` grows by these."""
     whole = target
-    wanted = _served(target)
+    templated = len(target.sockets) > len(target.relays)
     todo = sorted(held)
     while todo:
         id_ = todo.pop(0)
         for other in _in_the_way(whole, known, id_):
             why = f"it needs the VF or socket of relay {id_}, which is held back"
             held[other] = Held(f"relay:{other}", why, held[id_].allow)
-            whole = _without(whole, other)
+            whole = without_relay(whole, other)
             todo += [other] if other in known.relays else []
-        whole = _with(_without(whole, id_), known, id_)
-    idle = wanted - _served(whole) if wanted == target.sockets.keys() else frozenset()
-    return replace(whole, sockets={path: each for path, each in whole.sockets.items() if path not in idle})
-
-
-def _served(state: State) -> frozenset[str]:
-    """The sockets that have a relay; where others are wanted too, they are the template's and stay without one."""
-    return frozenset(relay.socket for relay in state.relays.values())
+        whole = with_relay(without_relay(whole, id_), known, id_)
+    # Sockets without a relay are the template's: one that nobody uses now stays as they do.
+    return replace(whole, sockets={**target.sockets, **whole.sockets}) if templated else whole
 
 
 def _in_the_way(whole: State, known: State, id_: int) -> list[int]:
@@ -170,38 +165,6 @@ def _in_the_way(whole: State, known: State, id_: int) -> list[int]:
 
 def _overlap(one: Port, other: Port) -> bool:
     return one.name == other.name or bool(devices(one) & devices(other))
-
-
-def _with(whole: State, known: State, id_: int) -> State:
-    """With this relay as it is known, on the CPUs that it has if these go on being workers."""
-    relay, pin = known.relays[id_], known.pins.get(id_)
-    port = known.ports[relay.port]
-    cpus = {worker.cpu for worker in whole.workers}
-    stays = pin is not None and {pin.vf_to_vm, pin.vm_to_vf} <= cpus
-    vfs = {address: known.vfs.get(address, Vf(address, "")) for address in pci_functions(port)}
-    return replace(
-        whole,
-        relays={**whole.relays, id_: relay},
-        ports={**whole.ports, port.name: port},
-        sockets={**whole.sockets, relay.socket: known.sockets[relay.socket]},
-        pins={**whole.pins, **({id_: pin} if pin is not None and stays else {})},
-        vfs={**whole.vfs, **vfs},
-    )
-
-
-def _without(whole: State, id_: int) -> State:
-    """Without this relay, its port and VFs."""
-    relay = whole.relays.get(id_)
-    if relay is None:
-        return whole
-    vfs = pci_functions(whole.ports[relay.port])
-    return replace(
-        whole,
-        relays={other: r for other, r in whole.relays.items() if other != id_},
-        ports={name: port for name, port in whole.ports.items() if name != relay.port},
-        pins={other: pin for other, pin in whole.pins.items() if other != id_},
-        vfs={address: vf for address, vf in whole.vfs.items() if address not in vfs},
-    )
 
 
 def _keep_engine(whole: State, live: State, held: Mapping[int, Held]) -> tuple[State, tuple[Held, ...]]:

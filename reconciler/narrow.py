@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from reconciler.bundle import with_relay, without_relay
 from reconciler.desired import SpecUnfit
 from reconciler.devices import devices
 from reconciler.hostplan import as_wish
 from reconciler.sighting import Sighting
 from schema.model import Port, State, Worker
-from schema.vf import pci_functions
 from state.lasttarget import LastTarget
 
 
@@ -25,7 +25,7 @@ def narrowed(target: State, sighting: Sighting, ids: frozenset[int], last: LastT
     chosen = _with_holders(target, live, ids)
     whole = live
     for id_ in sorted(chosen & live.relays.keys()):
-        whole = _taken_out(whole, id_)
+        whole = without_relay(whole, id_)
     for id_ in sorted(chosen & target.relays.keys()):
         whole = _put_in(whole, target, id_)
     return whole
@@ -54,30 +54,8 @@ def _devices(state: State, id_: int) -> frozenset[str]:
     return devices(port) | {port.name}
 
 
-def _taken_out(whole: State, id_: int) -> State:
-    relay = whole.relays[id_]
-    vfs = pci_functions(whole.ports[relay.port]) if relay.port in whole.ports else ()
-    return replace(
-        whole,
-        relays={other: r for other, r in whole.relays.items() if other != id_},
-        ports={name: port for name, port in whole.ports.items() if name != relay.port},
-        sockets={path: socket for path, socket in whole.sockets.items() if path != relay.socket},
-        pins={other: pin for other, pin in whole.pins.items() if other != id_},
-        vfs={address: vf for address, vf in whole.vfs.items() if address not in vfs},
-    )
-
-
 def _put_in(whole: State, target: State, id_: int) -> State:
-    relay, pin = target.relays[id_], target.pins.get(id_)
+    """With the CPUs that it is pinned to, or all that there are to be when it is to be placed."""
+    pin = target.pins.get(id_)
     cpus = frozenset({Worker(pin.vf_to_vm), Worker(pin.vm_to_vf)}) if pin is not None else target.workers
-    port = target.ports[relay.port]
-    vfs = {address: target.vfs[address] for address in pci_functions(port)}
-    return replace(
-        whole,
-        workers=whole.workers | cpus,
-        relays={**whole.relays, id_: relay},
-        ports={**whole.ports, port.name: port},
-        sockets={**whole.sockets, relay.socket: target.sockets[relay.socket]},
-        pins={**whole.pins, **({id_: pin} if pin is not None else {})},
-        vfs={**whole.vfs, **vfs},
-    )
+    return with_relay(replace(whole, workers=whole.workers | cpus), target, id_)
