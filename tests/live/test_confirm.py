@@ -36,12 +36,11 @@ def made() -> Iterator[Scene]:
 
 
 @pytest.fixture
-def stage(made: Scene) -> Iterator[Scene]:
+def stage(made: Scene) -> Scene:
     """With the old state live, whatever the test before left."""
     made.save()
     made.instance.wait_applied()
-    yield made
-    made.instance.processes.pop("apply", None)
+    return made
 
 
 def draft(made: Scene) -> Path:
@@ -54,9 +53,15 @@ def pending(made: Scene) -> Pending | None:
         return current_pending(store)
 
 
+def begun(made: Scene, confirm: str) -> subprocess.Popen[bytes]:
+    """An apply of the new state; it ends by itself, so it is none of the instance's processes that have to stay."""
+    made.instance.start("apply", "--confirm", confirm, str(draft(made)))
+    return made.instance.processes.pop("apply")
+
+
 def waiting(made: Scene, confirm: str) -> subprocess.Popen[bytes]:
     """An apply of the new state that waits to be confirmed."""
-    process = made.instance.start("apply", "--confirm", confirm, str(draft(made)), name="apply")
+    process = begun(made, confirm)
     wait_for("an apply that waits", lambda: (left := pending(made)) and left.phase is Phase.WAITING, 60.0)
     assert live(made) == NEW
     return process
@@ -102,7 +107,6 @@ def test_its_applier_killed_the_watch_brings_the_old_state_back(stage: Scene) ->
     process = waiting(stage, "4s")
     process.kill()
     process.wait()
-    stage.instance.processes.pop("apply")
     verified(stage, OLD)
 
 
@@ -110,7 +114,6 @@ def test_its_applier_killed_it_can_be_confirmed(stage: Scene) -> None:
     process = waiting(stage, "60s")
     process.kill()
     process.wait()
-    stage.instance.processes.pop("apply")
     stage.instance.save(draft(stage).read_text())
     assert stage.instance.call("confirm").returncode == 0
     verified(stage, NEW)
@@ -144,10 +147,9 @@ def test_run_killed_and_started_again_the_old_state_is_built(stage: Scene) -> No
 
 def test_after_a_reboot_the_old_state_is_built_though_the_file_says_the_new_one(stage: Scene) -> None:
     """Everything is killed, and the run directory is gone, as a tmpfs is."""
-    waiting(stage, "120s")
+    applier = waiting(stage, "120s")
     stage.instance.save(draft(stage).read_text())
-    for name in ("apply", "run"):
-        process = stage.instance.processes.pop(name)
+    for process in (applier, stage.instance.processes.pop("run")):
         process.kill()
         process.wait()
     for pid in stage.instance.pids():
@@ -168,16 +170,15 @@ def test_after_a_reboot_the_old_state_is_built_though_the_file_says_the_new_one(
 @pytest.mark.parametrize("resource", ["port", "socket", "relay"])
 def test_killed_at_any_step_it_is_undone(stage: Scene, resource: str) -> None:
     """The applier is killed as soon as the first resource of a kind is seen live."""
-    process = stage.instance.start("apply", "--confirm", "60s", str(draft(stage)), name="apply")
+    process = begun(stage, "60s")
 
-    def begun() -> bool:
+    def there() -> bool:
         seen = stage.instance.observed()
         return seen is not None and len(getattr(seen.state, f"{resource}s")) > 1
 
-    wait_for(f"the {resource}", begun, 60.0, 0.001)
+    wait_for(f"the {resource}", there, 60.0, 0.001)
     process.kill()
     process.wait()
-    stage.instance.processes.pop("apply")
     left = pending(stage)
     if left is not None and left.phase is Phase.WAITING:  # the machine was faster than the test
         assert stage.instance.call("confirm").returncode == 0
