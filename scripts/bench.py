@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scripts.benchmarks.cases import CASES
+from scripts.benchmarks.cases import CASES, ROUND_TRIP
 from scripts.benchmarks.report import Results, show
+from scripts.benchmarks.roundtrip import round_trips
 from scripts.benchmarks.throughput import Notice, compare
 from scripts.benchmarks.timings import MEASUREMENTS
 from tests.kit import host
 
 NEEDS = ("root", "dpdk-testpmd")
-NAMES = (*(case.name for case in CASES), *MEASUREMENTS)
+NAMES = (*(case.name for case in CASES), ROUND_TRIP.name, *MEASUREMENTS)
 
 EXAMPLES = """examples:
-  scripts/bench                           everything, 5 runs each (about 8 minutes)
+  scripts/bench                           everything, 5 runs each (about 10 minutes)
   scripts/bench --only 64-loop --runs 9   one row, more runs
   scripts/bench --check --json out.json   exit 1 when a threshold is missed, results to a file
 
@@ -72,6 +73,8 @@ def measure(names: tuple[str, ...], runs: int, seconds: float, notice: Notice) -
     for case in CASES:
         if case.name in names:
             results.comparisons.append(compare(case, runs, seconds, notice))
+    if ROUND_TRIP.name in names:
+        results.round_trips.append(round_trips(runs, notice))
     for name, measurement in MEASUREMENTS.items():
         if name in names:
             timing = measurement(runs)

@@ -7,6 +7,7 @@ one of them runs: the turns are then short, and what the machine does meanwhile 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from scripts.benchmarks.cases import Case
+from scripts.benchmarks.cases import TESTPMD_RELAYS, Case
 from tests.kit import cleanup
 from tests.kit.guest import TestpmdGuest, wait_for_socket
 from tests.kit.specfile import RelayLine
@@ -42,7 +43,7 @@ def ran_ns(thread: Path) -> int:
 
 
 class Side(ABC):
-    """A relay on CPU 1 with a guest on CPU 0, both polling."""
+    """Relays on CPU 1 with their guests, ports of one testpmd, on CPU 0, both polling."""
 
     name: str
 
@@ -51,30 +52,47 @@ class Side(ABC):
         self._stack = contextlib.ExitStack()
 
     @abstractmethod
-    def _relay(self) -> Path:
-        """Start the relay. Gives the path of its socket."""
+    def _relay(self) -> list[Path]:
+        """Start the relays. Gives the paths of their sockets."""
 
     @abstractmethod
     def _relay_pids(self) -> Iterable[int]:
-        """The relay's processes."""
+        """The relays' processes."""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self._stack = stack
-            socket = self._relay()
-            wait_for_socket(socket)
-            guest = TestpmdGuest(
-                [socket], self.case.guest_mode, Cpus(GUEST_CPU, (GUEST_CPU,)), frame_bytes=self.case.frame_bytes
-            )
-            self.guest = stack.enter_context(guest)
+            sockets = self._relay()
+            for socket in sockets:
+                wait_for_socket(socket)
+            self.guest = stack.enter_context(self._guest(sockets))
             self.guest.start()
             self._pids = [*self._relay_pids(), self.guest.pid]
             self._stack = stack.pop_all()
         return self
 
+    def _guest(self, sockets: list[Path]) -> TestpmdGuest:
+        """The guests; those that are not busy are connected and left alone."""
+        case = self.case
+        busy = ",".join(map(str, range(case.busy)))
+        return TestpmdGuest(
+            sockets,
+            case.guest_mode,
+            Cpus(GUEST_CPU, (GUEST_CPU,)),
+            case.queues,
+            case.frame_bytes,
+            memory_mib=256 if case.relays == 1 else 384,
+            options=[f"--portlist={busy}"],
+            device=",packed_vq=1" if case.packed else "",
+        )
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.thaw()
         self._stack.close()
+
+    def rate(self, seconds: float) -> float:
+        """Packets a second of all busy guests together, over a window that the guests' process times itself."""
+        return sum(self.case.rate(stats) for stats in self.guest.rates(seconds, self.case.busy))
 
     def polling_threads(self) -> list[Path]:
         """The relay's polling thread and the guest's."""
@@ -104,31 +122,53 @@ class TestpmdSide(Side):
     __test__ = False
     name = "testpmd"
 
-    def _relay(self) -> Path:
+    def __init__(self, case: Case) -> None:
+        super().__init__(case.at_most(TESTPMD_RELAYS))
+
+    def _relay(self) -> list[Path]:
         directory = cleanup.short_directory()
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        socket = directory / "s"
-        vdevs = [f"net_vhost0,iface={socket}", self.case.vf(0)]
-        relay = Testpmd(vdevs, "io", Cpus(GUEST_CPU, (RELAY_CPU,)), memory_mib=512, mbufs=None)
+        sockets = [directory / f"s{number}" for number in range(self.case.relays)]
+        vdevs = list(itertools.chain.from_iterable(map(self._pair, range(self.case.relays), sockets)))
+        queues = [f"--rxq={self.case.queues}", f"--txq={self.case.queues}"]
+        # Ports are numbered in the order of the devices; those of the list are coupled two by two.
+        options = [*queues, "--portlist=0,3"] if self.case.bond else queues
+        relay = Testpmd(vdevs, "io", Cpus(GUEST_CPU, (RELAY_CPU,)), 512, options, mbufs=None)
         self.relay = self._stack.enter_context(relay)
         self.relay.start()
-        return socket
+        return sockets
+
+    def _pair(self, number: int, socket: Path) -> list[str]:
+        """The devices of one relay."""
+        vhost = f"net_vhost{number},iface={socket},queues={self.case.queues}"
+        if not self.case.bond:
+            return [vhost, self.case.vf(number)]
+        members = [self.case.vf(0), self.case.vf(0).replace("net_null0", "net_null1")]
+        return [vhost, *members, "net_bonding0,mode=1,slave=net_null0,slave=net_null1"]
 
     def _relay_pids(self) -> Iterable[int]:
         return [self.relay.pid]
 
 
 class Vio4wdSide(Side):
-    """`vio4wd run` with one relay, both directions on one CPU, busy polling as testpmd does."""
+    """`vio4wd run`, both directions of all relays on one CPU, busy polling as testpmd does."""
 
     name = "vio4wd"
 
-    def _relay(self) -> Path:
-        relays = [RelayLine(0, self.case.vf(0), (RELAY_CPU,))]
-        instance = Instance.relaying(relays, worker_cpus=[RELAY_CPU], main_cpu=GUEST_CPU, idle="busy")
+    def _relay(self) -> list[Path]:
+        lines = [self._line(number) for number in range(self.case.relays)]
+        instance = Instance.relaying(lines, worker_cpus=[RELAY_CPU], main_cpu=GUEST_CPU, idle="busy")
         self.instance = self._stack.enter_context(instance)
         self.instance.run()
-        return self.instance.socket(0)
+        return [self.instance.socket(line.id) for line in lines]
+
+    def _line(self, number: int) -> RelayLine:
+        case, vf = self.case, self.case.vf(number)
+        if case.bond:
+            bond = {"name": "net_bonding0", "mode": "active-backup", "members": [vf, vf.replace("null0", "null1")]}
+            return RelayLine(number, "", (RELAY_CPU,), bond=bond)
+        queues = case.queues if case.queues > 1 else None
+        return RelayLine(number, vf, (RELAY_CPU,), packed=case.packed or None, queues=queues)
 
     def _relay_pids(self) -> Iterable[int]:
         return self.instance.pids()
@@ -136,3 +176,12 @@ class Vio4wdSide(Side):
     def account(self) -> str:
         seen = [self.instance.call(command, "--json").stdout for command in ("stats", "status")]
         return "\n".join([super().account(), *seen, self.instance.log[-4000:]])
+
+
+class AloneSide(Vio4wdSide):
+    """vio4wd with the first of a work's relays and no other."""
+
+    name = "alone"
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case.at_most(1))

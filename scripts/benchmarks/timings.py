@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.machine import STANDARD_ROOM_BYTES
 from reconciler.plan import plan
 from schema.model import Engine, Pin, Port, Relay, Socket, State, Worker
 from state.history import entries
@@ -21,6 +22,7 @@ from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 
 IDLE_RELAYS = 8
+FEW_RELAYS, MANY_RELAYS = 1, 17
 IDLE_SECONDS = 10.0
 PLAN_TIMES = 50
 TICKS_PER_S = 100
@@ -156,6 +158,26 @@ def idle_cpu(_: int) -> Timing:
     return Timing("idle-8", words, shares["engine"], "%", 5.0, (shares["engine"], shares["all"]))
 
 
+def memory_mib(_: int) -> Timing:
+    """What a relay more takes of the engine's memory, ordinary and hugepages, beyond its pool of packet buffers."""
+    few, _pool = _memory_mib(FEW_RELAYS)
+    many, pool_mib = _memory_mib(MANY_RELAYS)
+    each_mib = (many - few) / (MANY_RELAYS - FEW_RELAYS)
+    words = f"memory of a relay beyond the {pool_mib:.1f} MiB of its pool"
+    return Timing("memory", words, each_mib - pool_mib, "MiB", 12.0, (each_mib, pool_mib))
+
+
+def _memory_mib(relays: int) -> tuple[float, float]:
+    """The engine's memory with so many relays, and what one pool takes, both in MiB."""
+    with Instance.relaying(_relays(relays, (1,)), worker_cpus=[1]) as instance:
+        instance.run()
+        status = Path("/proc", str(instance.engine_pid), "status").read_text()
+        kib = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(("VmRSS", "HugetlbPages")))
+        costs = instance.client.hello().limits
+    mbufs = 2 * costs["queue_mbufs"] + costs["port_mbufs"]
+    return kib / 1024, mbufs * (STANDARD_ROOM_BYTES + costs["mbuf_bytes"]) / 2**20
+
+
 def _connected(instance: Instance) -> int:
     seen = instance.observed()
     return sum(bool(live["guest"]) for live in seen.live["sockets"].values()) if seen else 0
@@ -184,4 +206,5 @@ MEASUREMENTS: dict[str, Measurement] = {
     "cold-start": cold_start,
     "warm-start": warm_start,
     "idle-8": idle_cpu,
+    "memory": memory_mib,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,13 @@ class RelayLine:
     cpus: tuple[int, ...] | None = None
     socket: str | None = None
     packed: bool | None = None
+    queues: int | None = None
+    bond: Mapping[str, Any] | None = None
+    """Instead of `vf`, which is empty then."""
 
     def __str__(self) -> str:
-        wanted = {"id": self.id, "vf": self.vf, "socket": self.socket, "cpus": self.cpus, "packed": self.packed}
-        return json.dumps({name: value for name, value in wanted.items() if value is not None})
+        wanted = {field.name: getattr(self, field.name) for field in fields(self)}
+        return json.dumps({name: value for name, value in wanted.items() if value not in (None, "")})
 
 
 def spec_text(

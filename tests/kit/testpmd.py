@@ -161,11 +161,12 @@ class Testpmd:
         """A port's counters and its rates since the last call."""
         return parse_port_stats(self.tell(f"show port stats {port}"))
 
-    def rates(self, seconds: float, port: int = 0) -> PortStats:
-        """The counters after `seconds`, with the rates of exactly that window."""
-        self.port_stats(port)
+    def rates(self, seconds: float, ports: int = 1) -> list[PortStats]:
+        """The first ports' counters after `seconds`, with the rates of exactly that window."""
+        for port in range(ports):
+            self.port_stats(port)
         time.sleep(seconds)
-        return self.port_stats(port)
+        return [self.port_stats(port) for port in range(ports)]
 
     def kill(self) -> None:
         """SIGKILL, as a crash does it."""
