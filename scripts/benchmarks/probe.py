@@ -49,7 +49,7 @@ def compiled() -> Callable[[int], int]:
             store64(block + RESULTS + 8 * index, now - sent)
             while rdtsc() - now < load64(block + GAP):
                 pause()
-        return load64(block + COUNT)
+        return int(load64(block + COUNT))
 
     call: Callable[[int], int] = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(
         cfunc(types.int64(types.int64))(probe).address
