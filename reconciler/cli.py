@@ -97,12 +97,14 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.desired import SpecUnfit
     from reconciler.lock import Locked
     from reconciler.savedplan import PlanError
+    from reconciler.settle import Unread
     from reconciler.stale import Stale
     from reconciler.trial import Unconfirmed
     from schema import SpecError
     from schema.keys import UnknownKey
 
-    if isinstance(error, SpecError | SpecUnfit | EngineUnavailable | Stale | Unconfirmed | PlanError | UnknownKey):
+    ours = SpecError | SpecUnfit | Unread | EngineUnavailable | Stale | Unconfirmed | PlanError | UnknownKey
+    if isinstance(error, ours):
         return str(error)
     if isinstance(error, EngineError):
         return f"The engine refused: {error.message}"

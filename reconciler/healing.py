@@ -34,6 +34,7 @@ CURES: Mapping[str, Cure] = MappingProxyType(
         "no-group": Cure.TIME,
         "no-cpu": Cure.TIME,
         "no-room": Cure.SPEC,
+        "unread": Cure.SPEC,
     }
 )
 

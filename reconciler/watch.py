@@ -30,7 +30,7 @@ from reconciler.report import LastApply, Report, read_report, write_report
 from reconciler.room import shortages
 from reconciler.savedplan import Origin, SavedPlan, save
 from reconciler.sighting import Sighting
-from reconciler.sources.several import SYNC, Sources
+from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import standings
 from reconciler.steer import reached
@@ -38,6 +38,7 @@ from reconciler.summary import summary
 from reconciler.trial import undone
 from reconciler.wanted import with_owners
 from schema.model import State
+from schema.paths import sync_file
 from state.history import record
 from state.lasttarget import LastTarget, Spot, keep_target, last_target
 from state.store import Store
@@ -118,7 +119,7 @@ class Watch:
         if touch is None:
             return False
         self._machine.file_touched(time.monotonic(), touch.writing)
-        if self._run_dir / SYNC in touch.paths:
+        if sync_file(self._run_dir) in touch.paths:
             self._sources.poke()
         return True
 
@@ -145,7 +146,7 @@ class Watch:
                 self._reconcile(fleet)
 
     def _paths(self) -> list[Path]:
-        return [self._file.path, self._run_dir / SYNC, *self._sources.watched()]
+        return [self._file.path, sync_file(self._run_dir), *self._sources.watched()]
 
     def _read(self, files: FileWatch, fleet: Fleet) -> None:
         changed = self._file.read(lambda: self._hear_files(files))

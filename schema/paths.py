@@ -35,6 +35,11 @@ def engine_events(run: Path, shard: int = 0) -> Path:
     return run / f"engine-{shard}.events"
 
 
+def sync_file(run: Path) -> Path:
+    """Who touches it has the watch read its file and all sources at once."""
+    return run / "sync"
+
+
 def engine_parameters(state: Path, shard: int = 0) -> Path:
     """The start-up parameters that the reconciler leaves for an engine."""
     return state / f"engine-{shard}.json"

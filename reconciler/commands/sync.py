@@ -23,12 +23,11 @@ def execute(asked: argparse.Namespace) -> int:
     del asked
     from reconciler.lock import WATCH, is_held
     from reconciler.output import complain, say
-    from reconciler.sources.several import SYNC
-    from schema.paths import run_dir
+    from schema.paths import run_dir, sync_file
 
     if not is_held(run_dir() / WATCH):
         complain(f"no watch runs on {run_dir()}, so there is nobody to read the sources; start it with: vio4wd run")
         return 1
-    (run_dir() / SYNC).touch()
+    sync_file(run_dir()).touch()
     say("The watch reads its file and all sources now; vio4wd status says what comes of it.")
     return 0

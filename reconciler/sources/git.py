@@ -156,28 +156,39 @@ class GitSource:
         path = self.spec.path.strip("/")
         kind = self._git.run("cat-file", "-t", f"{revision}:{path}", timeout_s=LOCAL_S).decode().strip()
         if kind == "blob":
+            size = self._git.run("cat-file", "-s", f"{revision}:{path}", timeout_s=LOCAL_S)
+            _refuse_large(int(size), f"{where}:{path}")
             return Tree((self._text(revision, path, where),))
         prefix = f"{path}/" if path else ""
-        base, own = chosen(self._names(revision, prefix), self.hostname)
+        sizes = self._sizes(revision, prefix)
+        base, own = chosen(sizes, self.hostname)
         if not base and own is None:
             raise nothing_for(f"{where}:{path}", self.hostname)
+        for name in (*base, *((own,) if own is not None else ())):
+            _refuse_large(sizes[name], f"{where}:{prefix}{name}")
         texts = tuple(self._text(revision, prefix + name, where) for name in base)
         return Tree(texts, self._text(revision, prefix + own, where) if own is not None else None)
 
-    def _names(self, revision: str, prefix: str) -> list[str]:
-        """The files in a directory of the repository and in its `hosts`, relative to it."""
+    def _sizes(self, revision: str, prefix: str) -> dict[str, int]:
+        """The files in a directory of the repository and in its `hosts`, relative to it, with their bytes."""
         places = [prefix or "./", f"{prefix}{HOSTS}/"]
-        out = self._git.run("ls-tree", "-z", "--name-only", "--full-tree", revision, *places, timeout_s=LOCAL_S)
-        names = [name.removeprefix(prefix) for name in out.decode(errors="replace").split("\0")]
-        return [name for name in names if is_spec_name(name.rpartition("/")[2])]
+        out = self._git.run("ls-tree", "-z", "--long", "--full-tree", revision, *places, timeout_s=LOCAL_S)
+        sizes = {}
+        for line in out.decode(errors="replace").split("\0")[:-1]:
+            facts, _, name = line.partition("\t")
+            _mode, kind, _object, size = facts.split()
+            if kind == "blob" and is_spec_name(name.rpartition("/")[2]):
+                sizes[name.removeprefix(prefix)] = int(size)
+        return sizes
 
     def _text(self, revision: str, path: str, where: str) -> Text:
-        name = f"{where}:{path}"
-        blob = f"{revision}:{path}"
-        size = int(self._git.run("cat-file", "-s", blob, timeout_s=LOCAL_S))
-        if size > MAX_FILE_BYTES:
-            raise refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
-        return Text(name, self._git.run("cat-file", "blob", blob, timeout_s=LOCAL_S))
+        return Text(f"{where}:{path}", self._git.run("cat-file", "blob", f"{revision}:{path}", timeout_s=LOCAL_S))
+
+
+def _refuse_large(size_bytes: int, name: str) -> None:
+    """Raises SpecError."""
+    if size_bytes > MAX_FILE_BYTES:
+        raise refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
 
 
 def _digest(text: str) -> str:

@@ -13,9 +13,6 @@ from reconciler.sources.git import GitSource
 from reconciler.sources.shape import Attempt, Source, attempt
 from schema.spec import DirectorySpec, SourceSpec
 
-SYNC = "sync"
-"""In the run directory: who touches it has all sources read at once."""
-
 
 def source_of(spec: SourceSpec, hostname: str, state_dir: Path) -> Source:
     """The source that an entry of `sources` names."""
@@ -40,8 +37,10 @@ class Poller:
         self._thread.start()
 
     def _poll(self) -> None:
-        while not self._stopping:
+        while True:
             self._due.clear()
+            if self._stopping:  # looked at after the clearing: `tell` sets both, this one first
+                return
             before = self._in_force()
             found = before, attempt(self._source, before)
             if found != self._latest and not self._stopping:

@@ -48,10 +48,14 @@ class Terminal:
 
     def tell(self, line: str) -> int:
         """Type a line. Gives the position from which an answer is to be looked for."""
+        return self.press(f"{line}\n")
+
+    def press(self, keys: str) -> int:
+        """As `tell`, without the end of the line."""
         with self._news:
             position = len(self._heard)
         try:
-            os.write(self._master, line.encode() + b"\n")
+            os.write(self._master, keys.encode())
         except OSError as error:
             raise self._gone() from error
         return position

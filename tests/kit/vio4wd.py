@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.client import EngineClient, EngineError, EngineUnavailable, Observation
-from reconciler.desired import desired
 from reconciler.fleet import Fleet
 from reconciler.host import ThisHost
 from reconciler.hostplan import HostPlan, plan_host
-from schema import SpecError, load
+from reconciler.settle import Unread, read_now
+from schema import SpecError
 from schema.model import State
+from state.store import Store
 from tests.kit import cleanup, host
 from tests.kit.specfile import RelayLine, save, spec_text
 from tests.kit.waiting import wait_for
@@ -179,8 +180,10 @@ class Instance:
 
     def to_do(self) -> HostPlan | None:
         """What is still to be done until the file is applied; None while that can't be told."""
-        with contextlib.suppress(SpecError, EngineUnavailable, EngineError):
-            return plan_host(desired(load(self.file), ThisHost()), self.fleet.see_any())
+        with contextlib.suppress(SpecError, Unread, EngineUnavailable, EngineError):
+            with contextlib.closing(Store(self.state_dir)) as store:
+                target = read_now(self.file, ThisHost(), store, lambda _: None).wanted.target
+            return plan_host(target, self.fleet.see_any())
         return None
 
     def wait_applied(self, timeout_s: float = READY_S) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.kit.terminal import Terminal
 from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.scene import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene, wait_frames
@@ -18,7 +21,10 @@ from tests.live.scene import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, sce
 SAVES = times(10, 50)
 Save = Callable[[Path, int], None]
 
-pytestmark = [pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs"), pytest.mark.needs("vim")]
+pytestmark = [
+    pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs"),
+    pytest.mark.needs("vim", "nano", "rsync", "git"),
+]
 
 
 def with_cpu(text: str, cpu: int) -> str:
@@ -55,6 +61,69 @@ def remove_and_write(file: Path, cpu: int) -> None:
     file.write_text(text)
 
 
+def nano(file: Path, cpu: int) -> None:
+    """Replaced, saved and left by the keys that a person presses."""
+    old = file.read_text().partition('"cpus": [')[2][0]
+    editor = Terminal(["nano", "--ignorercfiles", str(file)], {**os.environ, "TERM": "xterm"}, file.parent)
+    try:
+        editor.expect("apiVersion")
+        for typed, answer in (
+            ("\x1c", "to replace"),
+            (f'"cpus": [{old}\r', "Replace with"),
+            (f'"cpus": [{cpu}\r', "this instance"),
+            ("a", "occurrence"),
+            ("\x13", "Wrote"),
+        ):
+            editor.expect(answer, editor.press(typed))
+        editor.press("\x18")
+        assert editor.process.wait(20.0) == 0
+    finally:
+        editor.end()
+
+
+def rsync(file: Path, cpu: int) -> None:
+    """Beside the file and renamed over it, as rsync does without --inplace."""
+    with tempfile.TemporaryDirectory() as directory:
+        beside = Path(directory) / file.name
+        beside.write_text(with_cpu(file.read_text(), cpu))
+        subprocess.run(["rsync", "--ignore-times", beside, file], check=True)
+
+
+def rsync_inplace(file: Path, cpu: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        beside = Path(directory) / file.name
+        beside.write_text(with_cpu(file.read_text(), cpu))
+        subprocess.run(["rsync", "--ignore-times", "--inplace", beside, file], check=True)
+
+
+def git_checkout(file: Path, cpu: int) -> None:
+    """From one commit of a working copy to another."""
+    git = ["git", "-C", str(file.parent), "-c", "user.name=Ann", "-c", "user.email=ann@example.com"]
+    if not (file.parent / ".git").exists():
+        subprocess.run([*git, "init", "--quiet"], check=True)
+    before = file.read_text()
+    for text in (with_cpu(before, cpu), before):
+        blob = subprocess.run(
+            [*git, "hash-object", "-w", "--stdin"], input=text.encode(), capture_output=True, check=True
+        )
+        entry = f"100644,{blob.stdout.decode().strip()},{file.name}"
+        subprocess.run([*git, "update-index", "--add", "--cacheinfo", entry], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", f"cpu {cpu}"], check=True)
+    subprocess.run([*git, "checkout", "--quiet", "HEAD~1"], check=True)
+
+
+def truncate_then_write(file: Path, cpu: int) -> None:
+    """Emptied, then written in two halves, with time to be read in between: each is a file that is no spec, or one
+    with fewer relays."""
+    text = with_cpu(file.read_text(), cpu)
+    half = text.index("relays:") + len("relays:")
+    with file.open("w") as opened:
+        for part in ("", text[:half], text[half:]):
+            opened.write(part)
+            opened.flush()
+            time.sleep(0.1)
+
+
 _volumes = count()
 
 
@@ -78,7 +147,19 @@ def _link(path: Path, target: str) -> None:
     os.replace(beside, path)
 
 
-SAVED_BY: tuple[Save, ...] = (sed, vim, mv, cp, remove_and_write, config_map)
+SAVED_BY: tuple[Save, ...] = (
+    sed,
+    vim,
+    nano,
+    mv,
+    cp,
+    rsync,
+    rsync_inplace,
+    git_checkout,
+    remove_and_write,
+    truncate_then_write,
+    config_map,
+)
 
 
 @pytest.fixture(scope="module")

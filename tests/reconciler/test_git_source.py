@@ -80,6 +80,13 @@ def test_a_path_may_be_one_file(repository: Repository) -> None:
     assert "can't be read" in refused(source(repository, path="elsewhere"))
 
 
+def test_a_file_that_is_too_large_is_not_even_read(repository: Repository) -> None:
+    repository.push({"a.yaml": "#" * 1024 * 1024 + "\n"})
+    for path in ("", "a.yaml"):
+        with pytest.raises(SpecError, match=r"a.yaml:1:1: the file is larger than 1,048,576 bytes"):
+            source(repository, path=path).read("")
+
+
 def test_nothing_for_this_host(repository: Repository) -> None:
     repository.push({"hosts/node2.yaml": SPEC})
     with pytest.raises(SpecError, match=r"no \*.yaml here, and no hosts/node1.yaml for this host"):

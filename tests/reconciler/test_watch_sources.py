@@ -16,7 +16,7 @@ import pytest
 from reconciler.cli import main
 from reconciler.machine import Timing
 from reconciler.report import read_report
-from reconciler.sources.several import SYNC
+from schema.paths import sync_file
 from state.store import Store
 from state.wishes import put, remove
 from tests.kit.repository import Repository
@@ -83,7 +83,7 @@ def until_source(steered: Steered, what: str, **facts: str) -> dict[str, Any]:
 
 
 def sync(steered: Steered) -> None:
-    (steered.run_dir / SYNC).touch()
+    sync_file(steered.run_dir).touch()
 
 
 def test_a_push_is_heard_by_its_hook(directory: Path, repository: Repository, steer: Callable[..., Steered]) -> None:
@@ -322,6 +322,8 @@ def test_plan_and_apply_see_what_the_watch_sees(
     monkeypatch.setenv("VIO4WD_RUN_DIR", str(made.run_dir))
     monkeypatch.setenv("VIO4WD_STATE_DIR", str(directory / "state"))
     made.file.write_text(from_git(repository, more="engine: {main_cpu: 0, worker_cpus: [0]}\n"))
+    assert main(["plan", str(made.file)]) == 1
+    assert "no branch or tag 'main'; set ref to one that it has" in capsys.readouterr().err
     relays = document(1).replace("cpus: [1]", "cpus: [0]").replace("engine: {worker_cpus: [1, 2]}\n", "")
     revision = repository.push({"relays.yaml": relays})
     store = Store(directory / "state")
