@@ -7,7 +7,7 @@ from tests.kit.waiting import wait_for
 from tests.live.scene import wait_frames
 from tests.sriov.bench import Bench, bound
 from tests.sriov.machine import DEVICES, Qmp, bind, driver
-from tests.sriov.waits import LONG_S, LOOK_S, condition, text, wait_condition, wait_ports
+from tests.sriov.waits import LONG_S, LOOK_S, condition, port, text, wait_buffers, wait_condition, wait_ports
 
 
 def test_traffic_then_given_back_to_the_kernel(bench: Bench, nics: list[str]) -> None:
@@ -20,7 +20,7 @@ def test_traffic_then_given_back_to_the_kernel(bench: Bench, nics: list[str]) ->
     bench.boot(1, "icmpecho")
     wait_for("an answer", lambda: bench.ping(1, 2) > 0, LONG_S, LOOK_S)
     answered = bench.ping(1, 50)
-    print(f"{answered} of 50 pings answered; {bench.instance.client.observe().live['ports'][vf]}")
+    print(f"{answered} of 50 pings answered; {port(bench.instance, vf)}")
     assert answered >= 45
     bench.instance.save(text(bench.instance))
     wait_ports(bench.instance)
@@ -80,7 +80,7 @@ def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str],
     bench.instance.save(text(bench.instance, bond))
     wait_ports(bench.instance, "net_bonding0")
     bench.boot(1)
-    bench.pairs[2].guest = bench.pairs[1].guest
+    wait_buffers(bench.instance, "net_bonding0", 1)
     bench.pass_frames(1)
     with qmp.cable_pulled(0):
         wait_for("the second to take over", lambda: active(bench.instance) == [second], LONG_S, LOOK_S)
@@ -94,5 +94,4 @@ def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str],
 
 
 def active(instance: Instance) -> list[str]:
-    members = instance.client.observe().live["ports"]["net_bonding0"]["members"]
-    return [str(member["name"]) for member in members if member["active"]]
+    return [str(member["name"]) for member in port(instance, "net_bonding0")["members"] if member["active"]]

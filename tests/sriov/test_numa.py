@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from schema.model import Kind
-from tests.kit.vio4wd import Instance
-from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench, bound
 from tests.sriov.machine import DEVICES
-from tests.sriov.waits import LONG_S, LOOK_S, condition, text, wait_condition, wait_ports
+from tests.sriov.waits import condition, port, text, wait_buffers, wait_condition, wait_ports
 
 NODES = Path("/sys/devices/system/node")
 GUEST_PAGES = 64
@@ -32,14 +29,6 @@ def only_free(node: int, pages: int) -> Iterator[None]:
         yield
     finally:
         hugepages(node, "nr").write_text(str(reserved))
-
-
-def port(instance: Instance, name: str) -> Any:
-    return instance.client.observe().live["ports"][name]
-
-
-def wait_buffers(instance: Instance, name: str, node: int) -> None:
-    wait_for(f"buffers on node {node}", lambda: port(instance, name)["buffers"] == node, LONG_S, LOOK_S)
 
 
 def test_buffers_follow_the_guest(bench: Bench, nics: list[str]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+from typing import Any
 from unittest import mock
 
 from engine.client import Observation
@@ -47,6 +48,16 @@ def planned(instance: Instance, spec: str) -> tuple[str, str]:
     draft = instance.directory / "draft.yaml"
     draft.write_text(spec)
     return vio4wd(instance, "plan", str(draft))
+
+
+def port(instance: Instance, name: str) -> Any:
+    """What is measured of a port."""
+    return instance.client.observe().live["ports"][name]
+
+
+def wait_buffers(instance: Instance, name: str, node: int) -> None:
+    """Waits until a port's packets lie on this NUMA node."""
+    wait_for(f"buffers on node {node}", lambda: port(instance, name)["buffers"] == node, LONG_S, LOOK_S)
 
 
 def condition(instance: Instance, relay: int) -> tuple[str, str]:
