@@ -57,7 +57,7 @@ class Attached:
     buffers: int | None = None
     """The NUMA node of its pool; None where there is only one."""
     follows: tuple[str, int, int | None] | None = None
-    """Whose memory was last looked at: a socket's path, the how manieth guest on it, and that one's node."""
+    """Whose memory was last looked at: a socket's path, which guest on it, counted from 1, and that one's node."""
 
 
 def room_bytes(port: Port) -> int:
@@ -206,8 +206,9 @@ class Ports:
             return None
 
     def change_pool(self, attached: Attached, pool: Pool) -> None:
-        """Stops a port and starts it with another pool, or with the one that it had. No table may have an entry of
-        it. What it has received and nobody has taken is lost. Raises Refused, and lets go of one that won't start."""
+        """Stops a port, no bond, and starts it with another pool, or with the one that it had. No table may have an
+        entry of it. What it has received and nobody has taken is lost. Raises Refused, and lets go of one that won't
+        start."""
         former = attached.pool
         self._machine.ethdevs.stop(attached.id)
         try:
@@ -223,8 +224,6 @@ class Ports:
             log.error("%s: its buffers stay where they are: %s", attached.port.name, error)
         self._use(attached, pool)
         self._machine.mbufs.free(former)
-        if attached.bond:
-            self.bonds.started(attached.bond)
 
     def detach(self, name: str) -> None:
         attached = self.require(name)

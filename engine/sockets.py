@@ -71,7 +71,7 @@ class Open:
     made: tuple[int, int] | None = None
     """Device and inode of the file that was made, in server mode."""
     located: tuple[int, int | None] = (0, None)
-    """The how manieth guest on it, and the NUMA node of that one's memory: together, since two threads look."""
+    """Which guest on it, counted from 1, and the NUMA node of its memory: together, since two threads look."""
 
 
 class Sockets:

@@ -7,7 +7,7 @@ from tests.kit.waiting import wait_for
 from tests.live.scene import wait_frames
 from tests.sriov.bench import Bench, bound
 from tests.sriov.machine import DEVICES, Qmp, bind, driver
-from tests.sriov.waits import LONG_S, LOOK_S, condition, port, text, wait_buffers, wait_condition, wait_ports
+from tests.sriov.waits import LONG_S, LOOK_S, condition, port, text, wait_condition, wait_ports
 
 
 def test_traffic_then_given_back_to_the_kernel(bench: Bench, nics: list[str]) -> None:
@@ -80,7 +80,6 @@ def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str],
     bench.instance.save(text(bench.instance, bond))
     wait_ports(bench.instance, "net_bonding0")
     bench.boot(1)
-    wait_buffers(bench.instance, "net_bonding0", 1)
     bench.pass_frames(1)
     with qmp.cable_pulled(0):
         wait_for("the second to take over", lambda: active(bench.instance) == [second], LONG_S, LOOK_S)

@@ -57,7 +57,11 @@ def port(instance: Instance, name: str) -> Any:
 
 def wait_buffers(instance: Instance, name: str, node: int) -> None:
     """Waits until a port's packets lie on this NUMA node."""
-    wait_for(f"buffers on node {node}", lambda: port(instance, name)["buffers"] == node, LONG_S, LOOK_S)
+    try:
+        wait_for(f"buffers on node {node}", lambda: port(instance, name)["buffers"] == node, LONG_S, LOOK_S)
+    except AssertionError as error:
+        live = instance.client.observe().live
+        raise AssertionError(f"{error}: {live['ports']}, {live['sockets']}\n{instance.log[-6000:]}") from error
 
 
 def condition(instance: Instance, relay: int) -> tuple[str, str]:
