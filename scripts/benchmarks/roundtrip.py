@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -54,8 +55,7 @@ class ProbeGuest:
         cleanup.release(self)
         self._process.kill()
         self._process.communicate()
-        with contextlib.suppress(OSError):
-            self._directory.rmdir()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
     def pid(self) -> int:
