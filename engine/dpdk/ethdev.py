@@ -171,7 +171,7 @@ class Ethdevs:
             rx_offload_capa=number(at.rx_offload_capa, 8),
             tx_offload_capa=number(at.tx_offload_capa, 8),
             rss_flows=number(at.flow_type_rss_offloads, 8),
-            max_mtu=number(at.max_mtu, 2),
+            max_mtu=longest_mtu(number(at.max_mtu, 2), number(at.max_rx_pktlen, 4)),
         )
 
     def _info_bytes(self, port: int) -> bytes:
@@ -209,3 +209,11 @@ class Ethdevs:
         """The NUMA node that the device sits on, -1 where it has none."""
         node: int = self._numa(port)
         return node
+
+
+def longest_mtu(max_mtu: int, max_rx_pktlen: int) -> int:
+    """The largest MTU that rte_eth_dev_configure takes, which goes by the frame's length too (eth_dev_validate_mtu):
+    af_packet names no MTU, and frames of 1518 bytes, though it receives whatever fits its own."""
+    known = max_mtu != 0xFFFF and max_rx_pktlen > max_mtu
+    overhead = max_rx_pktlen - max_mtu if known else dpdk.ETHER_OVERHEAD_BYTES
+    return min(max_mtu, max_rx_pktlen - overhead)

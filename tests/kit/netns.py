@@ -30,6 +30,11 @@ _OFFLOADS = ("tx", "off", "tso", "off", "gso", "off", "gro", "off")
 _PING_SUMMARY = re.compile(r"(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?")
 
 
+_FRAME_MTU = 1500
+_LONG_FRAMES = ",framesz=16384,blocksz=65536,framecnt=512"
+"""Else af_packet cuts what it receives to 2 KiB, and says nothing."""
+
+
 class CommandError(RuntimeError):
     """A command of the kit ended with an error."""
 
@@ -144,7 +149,8 @@ class VethWire:
     @property
     def vf_device(self) -> str:
         """What a spec's `vf` names: a DPDK virtual device on the host's end."""
-        return f"net_af_packet{self._number},iface={self.vf}"
+        long = _LONG_FRAMES if self.mtu > _FRAME_MTU else ""
+        return f"net_af_packet{self._number},iface={self.vf}{long}"
 
     @property
     def inner_mac(self) -> str:
@@ -183,6 +189,18 @@ class VethWire:
     def delete(self) -> None:
         cleanup.release(self)
         run(["ip", "link", "del", self.vf], check=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A tap device in a namespace, on one of its bridges; it goes with the namespace."""
+
+    namespace: Namespace
+    name: str
+
+    def lay(self, bridge: str) -> None:
+        self.namespace.run(["ip", "tuntap", "add", self.name, "mode", "tap"])
+        self.namespace.run(["ip", "link", "set", self.name, "master", bridge, "up"])
 
 
 def delete_stale_namespaces() -> list[str]:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.kit import cleanup
+from tests.kit.netns import Tap
 from tests.kit.waiting import wait_for
 
 SCRIPT = Path(__file__).resolve().parents[1] / "lab" / "guest-vm"
@@ -34,12 +35,13 @@ class QemuGuest:
 
     With `serves`, QEMU makes the socket and waits for vio4wd, else it connects, again and again. With `command` its
     root is this host's file system, and it runs that; such a guest can't be migrated. `incoming` is a URI on which it
-    waits to be migrated to. What it says is in `console`.
+    waits to be migrated to. On a `Tap` it is a guest of a host without vio4wd, within the tap's namespace. What it says
+    is in `console`.
     """
 
     def __init__(
         self,
-        path: Path,
+        nic: Path | Tap,
         address: str,
         serves: bool = False,
         command: str = "",
@@ -47,7 +49,7 @@ class QemuGuest:
         incoming: str = "",
         features: Sequence[str] = (),
     ) -> None:
-        self._path = path
+        self._nic = nic
         self._address = address
         self._serves = serves
         self._command = command
@@ -59,11 +61,13 @@ class QemuGuest:
         self.qmp_path = self.directory / "qmp"
 
     def command_line(self) -> list[str]:
-        line = [str(SCRIPT), "-s", str(self._path), "-a", self._address, "-t", str(LIMIT_S), "-Q", str(self.qmp_path)]
+        line = [str(SCRIPT), "-a", self._address, "-t", str(LIMIT_S), "-Q", str(self.qmp_path)]
+        line += ["-T", self._nic.name] if isinstance(self._nic, Tap) else ["-s", str(self._nic)]
         line += ["-q", str(self._queues), "-f", ",".join([f"mac={MAC}", *self._features])]
         line += ["-c"] if self._serves else []
         line += ["-i", self._incoming] if self._incoming else []
-        return [*line, "-r", "--", self._command] if self._command else line
+        line += ["-r", "--", self._command] if self._command else []
+        return self._nic.namespace.command(line) if isinstance(self._nic, Tap) else line
 
     def __enter__(self) -> Self:
         cleanup.register(self, self.end)
@@ -126,8 +130,8 @@ class QemuGuest:
     def end(self) -> None:
         """End QEMU and remove what it left."""
         self._stop()
-        if self._serves:
-            self._path.unlink(missing_ok=True)
+        if self._serves and isinstance(self._nic, Path):
+            self._nic.unlink(missing_ok=True)
 
     def _stop(self) -> None:
         cleanup.release(self)

@@ -46,16 +46,19 @@ class Scene:
     stack: contextlib.ExitStack
     keys: dict[str, Any]
     """For `spec_text`."""
+    mtu: int = 1500
+    packed: bool | None = None
+    """Of all wires and lines."""
     wires: dict[int, VethWire] = field(default_factory=dict)
     lines: dict[int, RelayLine] = field(default_factory=dict)
     guests: dict[int, TestpmdGuest] = field(default_factory=dict)
 
     def wire(self, relay: int) -> VethWire:
         """Lay a relay's wire and write its line; `save` makes it known."""
-        wire = VethWire(self.namespace, f"10.77.{relay}.1/24")
+        wire = VethWire(self.namespace, f"10.77.{relay}.1/24", self.mtu)
         self.stack.enter_context(wire)
         self.wires[relay] = wire
-        self.lines[relay] = RelayLine(relay, wire.vf_device, (WORKER_CPU,))
+        self.lines[relay] = RelayLine(relay, wire.vf_device, (WORKER_CPU,), packed=self.packed)
         return wire
 
     @property
@@ -144,14 +147,17 @@ class Scene:
 
 
 @contextlib.contextmanager
-def scene(relays: Sequence[int] = (1,), run: bool = True, **keys: Any) -> Iterator[Scene]:
+def scene(
+    relays: Sequence[int] = (1,), run: bool = True, mtu: int = 1500, packed: bool | None = None, **keys: Any
+) -> Iterator[Scene]:
     """A scene with a wire for each relay; with `run`, `vio4wd run` has applied them.
 
+    `mtu` is the wires', in bytes; with `packed` guests are offered packed rings.
     `keys` as `spec_text` takes them; by default one worker, on the CPU that the guests are not on.
     """
     keys = {"main_cpu": MAIN_CPU, "worker_cpus": [WORKER_CPU], **keys}
     with Namespace() as namespace, contextlib.ExitStack() as wires, Instance() as instance:
-        made = Scene(instance, namespace, wires, keys)
+        made = Scene(instance, namespace, wires, keys, mtu, packed)
         for relay in relays:
             made.wire(relay)
         made.save()

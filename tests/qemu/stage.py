@@ -101,9 +101,10 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(serves: bool, **offers: bool) -> Iterator[Stage]:
+def stage(serves: bool, mtu: int = 1500, packed: bool | None = None, **offers: bool) -> Iterator[Stage]:
     """A running vio4wd with one relay, and no guest yet. `offers` are keys of `vhost_user`."""
-    with scene((RELAY,), vhost_user={"mode": "client" if serves else "server", **offers}) as made:
+    keys = {"mode": "client" if serves else "server", **offers}
+    with scene((RELAY,), mtu=mtu, packed=packed, vhost_user=keys) as made:
         found = Stage(made, serves)
         try:
             yield found

@@ -12,15 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit import cleanup
-from tests.kit.netns import Namespace, VethWire
+from tests.kit.netns import Namespace, Tap, VethWire
 from tests.kit.qemu import QemuGuest, Qmp
 from tests.kit.specfile import RelayLine
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 from tests.live.scene import MAIN_CPU, WORKER_CPU
 
+BRIDGE = "br0"
 NETWORK, GUEST = "10.77.9.1", "10.77.9.2"
 INTERVAL_S = 0.02
+CHOICES = "csum guest_csum gso guest_tso4 guest_tso6 guest_ecn guest_ufo guest_uso4 guest_uso6 host_tso4 host_tso6"
+AS_OFFERED = [
+    f"{name}=off" for name in (*CHOICES.split(), "host_ecn", "host_ufo", "host_uso", "mrg_rxbuf", "queue_reset")
+]
+"""What a QEMU elsewhere must not offer a guest that is to go to a vio4wd whose spec offers no more than the basics."""
 SLOWLY_BYTES, QUICKLY_BYTES = 4 << 20, 1 << 30
 """A second: at the first a guest takes long enough to be looked at, the second is no bound here."""
 LOG_ALL = 1 << 26
@@ -52,18 +58,19 @@ class Side:
 
 
 @contextmanager
-def two_sides() -> Iterator[tuple[Namespace, Side, Side]]:
+def bridged() -> Iterator[tuple[Namespace, ExitStack]]:
+    """A network that is a bridge, and what is taken down before it."""
     with Namespace() as network, ExitStack() as stack:
-        network.run(["ip", "link", "add", "br0", "type", "bridge"])
-        network.run(["ip", "address", "add", f"{NETWORK}/24", "dev", "br0"])
-        network.run(["ip", "link", "set", "br0", "up"])
-        yield network, _side(stack, network, 1), _side(stack, network, 2)
+        network.run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+        network.run(["ip", "address", "add", f"{NETWORK}/24", "dev", BRIDGE])
+        network.run(["ip", "link", "set", BRIDGE, "up"])
+        yield network, stack
 
 
-def _side(stack: ExitStack, network: Namespace, number: int) -> Side:
+def side(stack: ExitStack, network: Namespace, number: int) -> Side:
     wire = stack.enter_context(VethWire(network, f"10.78.{number}.1/24"))
     network.run(["ip", "address", "flush", "dev", wire.inner])
-    network.run(["ip", "link", "set", wire.inner, "master", "br0"])
+    network.run(["ip", "link", "set", wire.inner, "master", BRIDGE])
     line = RelayLine(1, wire.vf_device, (WORKER_CPU,))
     instance = Instance.relaying([line], main_cpu=MAIN_CPU, worker_cpus=[WORKER_CPU])
     return Side(stack.enter_context(instance).run(), wire)
@@ -104,8 +111,14 @@ def migrated(monitor: Qmp, uri: str, seen: Callable[[], bool] = lambda: True) ->
     return wait_for("the migration to be completed", over, 120.0, 0.1)
 
 
+def wait_listens(uri: str) -> None:
+    """Until the QEMU that is to be migrated to has come so far."""
+    wait_for("the target's QEMU", lambda: Path(uri.removeprefix("unix:")).is_socket(), 60.0)
+
+
 def test_a_guest_moves_to_another_engine_and_goes_on() -> None:
-    with two_sides() as (network, here, there), ExitStack() as stack:
+    with bridged() as (network, stack):
+        here, there = side(stack, network, 1), side(stack, network, 2)
         source = stack.enter_context(QemuGuest(here.instance.socket(1), f"{GUEST}/24"))
         uri = f"unix:{source.directory / 'migration'}"
         target = stack.enter_context(QemuGuest(there.instance.socket(1), f"{GUEST}/24", incoming=uri))
@@ -113,7 +126,7 @@ def test_a_guest_moves_to_another_engine_and_goes_on() -> None:
         wait_for("an answer of the guest", lambda: network.ping(GUEST, 1).received, 60.0)
         features = int(here.live()["features"], 16)
         taken = there.from_guest()
-        wait_for("the target's monitor", lambda: Path(uri.removeprefix("unix:")).is_socket(), 60.0)
+        wait_listens(uri)
         pings = Pings(network)
         with source.qmp() as monitor:
             assert not here.migrating()
@@ -131,3 +144,34 @@ def test_a_guest_moves_to_another_engine_and_goes_on() -> None:
         wait_for("an answer of the guest", lambda: network.ping(GUEST, 1).received, 60.0)
         assert there.from_guest() > taken
         assert target.pid > 0
+
+
+def hop(source: QemuGuest, uri: str) -> None:
+    wait_listens(uri)
+    with source.qmp() as monitor:
+        migrated(monitor, uri)
+
+
+def test_a_guest_comes_from_a_host_without_vio4wd_and_goes_to_another() -> None:
+    with bridged() as (network, stack):
+        here = side(stack, network, 1)
+        taps = Tap(network, "plain1"), Tap(network, "plain2")
+        for tap in taps:
+            tap.lay(BRIDGE)
+        address = f"{GUEST}/24"
+        born = stack.enter_context(QemuGuest(taps[0], address, features=AS_OFFERED))
+        uris = [f"unix:{born.directory / name}" for name in ("first", "second")]
+        middle = stack.enter_context(QemuGuest(here.instance.socket(1), address, incoming=uris[0]))
+        stack.enter_context(QemuGuest(taps[1], address, incoming=uris[1]))
+        born.wait_up()
+        wait_for("an answer of the guest", lambda: network.ping(GUEST, 1).received, 60.0)
+        pings, taken = Pings(network), here.from_guest()
+        hop(born, uris[0])
+        wait_for("answers over the engine", lambda: here.from_guest() > taken + 10, 60.0)
+        hop(middle, uris[1])
+        middle.end()
+        wait_for("the guest to be gone from the engine", lambda: not here.live()["guest"], 30.0)
+        taken = here.from_guest()
+        wait_for("an answer of the guest", lambda: network.ping(GUEST, 5).received == 5, 60.0)
+        assert here.from_guest() == taken
+        print(f"to vio4wd and away from it: longest time between two answers {pings.outage_s() * 1000:.0f} ms")
