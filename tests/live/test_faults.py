@@ -141,6 +141,11 @@ def test_the_directory_of_the_sockets_is_removed(guest: Scene) -> None:
             session = guest.session(1)
 
 
+def wait_said(made: Scene, words: str) -> None:
+    """Wait until relay 1 is Degraded for this reason; for a moment it is only said that its socket was removed."""
+    wait_for(words, lambda: words in made.wait_condition(1, "Degraded")["message"], 60.0, 0.2)
+
+
 @contextlib.contextmanager
 def read_only(directory: Path) -> Iterator[None]:
     """An empty file system that nothing can be written to lies over a directory."""
@@ -162,8 +167,7 @@ def test_the_directory_of_the_sockets_is_not_writable(two: Scene) -> None:
     with neighbour(two):
         for _ in range(ROUNDS):
             with read_only(path.parent):
-                said = two.wait_condition(1, "Degraded")["message"]
-                assert f"{path.parent} cannot hold a socket: it is read-only" in said
+                wait_said(two, f"{path.parent} cannot hold a socket: it is read-only")
             two.wait_condition(1, "Pending")
             two.boot(1)
             two.wait_ping(1)
@@ -176,8 +180,7 @@ def test_a_file_lies_where_the_directory_of_the_sockets_was(two: Scene) -> None:
         for _ in range(ROUNDS):
             directory.rename(aside)
             directory.write_text("somebody's file")
-            said = two.wait_condition(1, "Degraded")["message"]
-            assert f"{directory} cannot hold a socket: it is no directory" in said
+            wait_said(two, f"{directory} cannot hold a socket: it is no directory")
             assert directory.read_text() == "somebody's file"
             directory.unlink()
             aside.rename(directory)
