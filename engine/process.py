@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -119,7 +119,8 @@ class EngineProcess:
 
     def _start(self) -> EngineCore:
         wanted = self._wait_for_parameters(engine_parameters(self._state_dir, self._shard))
-        self._hugepages = self._wait_for_hugepages() if wanted.hugepages else self._hugepages
+        if wanted.hugepages:
+            self._hugepages = hugepages_come(HUGEPAGES_WAIT_S, lambda: self._stop)
         cpus = frozenset(os.sched_getaffinity(0))
         eal_ = eal.Eal(self._dpdk)
         first = [worker.cpu for worker in wanted.workers if worker.cpu in cpus]
@@ -148,15 +149,6 @@ class EngineProcess:
         while not path.exists() and not self._stop and time.monotonic() < deadline:
             time.sleep(0.05)
         return start.read(path)
-
-    def _wait_for_hugepages(self) -> bool:
-        """Whether there are some, given the time that the reconciler may need after the start of a host."""
-        deadline = time.monotonic() + HUGEPAGES_WAIT_S
-        while not (free := eal.free_hugepages() > 0) and not self._stop and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if not free:
-            log.warning("no hugepages are free, although the spec reserves some: going on without, which is slower")
-        return free
 
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
@@ -297,3 +289,13 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
             return 1
         finally:
             Path(lock.name).unlink(missing_ok=True)
+
+
+def hugepages_come(wait_s: float, stopped: Callable[[], bool]) -> bool:
+    """Whether some are free, given the time that the reconciler may need after the start of a host."""
+    deadline = time.monotonic() + wait_s
+    while not (free := eal.free_hugepages() > 0) and not stopped() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not free:
+        log.warning("no hugepages are free, although the spec reserves some: going on without, which is slower")
+    return free
