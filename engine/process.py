@@ -24,6 +24,7 @@ from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
 from engine.fault import Refused
 from engine.server import Change, Server, error
 from schema.model import MAX_RELAYS, Action, Pin
+from schema.notify import Notifier
 from schema.paths import cache_dir, engine_parameters
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class EngineProcess:
         self._core: EngineCore | None = None
         self._stop = False
         self._exit = 0
+        self._notifier = Notifier()
         self._server = Server(run_dir, shard, self)
 
     # What the API's thread reads
@@ -106,6 +108,7 @@ class EngineProcess:
         try:
             self._state = "ready"
             self._server.announce("ready", f"engine:{self._shard}", None)
+            self._notifier.ready()
             log.info("ready: DPDK %s, boot %s", self._dpdk.version, self._boot_id)
             self._steer(core)
         finally:
@@ -235,6 +238,7 @@ class EngineProcess:
 
     def _end(self, core: EngineCore) -> None:
         self._state = "stopping"
+        self._notifier.stopping()
         self._server.announce("stopping", f"engine:{self._shard}", None)
         core.end()
         self._server.stop()

@@ -36,6 +36,11 @@ class Settled:
     """What was refused in a way that time does not heal, with the engine's sentence."""
 
 
+def settled_before(last: LastTarget | None) -> Settled | None:
+    """What was known at the end of another process."""
+    return Settled(last.state, last.boots, last.open) if last is not None else None
+
+
 def still(settled: Settled | None, target: State) -> Settled | None:
     """What is known, if it holds for this target."""
     return settled if settled is not None and settled.target == target else None

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.files import known_shards
+from reconciler.gobetween import GoBetween, without_manager
 from reconciler.supervise import AGAIN_AT_ONCE, Child
-from schema.paths import state_dir
+from schema.paths import run_dir, state_dir
 
 LOG = logging.getLogger("vio4wd.run")
 
+WATCH = "watch"
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 HEARD = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -44,6 +46,8 @@ class Started:
     child: Child
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] | None = None
+    """None: ours, without what a service manager said to us."""
     kill_at: float | None = None
     """It is no longer needed, was told to end, and is killed then."""
 
@@ -58,32 +62,39 @@ def run(file: Path) -> int:
         numbers = [str(shard) for shard in known_shards(state) if shard]
         return {f"engine {number}": [*base, "engine", "--shard", number] for number in numbers}
 
-    always = [
-        Started(Child("engine"), [*base, "engine"]),
-        Started(Child("watch"), [*base, "watch", str(file.absolute())]),
-    ]
-    return keep_up(always, shards)
+    between = GoBetween(run_dir())
+    watch = Started(Child(WATCH), [*base, "watch", str(file.absolute())], environment=between.environment)
+    try:
+        return keep_up([Started(Child("engine"), [*base, "engine"]), watch], shards, between)
+    finally:
+        between.close()
 
 
-def keep_up(always: Sequence[Started], wanted: Wanted | None = None) -> int:
+def keep_up(always: Sequence[Started], wanted: Wanted | None = None, between: GoBetween | None = None) -> int:
     """Starts these in order and again when they die; ends them in reverse when told to. As `run`."""
     children = list(always)
     libc = ctypes.CDLL(None, use_errno=True)  # before any fork: a child must not load libraries
     old = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
-        _until_told_to_end(children, libc, wanted)
+        _until_told_to_end(children, libc, wanted, between)
     finally:
+        if between is not None:
+            between.stopping()
         ended = [_end(started) for started in reversed(children)]
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return 0 if all(ended) else 1
 
 
-def _until_told_to_end(children: list[Started], libc: ctypes.CDLL, wanted: Wanted | None) -> None:
+def _until_told_to_end(
+    children: list[Started], libc: ctypes.CDLL, wanted: Wanted | None, between: GoBetween | None
+) -> None:
     fixed = frozenset(started.child.name for started in children)
     while True:
         now = time.monotonic()
         if wanted is not None:
             _fit(children, fixed, wanted(), now)
+        if between is not None:
+            _end_silent(between, next(s for s in children if s.child.name == WATCH), now)
         for started in children:
             _bury(started, now)
             if started.process is None and started.kill_at is None and now >= started.child.start_at:
@@ -96,6 +107,13 @@ def _until_told_to_end(children: list[Started], libc: ctypes.CDLL, wanted: Wante
         if heard is not None and heard.si_signo in HEARD - {signal.SIGCHLD}:
             LOG.info("told to end (%s)", signal.Signals(heard.si_signo).name)
             return
+
+
+def _end_silent(between: GoBetween, watch: Started, now: float) -> None:
+    """A watch that hangs is killed; that it ended is noticed like any other end."""
+    if between.turn(now, watch.child.started) and watch.process is not None and watch.process.poll() is None:
+        LOG.error("watch hangs and is killed; the engines go on")
+        watch.process.kill()
 
 
 def _fit(children: list[Started], fixed: frozenset[str], wanted: dict[str, Sequence[str]], now: float) -> None:
@@ -126,8 +144,9 @@ def _start(started: Started, libc: ctypes.CDLL) -> None:
         if os.getppid() != parent:
             os._exit(1)
 
+    environment = started.environment if started.environment is not None else without_manager()
     # A process group of its own: Ctrl-C at the terminal reaches us alone, and we end the two in order.
-    started.process = subprocess.Popen(started.command, process_group=0, preexec_fn=before_exec)
+    started.process = subprocess.Popen(started.command, process_group=0, preexec_fn=before_exec, env=environment)
     started.child.born(time.monotonic())
     LOG.info("%s started (pid %d)", started.child.name, started.process.pid)
 
@@ -149,7 +168,7 @@ def _how(code: int) -> str:
 
 
 def _patience_s(name: str) -> float:
-    return WATCH_ENDS_WITHIN_S if name == "watch" else ENGINE_ENDS_WITHIN_S
+    return WATCH_ENDS_WITHIN_S if name == WATCH else ENGINE_ENDS_WITHIN_S
 
 
 def _end(started: Started) -> bool:

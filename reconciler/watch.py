@@ -15,7 +15,7 @@ from reconciler.aim import Aim, Wish, aim, undone_instead
 from reconciler.apply import Outcome, Verdict, apply_host
 from reconciler.condition import relay_statuses
 from reconciler.desired import SpecUnfit
-from reconciler.drift import Settled, differences, drifted, hold, learned, spot_of, still
+from reconciler.drift import Settled, differences, drifted, hold, learned, settled_before, spot_of, still
 from reconciler.filewatch import FileWatch
 from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
 from reconciler.guards import Guarded, carried_over, policy_of
@@ -26,18 +26,20 @@ from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timin
 from reconciler.moment import fingerprint
 from reconciler.mounts.early import ready
 from reconciler.pause import pause_file, read_pause
+from reconciler.pulse import Pulse
 from reconciler.report import LastApply, Report, read_report, write_report
 from reconciler.room import shortages
 from reconciler.savedplan import Origin, SavedPlan, save
 from reconciler.sighting import Sighting
 from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
-from reconciler.standing import standings
+from reconciler.standing import counted, standings
 from reconciler.steer import reached
 from reconciler.summary import summary
 from reconciler.trial import undone
 from reconciler.wanted import with_owners
 from schema.model import State
+from schema.notify import Notifier
 from schema.paths import sync_file
 from state.history import record
 from state.lasttarget import LastTarget, Spot, keep_target, last_target
@@ -49,7 +51,15 @@ LOG = logging.getLogger("vio4wd.watch")
 class Watch:
     """Keeps a host's engines as one file wants it. `run` until `stop`."""
 
-    def __init__(self, file: Path, run_dir: Path, state_dir: Path, host: Host, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        run_dir: Path,
+        state_dir: Path,
+        host: Host,
+        timing: Timing | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._store = Store(state_dir)
@@ -57,13 +67,16 @@ class Watch:
         self._file = SpecFile(file, host, self._store, self._sources)
         self._machine = Machine(time.monotonic(), timing)
         before = read_report(run_dir) or {}
-        self._report = Report(
-            os.getpid(), str(self._file.path), time.time(), standings=before.get("standings") or {}
-        )
+        stood = before.get("standings") or {}
+        self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood)
+        self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
         self._wake, self._waker = os.pipe()
         self._stopping = False
         self._last_failure: str | None = None
         self._settled: Settled | None = None
+        self._read_before = False
+        """Whether another spec is news, and not what was in force before the last end of this process."""
+        self._paused_before = False
         self._shards: tuple[int, ...] = (0,)
         """Those that the spec needs; their events are listened to."""
         self._impossible = ""
@@ -83,26 +96,26 @@ class Watch:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
         with locked(self._run_dir / WATCH, wait_s=1.0), Fleet(self._run_dir, self._state_dir) as fleet:
             LOG.info("keeping the engine as %s wants it", self._file.path)
-            files, pauses = FileWatch(), FileWatch()
-            pauses.arm(pause_file(self._state_dir))
+            files = FileWatch()
             events = Events(fleet)
             poller = zmq.Poller()
-            for source in (files, pauses, self._sources, self._wake):
+            for source in (files, self._sources, self._wake):
                 poller.register(source, zmq.POLLIN)
             while not self._stopping:
                 events.follow(self._shards, poller)
                 command = self._machine.step(time.monotonic())
+                self._pulse.beat(time.monotonic())
                 if isinstance(command, Wait):
-                    poller.poll(int(max(0.0, command.until - time.monotonic()) * 1000) + 1)
+                    until = min(command.until, self._pulse.next_beat(time.monotonic()))
+                    poller.poll(int(max(0.0, until - time.monotonic()) * 1000) + 1)
                     self._hear(files, events)
-                    self._hear_pause(pauses, fleet)
                 else:
                     self._do(command, files, fleet)
                     self._show()
             events.close()
             files.close()
-            pauses.close()
             self._sources.close()
+            self._pulse.end()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
 
@@ -120,17 +133,11 @@ class Watch:
             return False
         self._machine.file_touched(time.monotonic(), touch.writing)
         if sync_file(self._run_dir) in touch.paths:
+            self._pulse.reloading()
             self._sources.poke()
+        if pause_file(self._state_dir) in touch.paths:
+            self._machine.asked(time.monotonic())
         return True
-
-    def _hear_pause(self, pauses: FileWatch, fleet: Fleet) -> None:
-        """What is compared then asks again, under the lock."""
-        if pauses.touched() is None:
-            return
-        pauses.arm(pause_file(self._state_dir))
-        if self._file.accepted is not None and read_pause(self._state_dir) is None:
-            self._prepare(self._file.accepted.target, fleet)
-        self._machine.asked(time.monotonic())
 
     def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, fleet: Fleet) -> None:
         match command:
@@ -143,10 +150,15 @@ class Watch:
             case LookAtEngine():
                 self._look(fleet)
             case Reconcile():
-                self._reconcile(fleet)
+                try:
+                    self._reconcile(fleet)
+                    self._pulse.reconciled()
+                except Locked:
+                    self._machine.busy(time.monotonic())
 
     def _paths(self) -> list[Path]:
-        return [self._file.path, sync_file(self._run_dir), *self._sources.watched()]
+        own = (sync_file(self._run_dir), pause_file(self._state_dir))
+        return [self._file.path, *own, *self._sources.watched()]
 
     def _read(self, files: FileWatch, fleet: Fleet) -> None:
         changed = self._file.read(lambda: self._hear_files(files))
@@ -155,10 +167,17 @@ class Watch:
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
         if changed and accepted is not None:
             LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
-            self._settled = None
-            if read_pause(self._state_dir) is None and not undone_instead(self._store, accepted.spec.sha256):
-                self._prepare(accepted.target, fleet)
+            self._settled = None if self._read_before else settled_before(last_target(self._store))
+            self._read_before = True
+        paused = read_pause(self._state_dir) is not None
+        instead = accepted is not None and undone_instead(self._store, accepted.spec.sha256)
+        if accepted is not None and not paused and not instead and (changed or self._paused_before):
+            self._prepare(accepted.target, fleet)
+        self._paused_before = paused
         self._machine.file_read(time.monotonic(), changed)
+        if refused is not None or not changed:
+            self._pulse.read(accepted is None)
+        self._store.heal()
 
     def _prepare(self, target: State, fleet: Fleet) -> None:
         """Readies the host and leaves parameters for the engines that this will need, so that they can start."""
@@ -204,12 +223,10 @@ class Watch:
                 todo, drift = self._held(todo, sighting, guarded.target, accepted.spec.drift == "report")
                 outcome = self._apply(todo, sighting, fleet)
                 self._settled = learned(self._settled, guarded.target, outcome, drift)
-                keep_target(self._store, reached(guarded, carried_over(guarded, aimed.policy, last), outcome))
+                reached_now = reached(guarded, carried_over(guarded, aimed.policy, last), outcome)
+                keep_target(self._store, replace(reached_now, open=self._settled.open))
                 if aimed.undoing is not None and outcome.verdict is Verdict.APPLIED:
                     undone(self._store, aimed.undoing, outcome)
-        except Locked:
-            self._machine.busy(time.monotonic())
-            return
         except (EngineUnavailable, EngineError) as error:
             self._tell("engine", str(error), "%s", "")
             self._machine.reconciled(time.monotonic(), Verdict.LOST, "", 0)
@@ -283,7 +300,7 @@ class Watch:
     def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
         self._shards = tuple(todo.targets)
         self._parameters = leave_parameters(self._state_dir, todo)
-        outcome = apply_host(todo, sighting.seen, fleet.clients)
+        outcome = apply_host(todo, sighting.seen, fleet.clients, lambda _: self._pulse.beat(time.monotonic()))
         if outcome.verdict is Verdict.APPLIED:
             self._parameters = self._parameters or forget_unneeded(self._state_dir, todo)
         return outcome
@@ -319,6 +336,7 @@ class Watch:
         self._report = replace(self._report, last_apply=last)
 
     def _show(self) -> None:
+        self._pulse.status(self._in_a_line())
         retry_at = self._machine.retry_at
         report = replace(
             self._report,
@@ -338,6 +356,14 @@ class Watch:
             write_report(self._run_dir, report)
         except OSError as error:
             LOG.error("status can not be kept: %s", error)
+
+    def _in_a_line(self) -> str:
+        parts = [counted(self._report.standings)]
+        parts += [f"engine {self._report.engine}"] if self._report.engine != "ready" else []
+        parts += [f"paused {self._said['pause']}"] if self._said.get("pause") else []
+        parts += ["what stands in the file is refused"] if self._file.refused is not None else []
+        parts += ["drift is left as it is"] if self._report.drift else []
+        return "; ".join(parts)
 
     def _tell(self, about: str, fault: str, words: str, healed: str) -> None:
         """Logs a fault once, and once that it is over."""

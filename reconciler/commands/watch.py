@@ -25,10 +25,11 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.lock import Locked
     from reconciler.output import complain
     from reconciler.watch import Watch
+    from schema.notify import Notifier
     from schema.paths import run_dir, state_dir
 
     log_to_stderr()
-    watch = Watch(asked.file, run_dir(), state_dir(), ThisHost())
+    watch = Watch(asked.file, run_dir(), state_dir(), ThisHost(), notifier=Notifier())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: watch.stop())
     try:

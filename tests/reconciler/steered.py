@@ -12,6 +12,7 @@ from reconciler.machine import Timing
 from reconciler.report import read_report
 from reconciler.watch import Watch
 from schema.model import Verb
+from schema.notify import Notifier
 from tests.reconciler.fake_engine import FakeEngine, Served
 from tests.reconciler.hosts import TableHost
 
@@ -40,12 +41,12 @@ class Steered:
         self.watch: Watch | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, timing: Timing = NEVER_POLL) -> None:
+    def start(self, timing: Timing = NEVER_POLL, notifier: Notifier | None = None) -> None:
         made = threading.Event()
 
         def live() -> None:
             # Made where it runs: a database connection belongs to one thread.
-            self.watch = Watch(self.file, self.run_dir, self.directory / "state", TableHost(), timing)
+            self.watch = Watch(self.file, self.run_dir, self.directory / "state", TableHost(), timing, notifier)
             made.set()
             self.watch.run()
 

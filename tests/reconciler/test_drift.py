@@ -143,6 +143,11 @@ def test_the_watch_only_reports_if_asked_until_the_content_changes(steered: Stee
     assert "somebody changed it" in relay["message"]
     assert steered.report["next_retry"] is None
     done = len(steered.engine.executed)
+    steered.stop()
+    steered.run_dir.joinpath("watch.json").unlink()
+    steered.start(SOON)
+    steered.until("the report of another watch", lambda: bool(steered.report.get("drift")))
+    assert len(steered.engine.executed) == done
     steered.file.write_text(document(1, 2, more="drift: report\n# read again\n"))
     steered.until("repair", lambda: steered.engine.state.sockets[socket].permissions == 0o660)
     assert len(steered.engine.executed) == done + 1

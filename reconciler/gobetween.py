@@ -1,0 +1,56 @@
+"""Between a service manager and the watch loop that `run` starts: what the loop says is passed on, and a loop that
+hangs is killed and started again without the engines noticing. The manager, which knows one service, would end all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from schema.notify import Hearing, Notifier
+
+SILENT_S = 180.0
+"""A loop that is not heard of for so long hangs: one action may take a minute (engine/client.py)."""
+OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+FORWARDED = ("READY=", "STATUS=", "RELOADING=")
+FILE = "watch.notify"
+
+
+def without_manager(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a child that has nothing to say to the manager."""
+    return {name: value for name, value in environment.items() if name not in OURS}
+
+
+class GoBetween:
+    """Told what time it is, now and then. Without a manager only the watching is left."""
+
+    def __init__(self, run_dir: Path, notifier: Notifier | None = None, silent_s: float = SILENT_S) -> None:
+        """Raises OSError when the run directory can't be used."""
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._hearing = Hearing(str(run_dir / FILE))
+        self._notifier = notifier or Notifier()
+        self._silent_s = silent_s
+        self._heard = float("-inf")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The watch's, by which it finds us."""
+        silent_us = str(int(self._silent_s * 1e6))
+        return without_manager() | {"NOTIFY_SOCKET": self._hearing.path, "WATCHDOG_USEC": silent_us}
+
+    def turn(self, now: float, born: float) -> bool:
+        """Passes on what was said. Whether the watch, which was started at `born`, is to be killed."""
+        for message in self._hearing.drain():
+            self._heard = now
+            if message.startswith(FORWARDED):
+                self._notifier.forward(message)
+        self._notifier.alive(now)
+        return now - max(self._heard, born) > self._silent_s
+
+    def stopping(self) -> None:
+        self._notifier.stopping()
+
+    def close(self) -> None:
+        self._hearing.close()
+        self._notifier.close()

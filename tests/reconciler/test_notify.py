@@ -1,0 +1,168 @@
+"""What a service manager hears, on a socket such as systemd's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.gobetween import GoBetween
+from reconciler.machine import Timing
+from reconciler.pulse import READY_WITHIN_S, Pulse
+from schema.notify import Hearing, Notifier
+from tests.kit.cleanup import short_directory
+from tests.kit.waiting import wait_for
+from tests.reconciler.steered import PATIENCE_S, Steered
+
+
+@pytest.fixture
+def manager() -> Iterator[Hearing]:
+    directory = short_directory()
+    hearing = Hearing(str(directory / "notify"))
+    yield hearing
+    hearing.close()
+    directory.rmdir()
+
+
+def notifier(manager: Hearing, watchdog_s: float = 0.0, **more: str) -> Notifier:
+    return Notifier({"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": str(int(watchdog_s * 1e6)), **more})
+
+
+def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
+    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "none"), "WATCHDOG_USEC": "10"}):
+        nobody = Notifier(environment)
+        nobody.ready()
+        nobody.alive(0.0)
+        nobody.close()
+    assert Notifier({"WATCHDOG_USEC": "10"}).watchdog_s == 0
+
+
+def test_a_socket_without_a_name_in_the_file_system() -> None:
+    name = f"v4-notify-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name}")
+        Notifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
+        manager.settimeout(PATIENCE_S)
+        assert manager.recv(99) == b"READY=1"
+
+
+def test_pings_are_often_enough_and_not_more(manager: Hearing) -> None:
+    ours = notifier(manager, 10.0)
+    for tenth in range(100):
+        ours.alive(tenth / 10)
+    assert manager.drain() == ["WATCHDOG=1"] * 3
+    assert notifier(manager, 10.0, WATCHDOG_PID="1").watchdog_s == 0, "meant for another process"
+
+
+def test_status_is_said_when_it_changes_and_reloading_has_its_time(manager: Hearing) -> None:
+    ours = notifier(manager)
+    for text in ("a", "a", "b"):
+        ours.status(text)
+    ours.reloading()
+    first, second, third = manager.drain()
+    assert (first, second) == ("STATUS=a", "STATUS=b")
+    assert third.startswith("RELOADING=1\nMONOTONIC_USEC=")
+
+
+def test_ready_is_said_once_and_not_put_off_for_ever(manager: Hearing) -> None:
+    pulse = Pulse(notifier(manager), 100.0)
+    pulse.beat(100.0 + READY_WITHIN_S)
+    assert manager.drain() == []
+    pulse.beat(101.0 + READY_WITHIN_S)
+    pulse.reconciled()
+    assert manager.drain() == ["READY=1"]
+
+
+def test_a_reload_ends_with_ready_whether_anything_changed_or_not(manager: Hearing) -> None:
+    pulse = Pulse(notifier(manager), 100.0)
+    pulse.reloading()
+    pulse.reconciled()
+    assert manager.drain() == ["READY=1"], "who starts does not reload"
+    for end in (pulse.reconciled, lambda: pulse.read(nothing=False)):
+        pulse.reloading()
+        pulse.reloading()
+        end()
+        pulse.read(nothing=False)
+        assert [message.partition("\n")[0] for message in manager.drain()] == ["RELOADING=1", "READY=1"]
+
+
+def heard(manager: Hearing, said: list[str], word: str) -> bool:
+    said += manager.drain()
+    return any(message.startswith(word) for message in said)
+
+
+def test_the_watch_is_ready_when_the_first_reconcile_has_ended(steered: Steered, manager: Hearing) -> None:
+    steered.stop()
+    steered.engine.restart()
+    steered.start(Timing(poll_s=3600.0, look_s=0.05), notifier(manager, 0.2))
+    said: list[str] = []
+    wait_for("READY", lambda: heard(manager, said, "READY"), PATIENCE_S)
+    assert set(steered.engine.state.relays) == {1}
+    wait_for("a status", lambda: heard(manager, said, "STATUS=1 Pending"), PATIENCE_S)
+    wait_for("a ping", lambda: heard(manager, said, "WATCHDOG"), PATIENCE_S)
+    steered.stop()
+    said += manager.drain()
+    assert said.count("READY=1") == 1
+    assert said[-1] == "STOPPING=1"
+
+
+def test_a_file_that_was_never_valid_is_no_reason_to_wait(steered: Steered, manager: Hearing) -> None:
+    steered.stop()
+    steered.file = steered.directory / "other.yaml"
+    steered.file.write_text("nothing")
+    steered.start(notifier=notifier(manager))
+    said: list[str] = []
+    wait_for("READY", lambda: heard(manager, said, "READY"), PATIENCE_S)
+    wait_for("a status", lambda: heard(manager, said, "STATUS="), PATIENCE_S)
+    assert any("what stands in the file is refused" in message for message in said)
+
+
+def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(manager: Hearing) -> None:
+    run_dir = Path(manager.path).parent / "run"
+    between = GoBetween(run_dir, notifier(manager, 10.0), silent_s=5.0)
+    watch = Notifier(between.environment)
+    assert watch.watchdog_s == 5.0
+    watch.ready()
+    watch.status("fine")
+    watch.alive(0.0)
+    assert not between.turn(100.0, 99.0)
+    assert manager.drain() == ["READY=1", "STATUS=fine", "WATCHDOG=1"], "the last is our own, not the watch's"
+    assert not between.turn(104.0, 99.0)
+    assert between.turn(105.5, 99.0)
+    assert not between.turn(105.5, 105.0), "another one has just been started"
+    between.close()
+    run_dir.rmdir()
+
+
+HANGING = """
+import logging, os, sys
+from pathlib import Path
+from reconciler.gobetween import GoBetween
+from reconciler.run import Started, keep_up
+from reconciler.supervise import Child
+body = '''
+import os, sys, time
+open(sys.argv[1] + "/watches", "a").write(str(os.getpid()) + chr(10))
+time.sleep(3600)
+'''
+between = GoBetween(Path(sys.argv[1]), silent_s=0.2)
+watch = Started(Child("watch"), [sys.executable, "-c", body, sys.argv[1]], environment=between.environment)
+sys.exit(keep_up([watch], dict, between))
+"""
+
+
+def test_a_watch_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HANGING, str(tmp_path)], stderr=subprocess.DEVNULL) as run:
+        try:
+            started = tmp_path / "watches"
+            wait_for("a second watch", lambda: started.exists() and len(started.read_text().split()) > 1, PATIENCE_S)
+        finally:
+            run.send_signal(signal.SIGTERM)
+            run.wait(PATIENCE_S)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in started.read_text().split())
