@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import zmq
@@ -21,27 +21,26 @@ from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
 from reconciler.guards import Guarded, carried_over, policy_of
 from reconciler.host import Host
 from reconciler.hostplan import HostPlan, plan_host
+from reconciler.ledger import Ledger
 from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 from reconciler.moment import fingerprint
 from reconciler.mounts.early import ready
 from reconciler.pause import pause_file, read_pause
 from reconciler.pulse import Pulse
-from reconciler.report import LastApply, Report, read_report, write_report
+from reconciler.report import Report, read_report, write_report
 from reconciler.room import shortages
-from reconciler.savedplan import Origin, SavedPlan, save
+from reconciler.savedplan import Origin, save
 from reconciler.sighting import Sighting
 from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import counted, standings
 from reconciler.steer import reached
-from reconciler.summary import summary
 from reconciler.trial import undone
 from reconciler.wanted import with_owners
 from schema.model import State
 from schema.notify import Notifier
 from schema.paths import sync_file
-from state.history import record
 from state.lasttarget import LastTarget, Spot, keep_target, last_target
 from state.store import Store
 
@@ -72,7 +71,7 @@ class Watch:
         self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
         self._wake, self._waker = os.pipe()
         self._stopping = False
-        self._last_failure: str | None = None
+        self._ledger = Ledger(self._store)
         self._settled: Settled | None = None
         self._read_before = False
         """Whether another spec is news, and not what was in force before the last end of this process."""
@@ -180,7 +179,10 @@ class Watch:
         self._store.heal()
 
     def _prepare(self, target: State, fleet: Fleet) -> None:
-        """Readies the host and leaves parameters for the engines that this will need, so that they can start."""
+        """Readies the host and leaves parameters for the engines that this will need, so that they can start. Where one
+        runs that can be done by applying, which comes next."""
+        if self._report.engine == "ready":
+            return
         try:
             sighting = fleet.see()
             todo = plan_host(target, sighting)
@@ -242,13 +244,14 @@ class Watch:
             self._machine.changed(time.monotonic())
         else:
             self._stand(sighting)
-        healed = self._last_failure is not None and outcome.verdict is Verdict.APPLIED
+        healed = self._ledger.failing and outcome.verdict is Verdict.APPLIED
         news = self._tell_held(guarded)
         self._tell_instead(aimed)
         if todo.actions or todo.missing or healed or news:
             saved = save(todo, sighting, _origin(aimed, accepted, last))
             text = accepted.spec.text if aimed.undoing is None else ""
-            self._remember(todo, replace(outcome, held=guarded.held), saved, text, guarded.target)
+            last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, guarded.target)
+            self._report = replace(self._report, last_apply=last_apply)
 
     def _tell_held(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -305,36 +308,6 @@ class Watch:
             self._parameters = self._parameters or forget_unneeded(self._state_dir, todo)
         return outcome
 
-    def _remember(self, todo: HostPlan, outcome: Outcome, saved: SavedPlan, text: str, target: State) -> None:
-        """Writes an apply down, unless it is the same failure again."""
-        result = outcome.to_json()
-        failure = None if outcome.verdict is Verdict.APPLIED else f"{saved.sha256} {[s.message for s in outcome.steps]}"
-        before = self._report.last_apply
-        if failure is None or failure != self._last_failure or before is None:
-            _log_outcome(todo, outcome)
-            id_ = record(
-                self._store,
-                who="watch",
-                source=saved.file,
-                sha256=saved.sha256,
-                text=text,
-                plan=replace(saved, states={}).to_json(),
-                outcome=result,
-                target=target,
-            )
-        else:
-            id_ = before.id
-        self._last_failure = failure
-        last = LastApply(
-            id=id_,
-            time=time.time(),
-            verdict=outcome.verdict.value,
-            message=outcome.message,
-            summary=asdict(summary(todo.actions)),
-            relays=tuple(result["relays"]),
-        )
-        self._report = replace(self._report, last_apply=last)
-
     def _show(self) -> None:
         self._pulse.status(self._in_a_line())
         retry_at = self._machine.retry_at
@@ -382,11 +355,3 @@ def _origin(aimed: Aim, accepted: Accepted, last: LastTarget | None) -> Origin:
     if aimed.undoing is not None:
         file, sha256, revisions = f"rollback of {aimed.undoing.source}", aimed.undoing.sha256, {}
     return Origin(file, sha256, aimed.guarded, aimed.policy, last, revisions)
-
-
-def _log_outcome(todo: HostPlan, outcome: Outcome) -> None:
-    level = logging.INFO if outcome.verdict in (Verdict.APPLIED, Verdict.RESTARTING) else logging.WARNING
-    LOG.log(level, "%s: %s%s", outcome.verdict, summary(todo.actions), outcome.message and f"; {outcome.message}")
-    for step in outcome.steps:
-        if step.message:
-            LOG.warning("%s %s %s: %s", step.action.verb, step.action.resource, step.ending, step.message)

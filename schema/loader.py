@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import stat
@@ -18,6 +19,8 @@ from schema.spec import Spec
 from schema.yaml12 import read_document
 
 MAX_FILE_BYTES = 1024 * 1024
+READ_KEPT = 8
+"""So many documents are kept: the watch loop asks for the same text several times, and 64 relays take 18 ms."""
 
 _WHY_UNREADABLE = {
     errno.ENOENT: "does not exist; check the path",
@@ -54,8 +57,10 @@ def parse(text: str | bytes, name: str) -> Spec:
     return conclude(document, decoded, hashlib.sha256(content).hexdigest())
 
 
+@functools.lru_cache(maxsize=READ_KEPT)
 def read(content: bytes, name: str, text: str | None = None) -> tuple[str, Document]:
-    """The text (unless it is given) and the document in it, which holds against the schema. Raises SpecError."""
+    """The text (unless it is given) and the document in it, which holds against the schema; not to be changed, since
+    the same is given to the next who asks. Raises SpecError."""
     if len(content) > MAX_FILE_BYTES:
         raise refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
     decoded = text if text is not None else _decode(content, name)
