@@ -11,7 +11,7 @@ from reconciler.host import Host
 from reconciler.mounts import wanted
 from schema.model import MAX_RELAYS, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
 from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
-from schema.vf import pci_functions
+from schema.vf import is_address, pci_functions
 
 
 class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
@@ -34,10 +34,12 @@ def desired(spec: Spec, host: Host) -> State:
     uid, owner_wrong = _owner(spec.vhost_user, host)
     gid, group_wrong = _group(spec.vhost_user, host)
     unknown = list(wanted.unknown(spec.hugepages, host))
+    bound = dict(zip(spec.bind_vfs, (_vfs(each, host) for each in spec.bind_vfs), strict=True))
     wrong = {
         "unread": [f"sources: {source.name} was not read" for source in spec.sources],
         "no-user": [*owner_wrong, *(_nobody(*each) for each in unknown if each[1] == "user")],
         "no-group": [*group_wrong, *(_nobody(*each) for each in unknown if each[1] == "group")],
+        "no-device": [f"bind_vfs: this host has no VFs of '{name}'" for name, vfs in bound.items() if not vfs],
         "no-cpu": list(_cpus_wrong(spec.engine, host)),
     }
     if any(wrong.values()):
@@ -52,8 +54,11 @@ def desired(spec: Spec, host: Host) -> State:
     )
     resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]
     resources += [*wanted.pages(spec.hugepages), *wanted.mounts(spec.hugepages, host)]
+    always = frozenset(chain(*bound.values()))
     for relay in spec.relays:
-        resources += _of_relay(relay, spec.vhost_user)
+        resources += _of_relay(relay, spec.vhost_user, always)
+    polled = {resource.address for resource in resources if isinstance(resource, Vf)}
+    resources += [Vf(address, "vfio-pci") for address in sorted(always - polled)]
     resources += _sockets(spec, uid, gid)
     state = State.of(resources)
     return replace(state, nodes=_nodes(state, host))
@@ -72,10 +77,20 @@ def _nodes(state: State, host: Host) -> dict[tuple[Kind, Key], int]:
     return nodes
 
 
-def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec) -> Iterable[Resource]:
+def _vfs(text: str, host: Host) -> tuple[str, ...]:
+    """The PCI functions that an entry of `bind_vfs` names: an address, a netdev, or a netdev and a count."""
+    if is_address(text):
+        return (text,)
+    netdev, colon, count = text.partition(":")
+    found = host.vfs_of(netdev)
+    return found[: int(count)] if colon else found
+
+
+def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec, bound: frozenset[str]) -> Iterable[Resource]:
     port = _port(relay, vhost_user)
     yield port
-    yield from (Vf(address, "vfio-pci" if relay.bind else "") for address in pci_functions(port))
+    for address in pci_functions(port):
+        yield Vf(address, "vfio-pci" if relay.bind or address in bound else "")
     yield Relay(relay.id, port.name, socket_path(vhost_user, relay))
     if relay.cpus is not None:
         yield Pin(relay.id, *relay.cpus)

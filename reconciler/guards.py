@@ -60,11 +60,11 @@ class Guarded:
     held: tuple[Held, ...] = ()
 
 
-def policy_of(spec: Spec, allowed: Iterable[str] = ()) -> Policy:
-    """`allowed` are further names (`relay:3`)."""
+def policy_of(spec: Spec, allowed: Iterable[str] = (), released: frozenset[int] = frozenset()) -> Policy:
+    """`allowed` are further names (`relay:3`), `released` the relays that owners beside the file have taken back."""
     return Policy(
         protected=frozenset(relay.id for relay in spec.relays if relay.protect),
-        allowed=relay_ids((*spec.allow_destroy, *allowed)),
+        allowed=relay_ids((*spec.allow_destroy, *allowed)) | released,
     )
 
 

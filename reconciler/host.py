@@ -16,6 +16,7 @@ from typing import Protocol
 ONLINE = Path("/sys/devices/system/cpu/online")
 NODES = Path("/sys/devices/system/node")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
+NET_DEVICES = Path("/sys/class/net")
 
 
 class Host(Protocol):
@@ -47,6 +48,9 @@ class Host(Protocol):
 
     def cpu_nodes(self) -> Mapping[int, int]:
         """CPU to NUMA node; empty where there is only one node."""
+
+    def vfs_of(self, netdev: str) -> tuple[str, ...]:
+        """The PCI addresses of a network device's VFs, by their index; empty where it has none, or is not there."""
 
     def name(self) -> str:
         """As `hostname` says it: which of several hosts' files is this one's."""
@@ -107,6 +111,11 @@ class ThisHost:
     def cpu_nodes(self) -> Mapping[int, int]:
         found = {int(path.name[3:]): int(path.parent.name[4:]) for path in NODES.glob("node[0-9]*/cpu[0-9]*")}
         return found if len(set(NODES.glob("node[0-9]*"))) > 1 else {}
+
+    def vfs_of(self, netdev: str) -> tuple[str, ...]:
+        links = (NET_DEVICES / netdev / "device").glob("virtfn[0-9]*")
+        found = sorted((int(link.name.removeprefix("virtfn")), os.readlink(link)) for link in links)
+        return tuple(os.path.basename(target) for _, target in found)
 
     def name(self) -> str:
         return socket.gethostname()

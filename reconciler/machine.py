@@ -112,6 +112,10 @@ class Machine:
         quiet = self.timing.writing_s if writing else self.timing.debounce_s
         self._read_at = min(now + quiet, self._first_touch + self.timing.patience_s)
 
+    def wished(self, now: float) -> None:
+        """Somebody beside the file wants something else, all of which is recorded."""
+        self._read_at = now
+
     def file_read(self, now: float, changed: bool) -> None:
         """The file was read; `changed`: there is a spec in force, and it is another than before."""
         if changed:

@@ -11,12 +11,12 @@ from reconciler.host import Host
 from reconciler.sources.files import read_path
 from reconciler.sources.several import source_of
 from reconciler.sources.shape import Attempt, Reading, attempt
-from reconciler.wanted import Wanted, wanted
+from reconciler.wanted import Wanted, beside, wanted
 from schema import Spec, SpecError, Tree, compose
 from schema.compose import head
 from state.readings import Kept, keep, kept
 from state.store import Store
-from state.wishes import held, hold, wishes
+from state.wishes import hold
 
 Judge = Callable[[Spec], Wanted]
 """Raises SpecUnfit."""
@@ -81,15 +81,15 @@ def read_now(path: Path, host: Host, store: Store, notice: Callable[[str], None]
 
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
     local = read_path(path, host.name())
-    before, asked, had = kept(store), wishes(store), held(store)
+    before, known = kept(store), beside(store)
     if store.fault:
         notice(store.fault)
     offers = []
     for spec in head(local).sources:
-        known = before.get(spec.name)
-        tried = attempt(source_of(spec, host.name(), store.path.parent), known.revision if known is not None else "")
-        offers.append(Offer(spec.name, tried, known))
-    settled = settle(local, offers, lambda spec: wanted(spec, asked, had, host))
+        last = before.get(spec.name)
+        tried = attempt(source_of(spec, host.name(), store.path.parent), last.revision if last is not None else "")
+        offers.append(Offer(spec.name, tried, last))
+    settled = settle(local, offers, lambda spec: wanted(spec, known, host))
     for source in settled.sources:
         if source.problem:
             notice(f"{source.name} stays as it was: {source.problem}")

@@ -16,7 +16,7 @@ from reconciler.report import InForce, RefusedSpec
 from reconciler.settle import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
 from reconciler.sources.files import read_path
 from reconciler.sources.several import Sources
-from reconciler.wanted import Wanted, wanted
+from reconciler.wanted import Wanted, beside, wanted
 from schema import Spec, SpecError, Tree
 from schema.compose import head
 from schema.model import State
@@ -24,7 +24,6 @@ from schema.spec import SourceSpec
 from state.lastgood import keep, last_good
 from state.readings import kept
 from state.store import Store
-from state.wishes import held, wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,8 @@ class Accepted:
     shown: InForce
     owners: Mapping[int, str]
     """Of the relays that are not the file's."""
+    left_out: Mapping[int, str]
+    """Relay to why its owner, who is not the file, can't have it."""
     revisions: Mapping[str, str]
     """In force, of the sources that have some."""
 
@@ -62,11 +63,11 @@ class SpecFile:
             local = read_path(self.path, self._host.name())
             if disturbed():
                 return False
-            facts = (local, self._offers(local), wishes(self._store), held(self._store))
+            facts = (local, self._offers(local), beside(self._store))
             if facts == self._seen:
                 return False
             self._seen = facts
-            return self._accept(settle(facts[0], facts[1], lambda spec: wanted(spec, facts[2], facts[3], self._host)))
+            return self._accept(settle(facts[0], facts[1], lambda spec: wanted(spec, facts[2], self._host)))
         except (SpecError, SpecUnfit, Unread) as error:
             if not isinstance(error, SpecUnfit) or error.may_heal:
                 self._seen = None  # a user or a CPU may appear without the file changing
@@ -102,7 +103,7 @@ class SpecFile:
             return False
         try:
             spec = schema.parse(known.text, str(self.path))
-            found = wanted(spec, wishes(self._store), held(self._store), self._host)
+            found = wanted(spec, beside(self._store), self._host)
         except (SpecError, SpecUnfit):
             return False
         sources = tuple(SourceStatus(n, k.revision, k.revision, "") for n, k in kept(self._store).items())
@@ -118,4 +119,5 @@ class SpecFile:
         left_out = tuple(str(each) for each in found.left_out)
         shown = InForce(str(self.path), spec.sha256, since, origin, relays, sources, left_out)
         revisions = {source.name: source.applied for source in sources if source.applied}
-        return Accepted(spec, target, shown, found.owners, revisions)
+        refused = {each.relay: each.reason for each in found.left_out if each.owner != FILE}
+        return Accepted(spec, target, shown, found.owners, refused, revisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reconciler.desired import SpecUnfit, desired
 from reconciler.errands import Errand
@@ -13,7 +13,24 @@ from reconciler.owners import LeftOut, Merged, merged
 from reconciler.sighting import Sighting
 from schema import Spec
 from schema.model import State
+from state import pins, wishes
+from state.store import Store
 from state.wishes import Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What state remembers beside the file."""
+
+    wishes: tuple[Wish, ...] = ()
+    held: Mapping[str, float] = field(default_factory=dict)
+    """Since when the file has what."""
+    pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """CPUs that relays were given from outside."""
+
+
+def beside(store: Store) -> Beside:
+    return Beside(wishes.wishes(store), wishes.held(store), pins.kept(store))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +51,44 @@ class Wanted:
         return self.merged.left_out
 
 
-def wanted(spec: Spec, wishes: Sequence[Wish], held: Mapping[str, float], host: Host) -> Wanted:
+def wanted(spec: Spec, known: Beside, host: Host) -> Wanted:
     """Raises SpecUnfit when this host can't have what the spec asks for. A wish that it can't have is left out."""
     try:
-        return _wanted(spec, merged(spec, wishes, held), host)
+        return _wanted(spec, known.wishes, known, host)
     except SpecUnfit:
-        if not wishes:
+        if not known.wishes:
             raise
-    return _as_many_as_fit(spec, wishes, held, host)
+    return _as_many_as_fit(spec, known, host)
 
 
-def _wanted(spec: Spec, whole: Merged, host: Host) -> Wanted:
+def pins_of(spec: Spec, kept: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """The CPUs that are wanted, by relay: the spec's, those given from outside where the spec leaves that open, else
+    those that it has for relays to come."""
+    workers = set(spec.engine.worker_cpus)
+    ours = {relay.id: relay.cpus for relay in spec.relays if relay.cpus is not None}
+    given = {relay: cpus for relay, cpus in kept.items() if workers.issuperset(cpus)}
+    to_come = {pin.relay: pin.cpus for pin in spec.pins}
+    return {**to_come, **ours, **given} if spec.balance.override else {**to_come, **given, **ours}
+
+
+def _wanted(spec: Spec, asked: Sequence[Wish], known: Beside, host: Host) -> Wanted:
     """Raises SpecUnfit: also when no engines, however empty, could have it."""
-    target = desired(whole.spec, host)
+    whole = merged(spec, asked, known.held)
+    cpus = pins_of(whole.spec, known.pins)
+    relays = tuple(replace(relay, cpus=cpus.get(relay.id)) for relay in whole.spec.relays)
+    target = desired(replace(whole.spec, relays=relays), host)
     plan_host(target, Sighting())
     return Wanted(spec, target, whole)
 
 
-def _as_many_as_fit(spec: Spec, wishes: Sequence[Wish], held: Mapping[str, float], host: Host) -> Wanted:
+def _as_many_as_fit(spec: Spec, known: Beside, host: Host) -> Wanted:
     """Who came first is served first; the file before all others."""
     fits: list[Wish] = []
     out: list[LeftOut] = []
-    found = _wanted(spec, merged(spec, (), held), host)
-    for wish in wishes:
+    found = _wanted(spec, (), known, host)
+    for wish in known.wishes:
         try:
-            found = _wanted(spec, merged(spec, [*fits, wish], held), host)
+            found = _wanted(spec, [*fits, wish], known, host)
             fits.append(wish)
         except SpecUnfit as error:
             out.append(LeftOut(wish.owner, wish.relay, "; ".join(error.reasons)))

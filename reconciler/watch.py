@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -15,6 +16,8 @@ from reconciler.aim import Aim, Wish, aim, undone_instead
 from reconciler.apply import Outcome, Verdict, apply_host
 from reconciler.condition import relay_statuses
 from reconciler.desired import SpecUnfit
+from reconciler.doors.doors import Doors
+from reconciler.doors.exchange import Exchange
 from reconciler.drift import Settled, differences, drifted, hold, learned, settled_before, spot_of, still
 from reconciler.filewatch import FileWatch
 from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
@@ -43,6 +46,7 @@ from schema.notify import Notifier
 from schema.paths import sync_file
 from state.lasttarget import LastTarget, Spot, keep_target, last_target
 from state.store import Store
+from state.wishes import gone, released
 
 LOG = logging.getLogger("vio4wd.watch")
 
@@ -69,7 +73,11 @@ class Watch:
         stood = before.get("standings") or {}
         self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood)
         self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
-        self._wake, self._waker = os.pipe()
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._exchange = Exchange(self._rouse)
+        self._doors = Doors(run_dir, state_dir, host, self._exchange)
+        self._ticket = 0
+        """What doors asked for up to this was read."""
         self._stopping = False
         self._ledger = Ledger(self._store)
         self._settled: Settled | None = None
@@ -89,7 +97,11 @@ class Watch:
     def stop(self) -> None:
         """Ends `run` after what it is doing now; may be called from a signal's function or another thread."""
         self._stopping = True
-        os.write(self._waker, b"x")
+        self._rouse()
+
+    def _rouse(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: the loop will wake up all right
+            os.write(self._waker, b"x")
 
     def run(self) -> None:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
@@ -114,6 +126,7 @@ class Watch:
             events.close()
             files.close()
             self._sources.close()
+            self._doors.close()
             self._pulse.end()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
@@ -122,6 +135,9 @@ class Watch:
         self._hear_files(files)
         if self._sources.heard():
             self._machine.file_touched(time.monotonic(), writing=False)
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self._wake, 4096):
+                self._machine.wished(time.monotonic())
         for event in events.drain():
             self._machine.engine_event(time.monotonic(), event["event"])
 
@@ -160,6 +176,7 @@ class Watch:
         return [self._file.path, *own, *self._sources.watched()]
 
     def _read(self, files: FileWatch, fleet: Fleet) -> None:
+        self._ticket = self._exchange.asked()
         changed = self._file.read(lambda: self._hear_files(files))
         refused, accepted = self._file.refused, self._file.accepted
         problems = "\n".join(refused.problems) if refused else ""
@@ -173,6 +190,10 @@ class Watch:
         if accepted is not None and not paused and not instead and (changed or self._paused_before):
             self._prepare(accepted.target, fleet)
         self._paused_before = paused
+        if accepted is not None:
+            self._doors.follow(accepted.spec)
+            if not changed:
+                self._exchange.settle(self._ticket, accepted.left_out)
         self._machine.file_read(time.monotonic(), changed)
         if refused is not None or not changed:
             self._pulse.read(accepted is None)
@@ -197,6 +218,7 @@ class Watch:
         self._report = replace(self._report, engine="ready" if moments else states[0] if states else "absent")
         self._stand(sighting)
         if moments:
+            gone(self._store, released(self._store) - sighting.live.keys())
             boots = ", ".join(str(moment.boot_id) for moment in moments)
             self._tell("engine", "", "", f"the engine is ready (boot id {boots})")
             self._machine.engine_seen(time.monotonic(), *fingerprint(moments))
@@ -212,7 +234,8 @@ class Watch:
             with locked(self._run_dir / APPLY):
                 sighting = fleet.see_any()
                 last = last_target(self._store)
-                wish = Wish(accepted.spec.sha256, accepted.target, policy_of(accepted.spec))
+                policy = policy_of(accepted.spec, released=released(self._store))
+                wish = Wish(accepted.spec.sha256, accepted.target, policy)
                 aimed = aim(self._store, wish, sighting, last, time.time())
                 if aimed is None:  # an apply waits to be confirmed, and whoever made it has died
                     self._machine.busy(time.monotonic())
@@ -239,6 +262,8 @@ class Watch:
             self._machine.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(sighting.moments), heals)
             return
         self._impossible = ""
+        if aimed.undoing is None and aimed.hold is None:
+            self._answer_doors(accepted, outcome)
         self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments), outcome.may_heal)
         if outcome.steps:
             self._machine.changed(time.monotonic())
@@ -252,6 +277,12 @@ class Watch:
             text = accepted.spec.text if aimed.undoing is None else ""
             last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, guarded.target)
             self._report = replace(self._report, last_apply=last_apply)
+
+    def _answer_doors(self, accepted: Accepted, outcome: Outcome) -> None:
+        """Tells what became of what doors asked for, as far as that is settled."""
+        failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
+        if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD):
+            self._exchange.settle(self._ticket, {**failed, **accepted.left_out})
 
     def _tell_held(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -311,12 +342,13 @@ class Watch:
     def _show(self) -> None:
         self._pulse.status(self._in_a_line())
         retry_at = self._machine.retry_at
+        troubles = (self._store.fault, self._parameters, self._impossible, self._short)
         report = replace(
             self._report,
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
-            faults=tuple(f for f in (self._store.fault, self._parameters, self._impossible, self._short) if f),
+            faults=tuple(f for f in (*troubles, *self._doors.faults) if f),
         )
         self._tell("parameters", self._parameters, "%s", "")
         self._tell("store", self._store.fault or "", "%s", "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from schema.doors import built
+from schema.paths import normal_path
 from schema.spec import (
     BondSpec,
     DirectorySpec,
@@ -15,7 +17,6 @@ from schema.spec import (
     SourceSpec,
     Spec,
     VhostUserSpec,
-    normal_path,
 )
 from schema.vf import parse_vf
 
@@ -30,6 +31,7 @@ def build(value: dict[str, Any], text: str, sha256: str) -> Spec:
         drift=value.get("drift", "repair"),
         allow_destroy=tuple(value.get("allow_destroy", [])),
         sources=tuple(_source(entry) for entry in value.get("sources", [])),
+        **built(value),
         text=text,
         sha256=sha256,
     )

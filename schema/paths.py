@@ -43,3 +43,9 @@ def sync_file(run: Path) -> Path:
 def engine_parameters(state: Path, shard: int = 0) -> Path:
     """The start-up parameters that the reconciler leaves for an engine."""
     return state / f"engine-{shard}.json"
+
+
+def normal_path(path: str) -> str:
+    """The path without repeated slashes, `.` parts and a trailing slash. `..` is not resolved: rules refuse it."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ("/" if path.startswith("/") else "") + "/".join(parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from schema import doors
 from schema.model import MAX_RELAYS
 from schema.nodes import Document, Path, Scalar, shorten
 from schema.ownership import claimed_twice
@@ -43,6 +44,7 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
         _tso,
         _bind,
         _reserves,
+        *doors.RULES,
     )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from schema.doors import NO_BALANCE, NO_DOOR, NO_SERVICES, BalanceSpec, PinSpec, PortControlSpec, ServicesSpec
 from schema.model import Port
+from schema.paths import normal_path
 from schema.problem import Problem
 
 API_VERSION = "vio4wd/v1"
@@ -38,6 +40,8 @@ class VhostUserSpec:
     group: str | None = None
     """A name; None is the process's own, as with `owner`."""
     permissions: int = 0o660
+    dynamic_sockets: bool = False
+    """Whether port control adds and removes sockets."""
     template_sockets: bool = False
     """The sockets of ids 0 to 63 exist whether a relay uses them or not."""
     jumbo: bool = False
@@ -152,17 +156,17 @@ class Spec:
     """Relays by name (`relay:3`) that may be removed whatever guards them."""
     sources: tuple[SourceSpec, ...] = ()
     """Still to be read: the rest is not all that is wanted."""
+    port_control: PortControlSpec = NO_DOOR
+    services: ServicesSpec = NO_SERVICES
+    balance: BalanceSpec = NO_BALANCE
+    pins: tuple[PinSpec, ...] = ()
+    bind_vfs: tuple[str, ...] = ()
+    """PCI addresses, netdevs, or netdevs with a colon and a count."""
     text: str = ""
     """The document as it was read."""
     sha256: str = ""
     """Of the file's bytes, in hexadecimal: two specs with one hash say the same."""
     warnings: tuple[Problem, ...] = ()
-
-
-def normal_path(path: str) -> str:
-    """The path without repeated slashes, `.` parts and a trailing slash. `..` is not resolved: rules refuse it."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    return ("/" if path.startswith("/") else "") + "/".join(parts)
 
 
 STANDARD_MTU, JUMBO_MTU = 1500, 9000

@@ -39,6 +39,12 @@ def is_pci(port: Port) -> bool:
     return _LOOKS_PCI.fullmatch(port.name) is not None
 
 
+def is_address(text: str) -> bool:
+    """Whether it is a PCI address in its canonical form."""
+    found = _PCI.fullmatch(text)
+    return found is not None and found[1] is not None
+
+
 def pci_functions(port: Port) -> tuple[str, ...]:
     """The addresses of the PCI functions that it is, or has as members."""
     parts = [parse_vf(member) for member in port.members] if port.members else [port]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,17 +29,38 @@ def put(store: Store, owner: str, relay: int, wanted: Mapping[str, Any], now: fl
     """Remembers a wish, in place of what this owner wanted of the relay before; the same again keeps its time."""
     text = json.dumps(dict(wanted), sort_keys=True)
     row = (owner, relay, text, time.time() if now is None else now)
-    store.run(
-        lambda connection: connection.execute(
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM released WHERE relay = ?", (relay,))
+        connection.execute(
             "INSERT INTO wish VALUES (?, ?, ?, ?) ON CONFLICT (owner, relay) DO UPDATE SET wanted = excluded.wanted, "
             "since = iif(wanted = excluded.wanted, since, excluded.since)",
             row,
         )
-    )
+
+    store.run(work)
 
 
 def remove(store: Store, owner: str, relay: int) -> None:
-    store.run(lambda connection: connection.execute("DELETE FROM wish WHERE owner = ? AND relay = ?", (owner, relay)))
+    """Forgets a wish. Its owner asked for that by name, so that no guard holds it back: the relay is `released`."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM wish WHERE owner = ? AND relay = ?", (owner, relay))
+        connection.execute("INSERT OR IGNORE INTO released VALUES (?)", (relay,))
+
+    store.run(work)
+
+
+def released(store: Store) -> frozenset[int]:
+    """The relays that their owners have taken back, and that may still be live."""
+    return frozenset(relay for (relay,) in store.run(lambda c: c.execute("SELECT relay FROM released").fetchall()))
+
+
+def gone(store: Store, relays: Iterable[int]) -> None:
+    """These are not live any more: whoever has the id next is guarded again."""
+    rows = [(relay,) for relay in relays]
+    if rows:
+        store.run(lambda connection: connection.executemany("DELETE FROM released WHERE relay = ?", rows))
 
 
 def wishes(store: Store) -> tuple[Wish, ...]:

@@ -15,6 +15,7 @@ from reconciler.commands import (
     engine,
     explain,
     history,
+    import_,
     pause,
     plan,
     resume,
@@ -60,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     explain,
     engine,
     watch,
+    import_,
     completion,
 )
 """In the order of `vio4wd --help`: what a first day needs comes first."""

@@ -63,7 +63,8 @@ def _lines(key: Key, below: list[str]) -> Iterator[str]:
     part = key.part
     yield f"{key.path}: {part.get('title', '')}"
     yield ""
-    yield from textwrap.wrap(str(part.get("description", "")), 78, initial_indent="  ", subsequent_indent="  ")
+    about = textwrap.TextWrapper(78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    yield from about.wrap(str(part.get("description", "")))
     yield ""
     facts = {"type": _type(part), "allowed": _allowed(part), "default": _default(key)}
     yield from (f"  {name:<9} {value}" for name, value in facts.items() if value)

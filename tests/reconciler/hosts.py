@@ -18,6 +18,7 @@ class TableHost:
     nodes: dict[str, int] = field(default_factory=dict)
     cpus_on: dict[int, int] = field(default_factory=dict)
     hostname: str = "node1"
+    vfs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def uid_of(self, name: str) -> int | None:
         return self.users.get(name)
@@ -39,6 +40,9 @@ class TableHost:
 
     def cpu_nodes(self) -> dict[int, int]:
         return self.cpus_on
+
+    def vfs_of(self, netdev: str) -> tuple[str, ...]:
+        return self.vfs.get(netdev, ())
 
     def name(self) -> str:
         return self.hostname

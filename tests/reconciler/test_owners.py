@@ -16,7 +16,7 @@ from reconciler.owners import Merged, claims, merged
 from reconciler.plan import plan
 from reconciler.render import plain
 from reconciler.sighting import Sighting
-from reconciler.wanted import wanted, with_owners
+from reconciler.wanted import Beside, wanted, with_owners
 from schema import Spec
 from schema.model import Kind
 from state.wishes import Wish
@@ -102,7 +102,7 @@ def test_wishes_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
         Wish("ipc", n, {"bond": {"name": f"net_bonding{n}", "members": [f"net_null{8 * n + m}" for m in range(8)]}}, n)
         for n in range(1, 20)
     ]
-    found = wanted(spec(relay(0)), bonds, {}, HOST)
+    found = wanted(spec(relay(0)), Beside(tuple(bonds)), HOST)
     assert 0 in found.target.relays
     assert 1 < len(found.target.relays) < 20
     assert "ports" in str(found.left_out[-1])
@@ -112,11 +112,11 @@ def test_a_file_that_does_not_fit_is_refused_whatever_the_wishes() -> None:
     whole = schema.parse('{"apiVersion": "vio4wd/v1", "vhost_user": {"owner": "nobody-here"}}', "f")
     for wishes in ([], [wish("ipc", 1, 1, 1.0)]):
         with pytest.raises(SpecUnfit, match="nobody-here"):
-            wanted(whole, wishes, {}, HOST)
+            wanted(whole, Beside(tuple(wishes)), HOST)
 
 
 def test_the_plan_says_whose_a_relay_is() -> None:
-    found = wanted(spec(relay(1)), [wish("ovsdb", 2, 2, 5.0)], {}, HOST)
+    found = wanted(spec(relay(1)), Beside((wish("ovsdb", 2, 2, 5.0),)), HOST)
     lines = plain(with_owners(plan_host(found.target, Sighting()), found.owners), "f")
     assert "the spec asks for it (owner: ovsdb)" in lines
     assert lines.count("owner: ovsdb") == lines.count("relay 2 needs it") + 1
@@ -145,7 +145,7 @@ def _wishes(draw: st.DrawFn) -> list[Wish]:
 def test_no_change_of_the_file_touches_another_owners_relays(before: Spec, after: Spec, wishes: list[Wish]) -> None:
     first = merged(before, wishes, {})
     second = merged(after, wishes, dict.fromkeys(first.held, 100.0))
-    one, two = (wanted(each.spec, (), {}, HOST).target for each in (first, second))
+    one, two = (wanted(each.spec, Beside(), HOST).target for each in (first, second))
     theirs = first.owners.keys()
     touched = [a for a in plan(two, one).actions if a.relay in theirs and a.kind is not Kind.PIN]
     assert touched == []

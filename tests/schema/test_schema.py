@@ -15,6 +15,7 @@ import pytest
 import schema
 from schema.check import _SAY, SCHEMA_FILE
 from schema.check import schema as published
+from schema.doors import BalanceSpec, EndpointSpec, PinSpec, PortControlSpec, ServicesSpec
 from schema.nodes import plain
 from schema.spec import (
     BondSpec,
@@ -110,6 +111,11 @@ def test_there_is_a_sentence_for_every_keyword() -> None:
         ("hugepages[].libvirt.", LibvirtSpec),
         ("relays[].", RelaySpec),
         ("relays[].bond.", BondSpec),
+        ("port_control.", PortControlSpec),
+        ("port_control.zmq.", EndpointSpec),
+        ("services.", ServicesSpec),
+        ("balance.", BalanceSpec),
+        ("pins[].", PinSpec),
         ("sources[].directory.", DirectorySpec),
         ("sources[].git.", GitSpec),
     ],
@@ -147,7 +153,8 @@ def test_every_key_stands_in_the_reference() -> None:
 def _example_text(uncommented: bool) -> str:
     text = (ROOT / "vio4wd.yaml.example").read_text(encoding="utf-8")
     if uncommented:
-        text = re.sub(r"^(relays|hugepages|sources): \[\]", r"\1:", text, flags=re.MULTILINE)
+        lists = "relays|hugepages|sources|pins|port_control|services"
+        text = re.sub(rf"^({lists}): (\[\]|\{{\}})", r"\1:", text, flags=re.MULTILINE)
         text = re.sub(r"^#   ", "  ", text, flags=re.MULTILINE)
     return text
 

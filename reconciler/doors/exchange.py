@@ -1,0 +1,67 @@
+"""Between the doors, which wait for an answer, and the loop, which does what they asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of everything that was asked for up to a ticket."""
+
+    ticket: int = 0
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Relay to why it can't be had; one that merely waits for something is not in here."""
+
+
+class Exchange:
+    """Tickets for what was asked for, in order. Its methods may be called from any thread."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """`wake` has the loop read what is wanted, soon."""
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._settled = Settled()
+        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ask(self) -> int:
+        """A ticket for what was recorded just now; it is settled once the loop has seen to it."""
+        with self._lock:
+            self._asked += 1
+            ticket = self._asked
+        self._wake()
+        return ticket
+
+    def asked(self) -> int:
+        """The latest ticket: the loop asks before it reads what is wanted."""
+        with self._lock:
+            return self._asked
+
+    def settle(self, ticket: int, failed: Mapping[int, str]) -> None:
+        """The loop has seen to everything up to this ticket."""
+        with self._lock:
+            self._settled = Settled(ticket, MappingProxyType(dict(failed)))
+        os.eventfd_write(self._news, 1)
+
+    def latest(self) -> Settled:
+        with self._lock:
+            return self._settled
+
+    def fileno(self) -> int:
+        """Readable when something was settled."""
+        return self._news
+
+    def heard(self) -> None:
+        """Not readable any more, until there is more."""
+        try:
+            os.eventfd_read(self._news)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        os.close(self._news)

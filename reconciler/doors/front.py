@@ -1,0 +1,90 @@
+"""What the services see and change: the spec in force, and the durable wishes and pins beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.doors.portcontrol import OWNER, Desk, Held
+from reconciler.owners import FILE, merged
+from reconciler.wanted import pins_of
+from schema import Spec
+from schema.model import MAX_RELAYS
+from schema.spec import RelaySpec, VhostUserSpec, socket_path, template_path
+from schema.vf import parse_vf
+from state import pins, wishes
+from state.store import Store
+
+
+class StateFront:
+    """Keeps a connection to the state of its own: it is used by the services' thread only."""
+
+    def __init__(self, state_dir: Path, spec: Callable[[], Spec | None]) -> None:
+        """`spec` gives the one in force; None where there is none yet."""
+        self._store = Store(state_dir)
+        self._spec = spec
+
+    def desk(self) -> Desk:
+        spec = self._spec() or Spec()
+        asked = wishes.wishes(self._store)
+        whole = merged(spec, asked, wishes.held(self._store))
+        held = {r.id: _held(r, whole.owners.get(r.id, FILE), spec.vhost_user) for r in whole.spec.relays}
+        for wish in asked:  # those that are left out are still wanted, and can be taken back
+            if wish.relay not in held:
+                held[wish.relay] = _wished(wish, spec.vhost_user)
+        sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
+        return Desk(held, sockets, spec.vhost_user.dynamic_sockets)
+
+    def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
+        wishes.put(self._store, OWNER, relay, wanted)
+
+    def take(self, relay: int) -> None:
+        wishes.remove(self._store, OWNER, relay)
+
+    def workers(self) -> tuple[int, ...]:
+        return (self._spec() or Spec()).engine.worker_cpus
+
+    def pins(self) -> dict[int, tuple[int, int]]:
+        return pins_of(self._spec() or Spec(), pins.kept(self._store))
+
+    def pin(self, cpus: Mapping[int, tuple[int, int]]) -> str:
+        spec = self._spec() or Spec()
+        fixed = {relay.id for relay in spec.relays if relay.cpus is not None} if not spec.balance.override else set()
+        there = self.desk().held
+        for relay, pair in sorted(cpus.items()):
+            if relay not in there:
+                return f"relay {relay} is wanted by nobody"
+            if relay in fixed:
+                return f"relay {relay} has CPUs in the spec; take them out there, or set balance.override: true"
+            for cpu in pair:
+                if cpu not in spec.engine.worker_cpus:
+                    return f"CPU {cpu} is no worker's; there are {', '.join(map(str, spec.engine.worker_cpus))}"
+        pins.keep(self._store, cpus)
+        return ""
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def _held(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> Held:
+    ports = [relay.vf] if relay.vf is not None else list(relay.bond.members if relay.bond is not None else ())
+    members = frozenset(port.name for port in ports if port is not None)
+    name = relay.bond.name if relay.bond is not None else next(iter(members), "")
+    return Held(relay.id, owner, name, members, socket_path(vhost_user, relay))
+
+
+def _wished(wish: wishes.Wish, vhost_user: VhostUserSpec) -> Held:
+    bond = wish.wanted.get("bond")
+    members: Iterable[str] = bond["members"] if bond else [wish.wanted["vf"]]
+    names = frozenset(_name(member) for member in members)
+    path = wish.wanted.get("socket") or template_path(vhost_user, wish.relay)
+    return Held(wish.relay, wish.owner, bond["name"] if bond else next(iter(names)), names, path)
+
+
+def _name(text: str) -> str:
+    try:
+        return parse_vf(text).name
+    except ValueError:
+        return json.dumps(text)

@@ -1,0 +1,1 @@
+"""What sites that run virtio-forwarder bring with them: its configuration file, its wire, its clients."""

@@ -1,0 +1,152 @@
+"""virtio-forwarder's configuration file, imported: files as sites have them, with the specs that they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import schema
+from reconciler.cli import main
+from reconciler.legacy.defaults import IGNORED, TAKEN, UnusableError, imported
+from schema import Spec
+
+CORPUS = sorted((Path(__file__).parent / "defaults").glob("*.txt"))
+NAME = "/etc/default/virtioforwarder"
+
+
+def spec_of(text: str) -> Spec:
+    return schema.parse(imported(text, NAME).text, "spec")
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
+def test_a_file_becomes_a_spec(path: Path) -> None:
+    found = imported(path.read_bytes().decode(), NAME)
+    assert found.text == path.with_suffix(".yaml").read_text()
+    assert schema.parse(found.text, "spec")
+
+
+def test_nothing_set_is_virtio_forwarders_defaults() -> None:
+    spec = spec_of("")
+    assert (spec.engine.worker_cpus, spec.engine.main_cpu, spec.engine.log_level) == ((1, 2), 0, "info")
+    assert (spec.vhost_user.owner, spec.vhost_user.group) == ("libvirt-qemu", "kvm")
+    assert (spec.vhost_user.directory, spec.vhost_user.name) == ("/tmp", "virtio-forwarder%u.sock")
+    assert (spec.vhost_user.template_sockets, spec.vhost_user.dynamic_sockets) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "attribute", "value"),
+    [
+        ("VIRTIOFWD_CPU_MASK=0x6", "engine.worker_cpus", (1, 2)),
+        ("VIRTIOFWD_CPU_MASK=3,1", "engine.worker_cpus", (1, 3)),
+        ("VIRTIOFWD_MASTER_LCORE=5", "engine.main_cpu", 5),
+        ("VIRTIOFWD_LOG_LEVEL=0", "engine.log_level", "emergency"),
+        ("VIRTIOFWD_LOG_LEVEL=7", "engine.log_level", "debug"),
+        ("VIRTIOFWD_SOCKET_OWNER=", "vhost_user.owner", None),
+        ("VIRTIOFWD_SOCKET_GROUP=107", "vhost_user.group", "107"),
+        ("VIRTIOFWD_SOCKET_DIR=/tmp/virtio-forwarder/", "vhost_user.directory", "/tmp/virtio-forwarder"),
+        ("VIRTIOFWD_SOCKET_FNAME_PATTERN=vf%u", "vhost_user.name", "vf%u"),
+        ("VIRTIOFWD_DYNAMIC_SOCKETS=true", "vhost_user.dynamic_sockets", True),
+        ("VIRTIOFWD_DYNAMIC_SOCKETS=y", "vhost_user.template_sockets", False),
+        ("VIRTIOFWD_DYNAMIC_SOCKETS=false", "vhost_user.dynamic_sockets", False),
+        ("VIRTIOFWD_VHOST_CLIENT=y", "vhost_user.mode", "client"),
+        ("VIRTIOFWD_VHOST_CLIENT=", "vhost_user.mode", "server"),
+        ("VIRTIOFWD_JUMBO=y", "vhost_user.jumbo", True),
+        ("VIRTIOFWD_MRGBUF=y", "vhost_user.mrgbuf", True),
+        ("VIRTIOFWD_TSO=y", "vhost_user.csum", True),
+        ("VIRTIOFWD_TSO=y", "vhost_user.tso", True),
+        ("VIRTIOFWD_VFIO_VF_TOKEN=0", "engine.vfio_vf_token", "14d63f20-8445-11ea-8900-1f9ce7d5650d"),
+        ("VIRTIOFWD_VFIO_VF_TOKEN=", "engine.vfio_vf_token", None),
+        ("VIRTIOFWD_BIND_VFIO_PCI=ens3,01:02.3,ens4:16", "bind_vfs", ("ens3", "0000:01:02.3", "ens4:16")),
+        ("VIRTIOFWD_IPC_PORT_CONTROL=y", "port_control.zmq", None),
+        ("VIRTIOFWD_ZMQ_PORT_CONTROL_EP=ipc:///run/p", "port_control.zmq.endpoint", "ipc:///run/p"),
+        ("VIRTIOFWD_ZMQ_STATS_EP=ipc:///run/s", "services.stats.endpoint", "ipc:///run/s"),
+        ("VIRTIOFWD_ZMQ_CONFIG_EP=ipc:///run/c", "services.config.endpoint", "ipc:///run/c"),
+        ("VIRTIOFWD_ZMQ_CORE_SCHED_EP=ipc:///run/k", "services.core_sched", None),
+        (
+            "VIRTIOFWD_ZMQ_CORE_SCHED_EP=ipc:///run/k\nVIO4WD_CORE_SCHED_ENABLE=true",
+            "services.core_sched.endpoint",
+            "ipc:///run/k",
+        ),
+        ("VIO4WD_CORE_SCHED_ENABLE=true", "balance.override", True),
+        ("VIO4WD_CORE_SCHED_ENABLE=yes", "balance.override", False),
+    ],
+)
+def test_a_variable_becomes_a_key(text: str, attribute: str, value: object) -> None:
+    found: object = spec_of(text)
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+def test_static_vfs_have_their_pins_and_binding() -> None:
+    spec = spec_of(
+        "VIRTIOFWD_STATIC_VFS=(0000:05:08.1=1 05:08.2=2)\n"
+        "VIRTIOFWD_CPU_PINS='1:1,2;2:2;7:1'\nVIRTIOFWD_BIND_VFIO_PCI=05:08.2"
+    )
+    first, second = spec.relays
+    assert (first.id, first.vf and first.vf.name, first.cpus, first.bind) == (1, "0000:05:08.1", (1, 2), False)
+    assert (second.id, second.vf and second.vf.name, second.cpus, second.bind) == (2, "0000:05:08.2", (2, 2), True)
+    assert [(pin.relay, pin.cpus) for pin in spec.pins] == [(7, (1, 1))]
+    assert spec.bind_vfs == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("VIRTIOFWD_CPU_MASK=a", ":1: VIRTIOFWD_CPU_MASK: 'a' is neither a list of CPUs"),
+        ("VIRTIOFWD_CPU_MASK=0x0", "names no CPU"),
+        ("VIRTIOFWD_CPU_MASK=0,1", "CPU 0 is VIRTIOFWD_MASTER_LCORE and in VIRTIOFWD_CPU_MASK"),
+        ("VIRTIOFWD_LOG_LEVEL=8", "8 is no level from 0 to 7"),
+        ("VIRTIOFWD_SOCKET_DIR=tmp", "'tmp' is no absolute path"),
+        ("VIRTIOFWD_SOCKET_FNAME_PATTERN=vf%u1", "no digit right after it"),
+        ("VIRTIOFWD_STATIC_VFS=0000:05:08.1", "is no <PCI>=<virtio_id>"),
+        ("VIRTIOFWD_STATIC_VFS=(05:08.1=1 05:08.2=1)", "relay 1 is given 0000:05:08.1 and 0000:05:08.2"),
+        ("VIRTIOFWD_STATIC_VFS=(05:08.1=1 05:08.1=2)", "0000:05:08.1 is given to two relays"),
+        ("VIRTIOFWD_STATIC_VFS=05:08.1=64", "relay 64 is beyond the last one, 63"),
+        ("VIRTIOFWD_CPU_PINS=1:7", "CPU 7 of relay 1 is not in VIRTIOFWD_CPU_MASK (1, 2)"),
+        ("VIRTIOFWD_CPU_PINS=1", "is no <id>:<cpu>[,<cpu>]"),
+        ("VIRTIOFWD_VFIO_VF_TOKEN=x", "'x' is no UUID"),
+        ("VIRTIOFWD_BIND_VFIO_PCI=a/b", "'a/b' is no PCI address, netdev or netdev:count"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(text: str, sentence: str) -> None:
+    with pytest.raises(UnusableError) as refused:
+        imported(text, NAME)
+    assert str(refused.value).startswith(NAME)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("variable", IGNORED)
+def test_what_has_no_key_is_answered(variable: str) -> None:
+    assert any(f":1: {variable}: {IGNORED[variable]}" in remark for remark in imported(f"{variable}=x", NAME).remarks)
+
+
+def test_one_port_control_in_the_old_order() -> None:
+    names = ("OVSDB_SOCK_PATH", "IPC_PORT_CONTROL", "ZMQ_PORT_CONTROL_EP")
+    text = "".join(f"VIRTIOFWD_{name}=ipc:///run/x\n" for name in names)
+    found = imported(text, NAME)
+    assert schema.parse(found.text, "spec").port_control.zmq is not None
+    assert sum("there is one port control only" in remark for remark in found.remarks) == 2
+
+
+def test_unknown_variables_are_named_with_the_nearest() -> None:
+    remark = imported("VIRTIOFWD_SOKET_DIR=/tmp", NAME).remarks[0]
+    assert remark.endswith("nothing is made of it; is VIRTIOFWD_SOCKET_DIR meant?")
+    assert "VIRTIOFWD_SOCKET_DIR" in TAKEN
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "defaults", tmp_path / "vio4wd.yaml"
+    source.write_text("VIRTIOFWD_CPU_MASK=1\n")
+    assert main(["import", str(source)]) == 0
+    assert schema.parse(capsys.readouterr().out, "spec").engine.worker_cpus == (1,)
+    assert main(["import", str(source), "-o", str(out)]) == 0
+    assert schema.load(out).engine.worker_cpus == (1,)
+    assert main(["import", str(source), "-o", str(out)]) == 1
+    assert "was left as it is" in capsys.readouterr().err
+    source.write_text("VIRTIOFWD_CPU_MASK=x\n")
+    assert main(["import", str(source)]) == 1
+    assert "Nothing was made of it." in capsys.readouterr().err
+    assert main(["import", str(tmp_path / "missing")]) == 1
+    assert "No such file" in capsys.readouterr().err

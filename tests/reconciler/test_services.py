@@ -1,0 +1,243 @@
+"""The old ZeroMQ services over real sockets: in front of a made-up loop, which the tests have settle what was asked."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from reconciler.doors.exchange import Exchange
+from reconciler.doors.portcontrol import OWNER, Desk, Held
+from reconciler.doors.sampler import Sampler
+from reconciler.doors.services import Opening, Services
+from reconciler.fleet import Fleet
+from reconciler.legacy.clients.wire import Service
+from reconciler.legacy.virtioforwarder_pb2 import (
+    ConfigRequest,
+    ConfigResponse,
+    CoreSchedRequest,
+    CoreSchedResponse,
+    PortControlRequest,
+    PortControlResponse,
+    StatsRequest,
+    StatsResponse,
+)
+from tests.kit.waiting import wait_for
+
+NAMES = ("port_control", "stats", "config", "core_sched")
+ADDRESS = PortControlRequest.PciAddress(domain=0, bus=5, slot=8, function=1)
+
+
+class MadeUpFront:
+    """Wishes in memory."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[int, dict[str, Any]] = {}
+        self.cpus: dict[int, tuple[int, int]] = {}
+
+    def desk(self) -> Desk:
+        held = {
+            id_: Held(id_, OWNER, wish["vf"], frozenset([wish["vf"]]), wish.get("socket", f"/t/{id_}"))
+            for id_, wish in self.wanted.items()
+        }
+        return Desk(held, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
+
+    def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
+        self.wanted[relay] = dict(wanted)
+
+    def take(self, relay: int) -> None:
+        self.wanted.pop(relay, None)
+
+    def workers(self) -> tuple[int, ...]:
+        return (1, 2)
+
+    def pins(self) -> Mapping[int, tuple[int, int]]:
+        return self.cpus
+
+    def pin(self, cpus: Mapping[int, tuple[int, int]]) -> str:
+        self.cpus |= cpus
+        return "" if 9 not in cpus else "relay 9 is wanted by nobody"
+
+    def close(self) -> None: ...
+
+
+class Stage:
+    """The services in a directory of their own, and the loop that settles what they record."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.front = MadeUpFront()
+        self.failed: dict[int, str] = {}
+        self.settling = True
+        self.exchange = Exchange(self._settle)
+        self.sampler = Sampler(lambda: Fleet(directory / "run", directory / "state"))
+        self.services = Services(lambda: self.front, self.exchange, self.sampler)
+        self.services.follow(self.openings())
+        wait_for("the endpoints", lambda: all(self.path(name).exists() for name in NAMES), 10)
+
+    def openings(self, *names: str) -> list[Opening]:
+        return [Opening(n, f"ipc://{self.path(n)}", os.getuid(), os.getgid(), 0o640) for n in names or NAMES]
+
+    def path(self, name: str) -> Path:
+        return self.directory / "deep" / "er" / name
+
+    def _settle(self) -> None:
+        if self.settling:
+            threading.Timer(0.02, lambda: self.exchange.settle(self.exchange.asked(), self.failed)).start()
+
+    def ask(self, name: str, request: Any, reply: Any) -> Any:
+        with Service(f"ipc://{self.path(name)}") as service:
+            return service.ask(request, reply)
+
+    def add(self, relay: int = 3, **given: Any) -> PortControlResponse:
+        request = PortControlRequest(op=PortControlRequest.ADD, pci_addrs=[ADDRESS], virtio_id=relay, **given)
+        reply: PortControlResponse = self.ask("port_control", request, PortControlResponse())
+        return reply
+
+    def close(self) -> None:
+        self.services.stop()
+        self.sampler.stop()
+        time.sleep(0.05)  # a timer of the loop's may still be on its way
+        self.exchange.close()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with tempfile.TemporaryDirectory(prefix="v4-") as name:
+        found = Stage(Path(name))
+        yield found
+        found.close()
+
+
+def test_a_change_is_answered_when_the_loop_has_seen_to_it(stage: Stage) -> None:
+    assert stage.add().status == PortControlResponse.OK
+    assert stage.front.wanted == {3: {"vf": "0000:05:08.1"}}
+    again = stage.add(conditional=False)
+    assert (again.status, again.error_code) == (PortControlResponse.ERROR, 17)
+    assert again.error_code_source.startswith("virtio_forwarder_add_vf2(): relay 3 has 0000:05:08.1 already")
+
+
+def test_what_fails_is_taken_back_before_it_is_said(stage: Stage) -> None:
+    stage.failed = {3: "the VF can't be had"}
+    reply = stage.add()
+    assert (reply.status, reply.error_code) == (PortControlResponse.ERROR, 5)
+    assert "the VF can't be had" in reply.error_code_source
+    assert stage.front.wanted == {}
+
+
+def test_what_is_undecided_is_recorded_and_ok_before_the_client_gives_up(stage: Stage) -> None:
+    stage.settling = False
+    assert stage.add().status == PortControlResponse.OK
+    assert stage.front.wanted == {3: {"vf": "0000:05:08.1"}}
+
+
+def test_many_clients_wait_side_by_side(stage: Stage) -> None:
+    stage.settling = False
+    replies: list[PortControlResponse] = []
+
+    def one(relay: int) -> None:
+        address = PortControlRequest.PciAddress(domain=0, bus=6, slot=relay, function=0)
+        request = PortControlRequest(op=PortControlRequest.ADD, pci_addrs=[address], virtio_id=relay)
+        replies.append(stage.ask("port_control", request, PortControlResponse()))
+
+    threads = [threading.Thread(target=one, args=(relay,)) for relay in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [reply.status for reply in replies] == [PortControlResponse.OK] * 20, "each within its 2 s"
+    assert set(stage.front.wanted) == set(range(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "status"),
+    [
+        ("port_control", PortControlResponse, PortControlResponse.ERROR),
+        ("stats", StatsResponse, StatsResponse.EBADR),
+        ("config", ConfigResponse, ConfigResponse.EBADR),
+        ("core_sched", CoreSchedResponse, CoreSchedResponse.ERROR),
+    ],
+)
+@pytest.mark.parametrize("garbage", ["garbag\u00e9".encode(), b"\x08", b"x" * 100_000], ids=["words", "half", "long"])
+def test_garbage_is_answered_and_ends_nothing(
+    stage: Stage, name: str, reply: Callable[[], Any], status: int, garbage: bytes
+) -> None:
+    assert stage.ask(name, garbage, reply()).status == status
+    assert stage.ask(name, garbage, reply()).status == status
+    assert stage.add().status == PortControlResponse.OK
+
+
+def test_a_client_that_is_gone_before_its_reply_costs_nothing(stage: Stage) -> None:
+    for relay in range(10):
+        with Service(f"ipc://{stage.path('port_control')}") as service:
+            address = PortControlRequest.PciAddress(domain=0, bus=6, slot=relay, function=0)
+            service.send(PortControlRequest(op=PortControlRequest.ADD, pci_addrs=[address], virtio_id=relay))
+            wait_for("the wish", lambda relay=relay: relay in stage.front.wanted, 5)  # type: ignore[misc]
+    assert stage.add(40).status == PortControlResponse.OK
+
+
+def test_a_request_in_several_parts_is_garbage(stage: Stage) -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.REQ)
+    socket.setsockopt(zmq.RCVTIMEO, 5000)
+    socket.connect(f"ipc://{stage.path('config')}")
+    socket.send_multipart([b"a", b"b"])
+    reply = ConfigResponse()
+    reply.ParseFromString(socket.recv())
+    context.destroy(linger=0)
+    assert reply.status == ConfigResponse.EBADR
+
+
+def test_without_an_engine_the_readings_are_answered_too(stage: Stage) -> None:
+    found = stage.ask("stats", StatsRequest(delay=50), StatsResponse())
+    assert (found.status, [r.id for r in found.relay]) == (StatsResponse.OK, list(range(64)))
+    assert not any(relay.active for relay in found.relay)
+    assert stage.ask("stats", StatsRequest(include_inactive=False), StatsResponse()).relay == []
+    assert stage.ask("stats", StatsRequest(relay=[1] * 65), StatsResponse()).status == StatsResponse.E2BIG
+    stage.front.cpus = {3: (1, 2)}
+    (row,) = stage.ask("config", ConfigRequest(), ConfigResponse()).relay_cpu_map
+    assert (row.relay_number, row.vf2virtio_cpu, row.virtio2vf_cpu) == (3, 1, 2)
+
+
+def test_the_core_scheduler_moves_and_names_the_workers(stage: Stage) -> None:
+    cores = stage.ask("core_sched", CoreSchedRequest(op=CoreSchedRequest.GET_EAL_CORES), CoreSchedResponse())
+    assert (cores.status, list(cores.eal_cores)) == (CoreSchedResponse.OK, [1, 2])
+    row = CoreSchedRequest.RelayCPU(relay_number=3, vf2virtio_cpu=1, virtio2vf_cpu=2)
+    update = CoreSchedRequest(op=CoreSchedRequest.UPDATE, relay_cpu_map=[row])
+    assert stage.ask("core_sched", update, CoreSchedResponse()).status == CoreSchedResponse.OK
+    assert stage.front.cpus == {3: (1, 2)}
+    row = CoreSchedRequest.RelayCPU(relay_number=9, vf2virtio_cpu=1, virtio2vf_cpu=2)
+    refused = stage.ask(
+        "core_sched", CoreSchedRequest(op=CoreSchedRequest.UPDATE, relay_cpu_map=[row]), CoreSchedResponse()
+    )
+    assert refused.error_code_source == "migrate_relay_cpus(): relay 9 is wanted by nobody"
+
+
+def test_endpoints_have_their_permissions_and_come_and_go(stage: Stage) -> None:
+    assert stat.S_IMODE(stage.path("stats").stat().st_mode) == 0o640
+    stage.services.follow(stage.openings("port_control"))
+    wait_for("the end of stats", lambda: not stage.path("stats").exists(), 5)
+    assert stage.add().status == PortControlResponse.OK
+    stage.services.follow(stage.openings())
+    wait_for("stats again", stage.path("stats").exists, 5)
+
+
+def test_an_endpoint_that_cannot_be_opened_is_named_and_tried_again(stage: Stage) -> None:
+    blocked = stage.directory / "blocked"
+    blocked.write_text("")
+    opening = Opening("stats", f"ipc://{blocked}/stats", os.getuid(), os.getgid(), 0o600)
+    stage.services.follow([*stage.openings("port_control"), opening])
+    wait_for("the fault", lambda: stage.services.faults, 5)
+    assert stage.services.faults[0].startswith(f"stats: ipc://{blocked}/stats can't be opened")
+    assert stage.add().status == PortControlResponse.OK
+    blocked.unlink()
+    wait_for("the endpoint", lambda: (blocked / "stats").exists(), 5)
+    wait_for("the end of the fault", lambda: not stage.services.faults, 5)
