@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from schema.notify import Hearing, Notifier
 
@@ -14,7 +13,6 @@ SILENT_S = 180.0
 """A loop that is not heard of for so long hangs: one action may take a minute (engine/client.py)."""
 OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 FORWARDED = ("READY=", "STATUS=", "RELOADING=")
-FILE = "watch.notify"
 
 
 def without_manager(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -25,10 +23,8 @@ def without_manager(environment: Mapping[str, str] = os.environ) -> dict[str, st
 class GoBetween:
     """Told what time it is, now and then. Without a manager only the watching is left."""
 
-    def __init__(self, run_dir: Path, notifier: Notifier | None = None, silent_s: float = SILENT_S) -> None:
-        """Raises OSError when the run directory can't be used."""
-        run_dir.mkdir(parents=True, exist_ok=True)
-        self._hearing = Hearing(str(run_dir / FILE))
+    def __init__(self, notifier: Notifier | None = None, silent_s: float = SILENT_S) -> None:
+        self._hearing = Hearing()
         self._notifier = notifier or Notifier()
         self._silent_s = silent_s
         self._heard = float("-inf")
@@ -37,7 +33,7 @@ class GoBetween:
     def environment(self) -> dict[str, str]:
         """The watch's, by which it finds us."""
         silent_us = str(int(self._silent_s * 1e6))
-        return without_manager() | {"NOTIFY_SOCKET": self._hearing.path, "WATCHDOG_USEC": silent_us}
+        return without_manager() | {"NOTIFY_SOCKET": self._hearing.address, "WATCHDOG_USEC": silent_us}
 
     def turn(self, now: float, born: float) -> bool:
         """Passes on what was said. Whether the watch, which was started at `born`, is to be killed."""

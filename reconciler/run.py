@@ -20,7 +20,7 @@ from pathlib import Path
 from reconciler.files import known_shards
 from reconciler.gobetween import GoBetween, without_manager
 from reconciler.supervise import AGAIN_AT_ONCE, Child
-from schema.paths import run_dir, state_dir
+from schema.paths import state_dir
 
 LOG = logging.getLogger("vio4wd.run")
 
@@ -62,7 +62,7 @@ def run(file: Path) -> int:
         numbers = [str(shard) for shard in known_shards(state) if shard]
         return {f"engine {number}": [*base, "engine", "--shard", number] for number in numbers}
 
-    between = GoBetween(run_dir())
+    between = GoBetween()
     watch = Started(Child(WATCH), [*base, "watch", str(file.absolute())], environment=between.environment)
     try:
         return keep_up([Started(Child("engine"), [*base, "engine"]), watch], shards, between)

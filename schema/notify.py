@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import time
 from collections.abc import Mapping
 
 SHARE = 0.4
 """Of the time within which the manager wants to hear of us: with a ping that often one may be late."""
 SEND_TIMEOUT_S = 1.0
+_CREDENTIALS = struct.Struct("3i")
+"""struct ucred: process, user, group."""
 
 
 class Notifier:
@@ -76,27 +79,27 @@ class Notifier:
 
 
 class Hearing:
-    """The other end, for a parent that stands between the manager and its children."""
+    """The other end, for a parent that stands between the manager and its children. It has no file: whoever is killed
+    leaves none behind. Only who runs as the same user is heard."""
 
-    def __init__(self, path: str) -> None:
-        """Raises OSError."""
-        self.path = path
-        if os.path.lexists(path):
-            os.unlink(path)
+    def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.bind(path)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._socket.bind("")  # the kernel chooses an abstract name that nobody has
         self._socket.setblocking(False)
+        self.address = "@" + self._socket.getsockname()[1:].decode()
+        """What `NOTIFY_SOCKET` is to be."""
 
     def drain(self) -> list[str]:
         """The messages that came since the last call, without waiting."""
         messages: list[str] = []
         while True:
             try:
-                messages.append(self._socket.recv(4096).decode(errors="replace"))
+                message, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
             except BlockingIOError:
                 return messages
+            if any(_CREDENTIALS.unpack(said)[1] == os.geteuid() for _, _, said in ancillary):
+                messages.append(message.decode(errors="replace"))
 
     def close(self) -> None:
         self._socket.close()
-        if os.path.lexists(self.path):
-            os.unlink(self.path)

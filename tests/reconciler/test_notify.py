@@ -16,22 +16,19 @@ from reconciler.gobetween import GoBetween
 from reconciler.machine import Timing
 from reconciler.pulse import READY_WITHIN_S, Pulse
 from schema.notify import Hearing, Notifier
-from tests.kit.cleanup import short_directory
 from tests.kit.waiting import wait_for
 from tests.reconciler.steered import PATIENCE_S, Steered
 
 
 @pytest.fixture
 def manager() -> Iterator[Hearing]:
-    directory = short_directory()
-    hearing = Hearing(str(directory / "notify"))
+    hearing = Hearing()
     yield hearing
     hearing.close()
-    directory.rmdir()
 
 
 def notifier(manager: Hearing, watchdog_s: float = 0.0, **more: str) -> Notifier:
-    return Notifier({"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": str(int(watchdog_s * 1e6)), **more})
+    return Notifier({"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(int(watchdog_s * 1e6)), **more})
 
 
 def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
@@ -43,13 +40,20 @@ def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
     assert Notifier({"WATCHDOG_USEC": "10"}).watchdog_s == 0
 
 
-def test_a_socket_without_a_name_in_the_file_system() -> None:
-    name = f"v4-notify-{os.getpid()}"
+def test_a_socket_with_a_name_in_the_file_system(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(f"\0{name}")
-        Notifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
+        manager.bind(str(path))
+        Notifier({"NOTIFY_SOCKET": str(path)}).ready()
         manager.settimeout(PATIENCE_S)
         assert manager.recv(99) == b"READY=1"
+
+
+@pytest.mark.needs("root")
+def test_another_user_is_not_heard(manager: Hearing) -> None:
+    ours = "import os, socket, sys; os.setuid(65534); socket.socket(1, 2).sendto(b'READY=1', chr(0) + sys.argv[1][1:])"
+    subprocess.run([sys.executable, "-c", ours, manager.address], check=True)
+    assert manager.drain() == []
 
 
 def test_pings_are_often_enough_and_not_more(manager: Hearing) -> None:
@@ -124,8 +128,7 @@ def test_a_file_that_was_never_valid_is_no_reason_to_wait(steered: Steered, mana
 
 
 def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(manager: Hearing) -> None:
-    run_dir = Path(manager.path).parent / "run"
-    between = GoBetween(run_dir, notifier(manager, 10.0), silent_s=5.0)
+    between = GoBetween(notifier(manager, 10.0), silent_s=5.0)
     watch = Notifier(between.environment)
     assert watch.watchdog_s == 5.0
     watch.ready()
@@ -137,12 +140,10 @@ def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(ma
     assert between.turn(105.5, 99.0)
     assert not between.turn(105.5, 105.0), "another one has just been started"
     between.close()
-    run_dir.rmdir()
 
 
 HANGING = """
 import logging, os, sys
-from pathlib import Path
 from reconciler.gobetween import GoBetween
 from reconciler.run import Started, keep_up
 from reconciler.supervise import Child
@@ -151,7 +152,7 @@ import os, sys, time
 open(sys.argv[1] + "/watches", "a").write(str(os.getpid()) + chr(10))
 time.sleep(3600)
 '''
-between = GoBetween(Path(sys.argv[1]), silent_s=0.2)
+between = GoBetween(silent_s=0.2)
 watch = Started(Child("watch"), [sys.executable, "-c", body, sys.argv[1]], environment=between.environment)
 sys.exit(keep_up([watch], dict, between))
 """
