@@ -227,6 +227,9 @@ class EngineCore:
             self._knock(path)
         for path in self.sockets.vanished():
             self._make_again(path)
+        if self._machine.numa.several:
+            for live in self.relays.by_id.values():
+                self._follow_guest(live)
 
     def _look_for_bus_errors(self) -> None:
         seen = self._machine.bus_errors()
@@ -240,9 +243,6 @@ class EngineCore:
         if not self.sockets.connected(self.sockets.require(path)):
             log.warning("%s was removed: making it again", path)
             self._knock(path)
-        if self._machine.numa.several:
-            for live in self.relays.by_id.values():
-                self._follow_guest(live)
 
     def _follow_guest(self, live: Live) -> None:
         """Takes a relay's packet buffers to the NUMA node of its guest's memory, once for each time that one connects.
