@@ -124,6 +124,26 @@ class Store:
         )
 
 
+class StoreOnDemand:
+    """For who may never need the database: it is opened when it is first asked for."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._on_demand: Store | None = None
+
+    @property
+    def _store(self) -> Store:
+        if self._on_demand is None:
+            self._on_demand = Store(self._state_dir)
+        return self._on_demand
+
+    def close(self) -> None:
+        """Lets go of the state directory; a second call does nothing."""
+        if self._on_demand is not None:
+            self._on_demand.close()
+            self._on_demand = None
+
+
 def _opened(name: str) -> sqlite3.Connection:
     connection = sqlite3.connect(name, timeout=BUSY_TIMEOUT_S)
     try:

@@ -9,28 +9,15 @@ from reconciler.mounts import mounting, pages
 from reconciler.mounts.hugetlb import Hugetlb
 from reconciler.objection import Objection
 from schema.model import Action, Mount, Pages
-from state.store import Store
+from state.store import StoreOnDemand
 
 
-class HostMounts:
+class HostMounts(StoreOnDemand):
     """Looks at them, and carries out what a plan wants of them."""
 
     def __init__(self, state_dir: Path, kernel: Hugetlb | None = None) -> None:
-        self._state_dir = state_dir
+        super().__init__(state_dir)
         self._kernel = kernel or Hugetlb()
-        self._opened: Store | None = None
-
-    def close(self) -> None:
-        """Lets go of the state directory; a second call does nothing."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-    @property
-    def _store(self) -> Store:
-        if self._opened is None:
-            self._opened = Store(self._state_dir)
-        return self._opened
 
     def pages(self) -> dict[str, Pages]:
         """By size, those that there are."""

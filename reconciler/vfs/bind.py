@@ -10,28 +10,15 @@ from reconciler.vfs import check
 from reconciler.vfs.pci import VFIO_PCI, Facts, Pci
 from schema.model import Vf
 from state.bindings import Binding, bindings, forget, remember
-from state.store import Store
+from state.store import StoreOnDemand
 
 
-class HostVfs:
+class HostVfs(StoreOnDemand):
     """The PCI functions that vio4wd has bound on this host."""
 
     def __init__(self, state_dir: Path, pci: Pci | None = None) -> None:
-        self._state_dir = state_dir
+        super().__init__(state_dir)
         self._pci = pci or Pci()
-        self._opened: Store | None = None
-
-    def close(self) -> None:
-        """Lets go of the state directory; a second call does nothing."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-    @property
-    def _store(self) -> Store:
-        if self._opened is None:
-            self._opened = Store(self._state_dir)
-        return self._opened
 
     def bound(self) -> dict[str, Vf]:
         """Those that were bound and are here, with the driver that each has now."""

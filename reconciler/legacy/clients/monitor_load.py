@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.client import EngineError, EngineUnavailable
+from reconciler.commands.common import positive
 from reconciler.fleet import Fleet
 from reconciler.legacy.clients.wire import CORE_SCHED, STATS, NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import CoreSchedRequest, CoreSchedResponse, StatsRequest, StatsResponse
@@ -27,18 +28,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="virtioforwarder_monitor_load.py")
     parser.add_argument("--stats-ep", default=STATS, help=f"the statistics endpoint (default: {STATS})")
     parser.add_argument("--sched-ep", default=CORE_SCHED, help=f"the core scheduler endpoint (default: {CORE_SCHED})")
-    parser.add_argument("--poll-interval", type=_interval, default=2.0, help="in seconds (default: 2)")
+    parser.add_argument("--poll-interval", type=positive, default=2.0, help="in seconds (default: 2)")
     return parser
-
-
-def _interval(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 3600:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
