@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/testing.md")
@@ -34,7 +35,8 @@ def test_every_package_is_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     code = [path for name in ("engine", "reconciler", "schema", "state") for path in ROOT.glob(f"{name}/**/*.py")]
     found = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in code}
-    assert set(project["tool"]["setuptools"]["packages"]) == found
+    wanted = project["tool"]["setuptools"]["packages"]["find"]
+    assert set(find_packages(str(ROOT), include=wanted["include"])) == found
 
 
 def test_every_requirement_is_locked() -> None:
