@@ -76,7 +76,7 @@ def test_forty_relays_live_on_two_shards_and_thirty_on_one_again() -> None:
         with guest(instance, (0, 31, 39)) as stand_in:
             stand_in.start()
             wait_traffic(instance, (0, 31, 39))
-            instance.relay(lines(range(31)), worker_cpus=CPUS, main_cpu=MAIN_CPU)
+            instance.relay(lines(range(31)), worker_cpus=CPUS, main_cpu=MAIN_CPU, allow_destroy=(31, 39))
             wait_for("the second engine to end", lambda: set(engines(instance)) == {0}, 60.0, 0.2)
             wait_traffic(instance, (0,))
         assert engines(instance)[0] == boots[0]
