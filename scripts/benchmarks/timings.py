@@ -174,7 +174,7 @@ def _memory_mib(relays: int) -> tuple[float, float]:
         status = Path("/proc", str(instance.engine_pid), "status").read_text()
         kib = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(("VmRSS", "HugetlbPages")))
         costs = instance.client.hello().limits
-    mbufs = 2 * costs["queue_mbufs"] + costs["port_mbufs"]
+    mbufs = 2 * Port("").descriptors + costs["port_mbufs"]
     return kib / 1024, mbufs * (STANDARD_ROOM_BYTES + costs["mbuf_bytes"]) / 2**20
 
 
