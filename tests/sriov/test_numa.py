@@ -16,19 +16,19 @@ GUEST_PAGES = 64
 """What a guest takes on each node: half of its 256 MiB, in pages of 2 MiB."""
 
 
-def hugepages(node: int, name: str) -> Path:
-    return NODES / f"node{node}/hugepages/hugepages-2048kB/{name}_hugepages"
-
-
 @contextlib.contextmanager
 def only_free(node: int, pages: int) -> Iterator[None]:
-    """So many hugepages are free on a node while the block runs."""
-    reserved = int(hugepages(node, "nr").read_text())
-    hugepages(node, "nr").write_text(str(reserved - int(hugepages(node, "free").read_text()) + pages))
+    """So many hugepages of 2 MiB are free on a node while the block runs, and none of another size."""
+    sizes = list((NODES / f"node{node}/hugepages").iterdir())
+    reserved = {size: int((size / "nr_hugepages").read_text()) for size in sizes}
+    for size, count in reserved.items():
+        used = count - int((size / "free_hugepages").read_text())
+        (size / "nr_hugepages").write_text(str(used + (pages if size.name == "hugepages-2048kB" else 0)))
     try:
         yield
     finally:
-        hugepages(node, "nr").write_text(str(reserved))
+        for size, count in reserved.items():
+            (size / "nr_hugepages").write_text(str(count))
 
 
 def test_buffers_follow_the_guest(bench: Bench, nics: list[str]) -> None:
