@@ -24,6 +24,8 @@ Examples:
   vio4wd status --json | jq '.relays[] | select(.condition != "Ready")'
 """
 SHOWN_CHANGES = 6
+RELAY_NAMES = ("RELAY", "VF", "LINK", "GUEST", "CPUS", "CONDITION", "SINCE", "")
+PORT_NAMES = ("RELAY", "MAC", "MTU", "PROMISCUOUS", "NODE", "DRIVER")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,9 +138,25 @@ def _show(status: Mapping[str, Any]) -> None:
         _table(("WORKER", "STATE", "ENTRIES", "SLEPT"), rows, _shards(status, "workers"))
     if status["relays"]:
         say()
-        names = ("RELAY", "VF", "LINK", "MAC", "MTU", "GUEST", "CPUS", "CONDITION", "SINCE", "")
-        _table(names, [_row(relay) for relay in status["relays"]], _shards(status, "relays"))
+        _table(RELAY_NAMES, [_row(relay) for relay in status["relays"]], _shards(status, "relays"))
+    _show_ports(status["relays"])
     _show_members(status["relays"])
+
+
+def _show_ports(relays: Sequence[Mapping[str, Any]]) -> None:
+    """What is polled, of the relays that are live."""
+    from reconciler.output import say, table
+
+    rows = [[str(relay["id"]), *_port(relay["port"])] for relay in relays if relay["port"]]
+    if rows:
+        say()
+        table(PORT_NAMES, rows)
+
+
+def _port(port: Mapping[str, Any]) -> list[str]:
+    node = str(port["numa"]) if port.get("numa", -1) >= 0 else "-"
+    promiscuous = "yes" if port.get("promiscuous") else "-"
+    return [str(port.get("mac", "-")), str(port.get("mtu", "-")), promiscuous, node, str(port.get("driver", "-"))]
 
 
 def _show_members(relays: Sequence[Mapping[str, Any]]) -> None:
@@ -180,8 +198,6 @@ def _row(relay: Mapping[str, Any]) -> list[str]:
         str(relay["id"]),
         relay["vf"],
         relay["link"] or "-",
-        str(relay["port"].get("mac", "-")),
-        str(relay["port"].get("mtu", "-")),
         guest,
         cpus,
         str(relay["condition"]),

@@ -37,6 +37,10 @@ class StateFront:
         sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
         return Desk(held, sockets, spec.vhost_user.dynamic_sockets)
 
+    def idle_sockets(self) -> tuple[str, ...]:
+        vhost_user = (self._spec() or Spec()).vhost_user
+        return tuple(template_path(vhost_user, id_) for id_ in range(MAX_RELAYS) if vhost_user.template_sockets)
+
     def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
         wishes.put(self._store, OWNER, relay, wanted)
 

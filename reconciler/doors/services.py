@@ -59,6 +59,9 @@ class Front(Protocol):
 
     def desk(self) -> Desk: ...
 
+    def idle_sockets(self) -> tuple[str, ...]:
+        """The template's path of each id, where those sockets exist without a relay; else none."""
+
     def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
         """Records a wish."""
 
@@ -205,7 +208,7 @@ class Services:
         elif isinstance(message, PortControlRequest):
             self._change(endpoint, request.envelope, message)
         elif isinstance(message, StatsRequest):
-            self._sampler.stats(endpoint, request.envelope, message, self._front.desk().sockets)
+            self._sampler.stats(endpoint, request.envelope, message, self._front.idle_sockets())
         elif isinstance(message, CoreSchedRequest):
             endpoint.reply(request.envelope, self._core_sched(message).SerializeToString())
         else:

@@ -50,6 +50,9 @@ class MadeUpFront:
         }
         return Desk(held, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
 
+    def idle_sockets(self) -> tuple[str, ...]:
+        return tuple(f"/t/{id_}" for id_ in range(64))
+
     def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
         self.wanted[relay] = dict(wanted)
 
