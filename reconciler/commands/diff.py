@@ -27,7 +27,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    import schema
     from reconciler.commands.plan import show
     from reconciler.desired import desired
     from reconciler.guards import Guarded, policy_of
@@ -36,11 +35,13 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.output import emit
     from reconciler.predict import carried_out
     from reconciler.savedplan import Origin, save
+    from reconciler.sources.files import read_path
+    from schema import compose
 
     host = AnyHost()
-    spec = schema.load(asked.after)
+    spec = compose([read_path(asked.after, host.name())])
     target = desired(spec, host)
-    sighting = carried_out(desired(schema.load(asked.before), host))
+    sighting = carried_out(desired(compose([read_path(asked.before, host.name())]), host))
     todo = plan_host(target, sighting)
     saved = save(todo, sighting, Origin(str(asked.after), spec.sha256, Guarded(target), policy_of(spec)))
     if asked.json:

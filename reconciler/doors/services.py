@@ -88,9 +88,8 @@ class _Waiting:
     envelope: Envelope
     ticket: int
     deadline: float
-    relay: int
-    source: str
-    put: bool
+    answer: Callable[[Mapping[int, str]], Message]
+    """The reply, given which relays failed, and why."""
 
 
 class Services:
@@ -210,7 +209,7 @@ class Services:
         elif isinstance(message, StatsRequest):
             self._sampler.stats(endpoint, request.envelope, message, self._front.idle_sockets())
         elif isinstance(message, CoreSchedRequest):
-            endpoint.reply(request.envelope, self._core_sched(message).SerializeToString())
+            self._core_sched(endpoint, request.envelope, message)
         else:
             pins = self._front.pins()
             reply = endpoint.reply
@@ -228,10 +227,12 @@ class Services:
         else:
             self._front.take(decision.relay)
         LOG.info("port control: %s", _words(decision))
+        self._wait(endpoint, envelope, lambda failed: self._settled(decision, failed))
+
+    def _wait(self, endpoint: Endpoint, envelope: Envelope, answer: Callable[[Mapping[int, str]], Message]) -> None:
+        """Has the loop see to what was recorded just now, and replies then."""
         deadline = time.monotonic() + PATIENCE_S
-        put = isinstance(decision, Put)
-        ticket = self._exchange.ask()
-        self._waiting.append(_Waiting(endpoint, envelope, ticket, deadline, decision.relay, decision.source, put))
+        self._waiting.append(_Waiting(endpoint, envelope, self._exchange.ask(), deadline, answer))
 
     def _conclude(self, now: float) -> None:
         """Replies to whom the loop has seen to, and to whom can't wait any longer."""
@@ -239,31 +240,37 @@ class Services:
         left = []
         for each in self._waiting:
             if each.ticket <= settled.ticket:
-                each.endpoint.reply(each.envelope, self._settled(each, settled.failed).SerializeToString())
+                each.endpoint.reply(each.envelope, each.answer(settled.failed).SerializeToString())
             elif now >= each.deadline:
-                each.endpoint.reply(each.envelope, ok().SerializeToString())
+                each.endpoint.reply(each.envelope, each.answer({}).SerializeToString())
             else:
                 left.append(each)
         self._waiting = left
 
-    def _settled(self, each: _Waiting, failed: Mapping[int, str]) -> PortControlResponse:
-        if not each.put or each.relay not in failed:
+    def _settled(self, asked: Put | Take, failed: Mapping[int, str]) -> PortControlResponse:
+        if isinstance(asked, Take) or asked.relay not in failed:
             return ok()
-        self._front.take(each.relay)
+        self._front.take(asked.relay)
         self._exchange.ask()
-        LOG.warning("port control: relay %d is taken back: %s", each.relay, failed[each.relay])
-        return error(errno.EIO, each.source, failed[each.relay])
+        LOG.warning("port control: relay %d is taken back: %s", asked.relay, failed[asked.relay])
+        return error(errno.EIO, asked.source, failed[asked.relay])
 
-    def _core_sched(self, request: CoreSchedRequest) -> CoreSchedResponse:
+    def _core_sched(self, endpoint: Endpoint, envelope: Envelope, request: CoreSchedRequest) -> None:
+        done = CoreSchedResponse(status=CoreSchedResponse.OK)
         if request.op == CoreSchedRequest.GET_EAL_CORES:
-            return CoreSchedResponse(status=CoreSchedResponse.OK, eal_cores=self._front.workers())
+            done.eal_cores.extend(self._front.workers())
+            endpoint.reply(envelope, done.SerializeToString())
+            return
         pins = {each.relay_number: (each.vf2virtio_cpu, each.virtio2vf_cpu) for each in request.relay_cpu_map}
         against = self._front.pin(pins) if pins else "no relay is named"
         if against:
             source = f"migrate_relay_cpus(): {against}"
-            return CoreSchedResponse(status=CoreSchedResponse.ERROR, error_code=errno.EINVAL, error_code_source=source)
-        self._exchange.ask()
-        return CoreSchedResponse(status=CoreSchedResponse.OK)
+            refused = CoreSchedResponse(
+                status=CoreSchedResponse.ERROR, error_code=errno.EINVAL, error_code_source=source
+            )
+            endpoint.reply(envelope, refused.SerializeToString())
+            return
+        self._wait(endpoint, envelope, lambda _: done)
 
 
 _REQUESTS: Mapping[str, type[Message]] = {

@@ -328,3 +328,11 @@ def test_paused_and_resumed_by_hand(shell: Shell) -> None:
     assert shell.json("pause")["reason"] == ""
     assert "Resumed" in shell("resume").stdout
     assert shell.json("status")["paused"] is None
+
+
+def test_diff_takes_directories_as_the_other_commands_do(alone: Shell) -> None:
+    before = alone.directory / "relays.d"
+    before.mkdir()
+    (before / "one.yaml").write_text(ONE)
+    done = alone("diff", before, alone.write(TWO))
+    assert (done.returncode, "+ relay:2" in done.stdout, "relay:1" in done.stdout) == (0, True, False), done
