@@ -6,12 +6,12 @@ Exit code 0 on OK, else 1. `query_pci` prints the PCI address, or the bond's nam
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
 from reconciler.legacy.clients.wire import PORT_CONTROL, NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
-from schema.vf import parse_vf
 
 OPS = {
     "add": PortControlRequest.ADD,
@@ -21,19 +21,17 @@ OPS = {
     "query_pci": PortControlRequest.QUERY_PCI,
 }
 GARBAGE = "garbag\u00e9".encode()
+_ADDRESS = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])", re.IGNORECASE)
+"""Whether there can be such a function is the service's business. (The spec's own parser takes 70 ms to import.)"""
 
 
 def pci_address(text: str) -> PortControlRequest.PciAddress:
     """A PCI address, with or without its domain."""
-    try:
-        name = parse_vf(text).name
-        domain, bus, rest = name.split(":")
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no PCI address, such as 0000:11:22.3") from None
-    slot, function = rest.split(".")
-    return PortControlRequest.PciAddress(
-        domain=int(domain, 16), bus=int(bus, 16), slot=int(slot, 16), function=int(function, 16)
-    )
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no PCI address, such as 0000:11:22.3")
+    domain, bus, slot, function = (int(part or "0", 16) for part in found.groups())
+    return PortControlRequest.PciAddress(domain=domain, bus=bus, slot=slot, function=function)
 
 
 def arguments() -> argparse.ArgumentParser:
