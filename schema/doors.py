@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from schema.nodes import Document, Path
+from schema.nodes import Document, Path, Place
 from schema.paths import normal_path
 from schema.problem import Problem
 from schema.vf import is_pci, parse_vf
@@ -27,8 +27,24 @@ class EndpointSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OvsdbSpec:
+    socket: str = "/usr/local/var/run/openvswitch/db.sock"
+    """Where Open vSwitch's database server listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class IpcSpec:
+    file: str = "/tmp/vio_cmd"
+    """Where commands are put."""
+
+
+@dataclass(frozen=True, slots=True)
 class PortControlSpec:
+    """At most one of them, in a loaded spec."""
+
     zmq: EndpointSpec | None = None
+    ovsdb: OvsdbSpec | None = None
+    ipc: IpcSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +75,21 @@ def built(value: dict[str, Any]) -> dict[str, Any]:
     """The fields of `Spec` that are of this part. `value` must have passed `schema.check`."""
     services = {name: _endpoint(given) for name, given in value.get("services", {}).items()}
     return {
-        "port_control": PortControlSpec(_endpoint(value.get("port_control", {}).get("zmq"))),
+        "port_control": _port_control(value.get("port_control", {})),
         "services": ServicesSpec(**services),
         "balance": BalanceSpec(**value.get("balance", {})),
         "pins": tuple(PinSpec(pin["relay"], (pin["cpus"][0], pin["cpus"][-1])) for pin in value.get("pins", [])),
         "bind_vfs": tuple(_bind_vf(each) for each in value.get("bind_vfs", [])),
     }
+
+
+def _port_control(value: dict[str, Any]) -> PortControlSpec:
+    ovsdb, ipc = value.get("ovsdb"), value.get("ipc")
+    return PortControlSpec(
+        _endpoint(value.get("zmq")),
+        OvsdbSpec(**{key: normal_path(path) for key, path in ovsdb.items()}) if ovsdb is not None else None,
+        IpcSpec(**{key: normal_path(path) for key, path in ipc.items()}) if ipc is not None else None,
+    )
 
 
 def _endpoint(value: dict[str, Any] | None) -> EndpointSpec | None:
@@ -91,6 +116,22 @@ def dynamic_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
     if spec.vhost_user.dynamic_sockets and spec.vhost_user.template_sockets:
         message = "does not go together with template_sockets; sockets either exist from the start or come on request"
         yield document.problem(("vhost_user", "dynamic_sockets"), message)
+
+
+def one_port_control(spec: Spec, document: Document) -> Iterator[Problem]:
+    """virtio-forwarder had one at a time, and who wants what would depend on who came first."""
+    doors = [("port_control", field.name) for field in fields(PortControlSpec)]
+    given = [path for path in doors if getattr(spec.port_control, path[1]) is not None]
+    ordered = sorted(given, key=lambda path: _order(document.key_place(path)))
+    for path in ordered[1:]:
+        first, place = ordered[0], document.key_place(path)
+        where = at(document.key_place(first), place)
+        message = f"there is one port control only, and {first[1]} is given already ({where}); remove one of them"
+        yield document.problem(path, message, place)
+
+
+def _order(place: Place) -> tuple[str, int, int]:
+    return place.file, place.line, place.column
 
 
 def pins(spec: Spec, document: Document) -> Iterator[Problem]:
@@ -123,4 +164,4 @@ def endpoints(spec: Spec, document: Document) -> Iterator[Problem]:
             yield document.problem((*path, "endpoint"), message)
 
 
-RULES = (dynamic_sockets, pins, endpoints)
+RULES = (dynamic_sockets, one_port_control, pins, endpoints)

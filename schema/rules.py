@@ -41,6 +41,7 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
         _paths,
         _own_sockets,
         _template_sockets,
+        _ovsdb_socket,
         _tso,
         _bind,
         _reserves,
@@ -120,6 +121,7 @@ def _main_cpu_works(spec: Spec, document: Document, what_then: str) -> Iterator[
 
 def _paths(spec: Spec, document: Document) -> Iterator[Problem]:
     paths: list[Path] = [("relays", index, "socket") for index in range(len(spec.relays))]
+    paths += [("port_control", "ovsdb", "socket"), ("port_control", "ipc", "file")]
     paths += [("vhost_user", "directory"), *(("hugepages", index, "mount") for index in range(len(spec.hugepages)))]
     for path in paths:
         node = document.at(path)
@@ -147,6 +149,12 @@ def _template_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
     if message := _too_long(max(paths, key=len, default="")):
         key = "directory" if document.at(("vhost_user", "directory")) is not None else "name"
         yield document.problem(("vhost_user", key), message)
+
+
+def _ovsdb_socket(spec: Spec, document: Document) -> Iterator[Problem]:
+    ovsdb = spec.port_control.ovsdb
+    if ovsdb is not None and (message := _too_long(ovsdb.socket)):
+        yield document.problem(("port_control", "ovsdb", "socket"), message)
 
 
 def _too_long(path: str) -> str | None:

@@ -226,6 +226,14 @@ def _door(name: str) -> Callable[[Draft, Value], None]:
     return take
 
 
+def _ovsdb(draft: Draft, value: Value) -> None:
+    path = value.text.removeprefix("unix:")
+    if path and not path.startswith("/"):
+        raise ValueError(f"'{value.text}' is no absolute path")
+    if path:
+        draft.doors["ovsdb"] = path
+
+
 def _balance(draft: Draft, value: Value) -> Iterable[str]:
     if value.text == "true":
         draft.balance["override"] = True
@@ -268,7 +276,7 @@ TAKEN: Mapping[str, Take] = MappingProxyType(
         "VIRTIOFWD_BIND_VFIO_PCI": _bind,
         "VIRTIOFWD_ZMQ_PORT_CONTROL_EP": _door("zmq"),
         "VIRTIOFWD_IPC_PORT_CONTROL": _door("ipc"),
-        "VIRTIOFWD_OVSDB_SOCK_PATH": _door("ovsdb"),
+        "VIRTIOFWD_OVSDB_SOCK_PATH": _ovsdb,
         "VIRTIOFWD_ZMQ_STATS_EP": _service("stats"),
         "VIRTIOFWD_ZMQ_CONFIG_EP": _service("config"),
         "VIRTIOFWD_ZMQ_CORE_SCHED_EP": _service("core_sched"),
@@ -296,6 +304,13 @@ IGNORED: Mapping[str, str] = MappingProxyType(
 
 PRECEDENCE = ("zmq", "ipc", "ovsdb")
 """The first that is set wins, as in virtio-forwarder; OVSDB serves where none is."""
+DOOR_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "zmq": "VIRTIOFWD_ZMQ_PORT_CONTROL_EP",
+        "ipc": "VIRTIOFWD_IPC_PORT_CONTROL",
+        "ovsdb": "VIRTIOFWD_OVSDB_SOCK_PATH",
+    }
+)
 
 
 def _conclude(draft: Draft, fragment: Fragment) -> Iterable[str]:
@@ -328,12 +343,17 @@ def _check_cpus(draft: Draft) -> None:
 
 
 def _one_door(draft: Draft) -> Iterable[str]:
+    """Leaves one in the draft: OVSDB where none is set."""
     first, *others = [door for door in PRECEDENCE if door in draft.doors] or ["ovsdb"]
-    names = {"zmq": "ZMQ_PORT_CONTROL_EP", "ipc": "IPC_PORT_CONTROL", "ovsdb": "OVSDB_SOCK_PATH"}
     for other in others:
-        yield f"VIRTIOFWD_{names[other]}: VIRTIOFWD_{names[first]} comes first, and there is one port control only"
-    if first != "zmq":
-        yield f"VIRTIOFWD_{names[first]}: this release has ZeroMQ port control only; set VIRTIOFWD_ZMQ_PORT_CONTROL_EP"
+        yield f"{DOOR_VARIABLES[other]}: {DOOR_VARIABLES[first]} comes first, and there is one port control only"
+    draft.doors = {first: draft.doors.get(first, "")}
+
+
+def _port_control(door: str, given: str) -> dict[str, object]:
+    if door == "zmq":
+        return {"zmq": {"endpoint": given}}
+    return {"ovsdb": {"socket": given} if given else {}} if door == "ovsdb" else {"ipc": {}}
 
 
 def _written(draft: Draft, name: str, remarks: Iterable[str]) -> str:
@@ -349,9 +369,9 @@ def _written(draft: Draft, name: str, remarks: Iterable[str]) -> str:
     parts.append("\napiVersion: vio4wd/v1\n\n")
     parts.append(section("engine", draft.engine, "CPUs, log level and VF token"))
     parts.append(section("vhost_user", draft.vhost_user, "The guests' sockets, and what guests are offered"))
-    if "zmq" in draft.doors:
-        door = {"zmq": {"endpoint": draft.doors["zmq"]}}
-        parts.append(section("port_control", door, "How VFs are added and removed from outside"))
+    for door, given in draft.doors.items():
+        comment = "How VFs are added and removed from outside"
+        parts.append(section("port_control", _port_control(door, given), comment))
     if draft.services:
         services = {key: {"endpoint": endpoint} for key, endpoint in draft.services.items()}
         parts.append(section("services", services, "virtio-forwarder's other ZeroMQ services"))

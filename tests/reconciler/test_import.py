@@ -58,7 +58,12 @@ def test_nothing_set_is_virtio_forwarders_defaults() -> None:
         ("VIRTIOFWD_VFIO_VF_TOKEN=0", "engine.vfio_vf_token", "14d63f20-8445-11ea-8900-1f9ce7d5650d"),
         ("VIRTIOFWD_VFIO_VF_TOKEN=", "engine.vfio_vf_token", None),
         ("VIRTIOFWD_BIND_VFIO_PCI=ens3,01:02.3,ens4:16", "bind_vfs", ("ens3", "0000:01:02.3", "ens4:16")),
-        ("VIRTIOFWD_IPC_PORT_CONTROL=y", "port_control.zmq", None),
+        ("VIRTIOFWD_IPC_PORT_CONTROL=y", "port_control.ipc.file", "/tmp/vio_cmd"),
+        ("VIRTIOFWD_IPC_PORT_CONTROL=y", "port_control.ovsdb", None),
+        ("VIRTIOFWD_OVSDB_SOCK_PATH=/run/db.sock", "port_control.ovsdb.socket", "/run/db.sock"),
+        ("VIRTIOFWD_OVSDB_SOCK_PATH=unix:/run/db.sock", "port_control.ovsdb.socket", "/run/db.sock"),
+        ("", "port_control.ovsdb.socket", "/usr/local/var/run/openvswitch/db.sock"),
+        ("VIRTIOFWD_ZMQ_PORT_CONTROL_EP=ipc:///run/p", "port_control.ovsdb", None),
         ("VIRTIOFWD_ZMQ_PORT_CONTROL_EP=ipc:///run/p", "port_control.zmq.endpoint", "ipc:///run/p"),
         ("VIRTIOFWD_ZMQ_STATS_EP=ipc:///run/s", "services.stats.endpoint", "ipc:///run/s"),
         ("VIRTIOFWD_ZMQ_CONFIG_EP=ipc:///run/c", "services.config.endpoint", "ipc:///run/c"),
@@ -106,6 +111,7 @@ def test_static_vfs_have_their_pins_and_binding() -> None:
         ("VIRTIOFWD_STATIC_VFS=05:08.1=64", "relay 64 is beyond the last one, 63"),
         ("VIRTIOFWD_CPU_PINS=1:7", "CPU 7 of relay 1 is not in VIRTIOFWD_CPU_MASK (1, 2)"),
         ("VIRTIOFWD_CPU_PINS=1", "is no <id>:<cpu>[,<cpu>]"),
+        ("VIRTIOFWD_OVSDB_SOCK_PATH=tcp:127.0.0.1:6640", "'tcp:127.0.0.1:6640' is no absolute path"),
         ("VIRTIOFWD_VFIO_VF_TOKEN=x", "'x' is no UUID"),
         ("VIRTIOFWD_BIND_VFIO_PCI=a/b", "'a/b' is no PCI address, netdev or netdev:count"),
     ],
@@ -122,12 +128,27 @@ def test_what_has_no_key_is_answered(variable: str) -> None:
     assert any(f":1: {variable}: {IGNORED[variable]}" in remark for remark in imported(f"{variable}=x", NAME).remarks)
 
 
-def test_one_port_control_in_the_old_order() -> None:
-    names = ("OVSDB_SOCK_PATH", "IPC_PORT_CONTROL", "ZMQ_PORT_CONTROL_EP")
-    text = "".join(f"VIRTIOFWD_{name}=ipc:///run/x\n" for name in names)
-    found = imported(text, NAME)
-    assert schema.parse(found.text, "spec").port_control.zmq is not None
-    assert sum("there is one port control only" in remark for remark in found.remarks) == 2
+@pytest.mark.parametrize(
+    ("names", "door", "ignored"),
+    [
+        (
+            ("OVSDB_SOCK_PATH", "IPC_PORT_CONTROL", "ZMQ_PORT_CONTROL_EP"),
+            "zmq",
+            ("IPC_PORT_CONTROL", "OVSDB_SOCK_PATH"),
+        ),
+        (("OVSDB_SOCK_PATH", "IPC_PORT_CONTROL"), "ipc", ("OVSDB_SOCK_PATH",)),
+        (("OVSDB_SOCK_PATH",), "ovsdb", ()),
+        ((), "ovsdb", ()),
+    ],
+)
+def test_one_port_control_in_the_old_order(names: tuple[str, ...], door: str, ignored: tuple[str, ...]) -> None:
+    values = {"OVSDB_SOCK_PATH": "/run/x", "IPC_PORT_CONTROL": "y", "ZMQ_PORT_CONTROL_EP": "ipc:///run/x"}
+    found = imported("".join(f"VIRTIOFWD_{name}={values[name]}\n" for name in names), NAME)
+    given = schema.parse(found.text, "spec").port_control
+    assert [name for name in ("zmq", "ovsdb", "ipc") if getattr(given, name) is not None] == [door]
+    said = [remark for remark in found.remarks if "there is one port control only" in remark]
+    assert [name for name in ignored for remark in said if f"VIRTIOFWD_{name}: " in remark] == list(ignored)
+    assert len(said) == len(ignored)
 
 
 def test_unknown_variables_are_named_with_the_nearest() -> None:

@@ -91,6 +91,11 @@ def test_the_same_said_twice_is_no_conflict() -> None:
             "vhost_user: {directory: /b}\n",
             "b.yaml:2:25: vhost_user.directory: has another value in a.yaml:2:25; keep one of them",
         ),
+        (
+            "port_control: {ipc: {}}\n",
+            "port_control: {ovsdb: {}}\n",
+            "b.yaml:2:16: port_control.ovsdb: there is one port control only, and ipc is given already (a.yaml:2:16)",
+        ),
     ],
 )
 def test_a_conflict_names_both_places(first: str, second: str, message: str) -> None:
