@@ -25,6 +25,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("VIO4WD_CACHE_DIR") or "/var/cache/vio4wd")
 
 
+def sys_dir() -> Path:
+    """What the kernel says of network devices and their VFs: `$VIO4WD_SYS_DIR`, or /sys."""
+    return Path(os.environ.get("VIO4WD_SYS_DIR") or "/sys")
+
+
 def engine_socket(run: Path, shard: int = 0) -> Path:
     """Where an engine answers requests."""
     return run / f"engine-{shard}.sock"
