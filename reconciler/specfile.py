@@ -43,7 +43,8 @@ class Accepted:
 
 class SpecFile:
     """Reads the file again and again. `accepted` changes only to another good spec: never because of a file that is
-    invalid, empty, truncated, unreadable or gone. Nor because of a source: what that said last stays."""
+    invalid, empty, truncated, unreadable or gone. Nor because of a source: what that said last stays. What other owners
+    want is had beside it all the while."""
 
     def __init__(self, path: Path, host: Host, store: Store, sources: Sources) -> None:
         self.path = Path(os.path.abspath(path))
@@ -57,12 +58,12 @@ class SpecFile:
         self._seen: object = None
 
     def read(self, disturbed: Callable[[], bool] = lambda: False) -> bool:
-        """Reads everything; whether another spec is in force than before. What was `disturbed` meanwhile may be half of
+        """Reads everything; whether something else is wanted than before. What was `disturbed` meanwhile may be half of
         two contents, and is not believed."""
         try:
             local = read_path(self.path, self._host.name())
             if disturbed():
-                return False
+                return self._go_on()
             facts = (local, self._offers(local), beside(self._store))
             if facts == self._seen:
                 return False
@@ -72,7 +73,20 @@ class SpecFile:
             if not isinstance(error, SpecUnfit) or error.may_heal:
                 self._seen = None  # a user or a CPU may appear without the file changing
             self._refuse(reasons(error))
-        return self.accepted is None and self._fall_back()
+        return self._go_on() if self.accepted is not None else self._fall_back()
+
+    def _go_on(self) -> bool:
+        """With the spec in force, and what other owners want by now; whether that is another state than before."""
+        before = self.accepted
+        if before is None:
+            return False
+        try:
+            found = wanted(before.spec, beside(self._store), self._host)
+        except SpecUnfit:
+            return False
+        shown = before.shown
+        self.accepted = self._accepted(found, shown.since, shown.origin, shown.sources)
+        return before.target != found.target
 
     def _offers(self, local: Tree) -> tuple[Offer, ...]:
         """Raises SpecError."""

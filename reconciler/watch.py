@@ -78,6 +78,8 @@ class Watch:
         self._doors = Doors(run_dir, state_dir, host, self._exchange)
         self._ticket = 0
         """What doors asked for up to this was read."""
+        self._owed = False
+        """Whether some of that is not carried out yet."""
         self._stopping = False
         self._ledger = Ledger(self._store)
         self._settled: Settled | None = None
@@ -192,7 +194,8 @@ class Watch:
         self._paused_before = paused
         if accepted is not None:
             self._doors.follow(accepted.spec)
-            if not changed:
+            self._owed = self._owed or changed
+            if not self._owed:
                 self._exchange.settle(self._ticket, accepted.left_out)
         self._machine.file_read(time.monotonic(), changed)
         if refused is not None or not changed:
@@ -282,6 +285,7 @@ class Watch:
         """Tells what became of what doors asked for, as far as that is settled."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD):
+            self._owed = False
             self._exchange.settle(self._ticket, {**failed, **accepted.left_out})
 
     def _tell_held(self, guarded: Guarded) -> bool:

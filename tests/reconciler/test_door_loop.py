@@ -1,0 +1,125 @@
+"""Port control in front of a whole watch, over ZeroMQ, with a fake engine: what is answered OK is in force, whatever
+the file goes through meanwhile. A VF is a PCI function here, and there is none: the look at the host is left out."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.doors.front import StateFront
+from reconciler.legacy.clients.wire import Service
+from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
+from reconciler.lock import APPLY, locked
+from reconciler.machine import Timing
+from reconciler.vfs.bind import HostVfs
+from tests.kit.waiting import wait_for
+from tests.reconciler.fake_engine import Served
+from tests.reconciler.steered import NEVER_POLL, Steered, document
+
+ADD, REMOVE = PortControlRequest.ADD, PortControlRequest.REMOVE
+
+
+class Doored(Steered):
+    """A watch with port control, which may be asked from any thread."""
+
+    @property
+    def door(self) -> Path:
+        return self.directory / "z" / "port_control"
+
+    def text(self, *relays: int, more: str = "") -> str:
+        return document(*relays, more=f'port_control: {{zmq: {{endpoint: "ipc://{self.door}"}}}}\n{more}')
+
+    def ask(self, op: PortControlRequest.Op, relay: int, slot: int | None = None) -> PortControlResponse:
+        address = PortControlRequest.PciAddress(domain=0, bus=5, slot=relay if slot is None else slot, function=1)
+        request = PortControlRequest(op=op, pci_addrs=[address], virtio_id=relay, conditional=False)
+        with Service(f"ipc://{self.door}") as service:
+            return service.ask(request, PortControlResponse())
+
+    def asked(self, op: PortControlRequest.Op, relay: int) -> bool:
+        """Whether it was OK; then it must be in force."""
+        done = self.ask(op, relay)
+        if done.status == PortControlResponse.OK:
+            assert (relay in self.engine.state.relays) == (op == ADD), f"OK was said of relay {relay} too early"
+        return done.status == PortControlResponse.OK
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Doored]]:
+    monkeypatch.setattr(HostVfs, "require_pollable", lambda *_: None)
+    with tempfile.TemporaryDirectory(prefix="v4-") as name:
+        made = Doored(Path(name), Path(name) / "vio4wd.yaml")
+
+        def begin(relays: tuple[int, ...], timing: Timing = NEVER_POLL) -> Doored:
+            made.file.write_text(made.text(*relays))
+            made.start(timing)
+            wait_for("port control", made.door.exists, 20.0)
+            made.until_relays(*relays)
+            return made
+
+        with Served(made.engine, made.run_dir):
+            yield begin
+            made.stop()
+
+
+def test_ok_means_in_force_when_another_reading_was_faster(
+    start: Callable[..., Doored], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop reads between the record of a wish and the word that there is one, and can't apply yet."""
+    record = StateFront.put
+
+    def slow(self: StateFront, relay: int, wanted: Mapping[str, Any]) -> None:
+        record(self, relay, wanted)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(StateFront, "put", slow)
+    made = start((1,), Timing(poll_s=0.02))
+    with ThreadPoolExecutor(1) as pool, locked(made.run_dir / APPLY, 5.0):
+        answer = pool.submit(made.asked, ADD, 2)
+        time.sleep(0.6)
+    assert answer.result(), "in force once the other has done"
+
+
+@pytest.mark.parametrize("text", ["", "relays: [", "apiVersion: vio4wd/v1\nrelays: [{id: 99}]\n", None])
+def test_a_broken_file_is_no_reason_to_keep_anybody_waiting(start: Callable[..., Doored], text: str | None) -> None:
+    made = start((1,))
+    assert made.asked(ADD, 2)
+    if text is None:
+        made.file.unlink()
+    else:
+        made.file.write_text(text)
+    made.until_refused()
+    assert made.asked(ADD, 3)
+    assert made.asked(REMOVE, 2)
+    assert set(made.engine.state.relays) == {1, 3}
+    assert made.ask(ADD, 4, slot=3).status == PortControlResponse.ERROR, "relay 3 has it"
+    made.file.write_text(made.text(1, 5))
+    made.until_relays(1, 3, 5)
+    assert "relay:1" not in made.removed
+
+
+def test_a_file_that_somebody_is_writing_keeps_nobody_waiting(start: Callable[..., Doored]) -> None:
+    made = start((1,))
+    with made.file.open("a") as file:
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.wait(0.001):
+                file.write("#")
+                file.flush()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for relay in (2, 3, 4):
+                assert made.asked(ADD, relay)
+        finally:
+            stop.set()
+            writer.join()
+    assert set(made.engine.state.relays) == {1, 2, 3, 4}
