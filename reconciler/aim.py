@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from reconciler.guards import Guarded, Policy, guard
+from reconciler.owned import beside
 from reconciler.sighting import Sighting
 from schema.model import State
 from state.hold import Hold, current_hold, drop_hold
@@ -22,6 +24,8 @@ class Aim:
     undoing: Pending | None = None
     """The apply that this rolls back."""
     hold: Hold | None = None
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    """Relays of other owners that can't be had beside what is held, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Wish:
     sha256: str
     target: State
     policy: Policy
+    others: frozenset[int] = frozenset()
+    """Relays of the target that are not the file's."""
 
 
 def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, now: float) -> Aim | None:
@@ -47,8 +53,10 @@ def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, n
         drop_hold(store)  # the content has changed
         hold = None
     policy = Policy(hold.protected, wish.policy.allowed) if hold is not None else wish.policy
-    target = hold.state if hold is not None else wish.target
-    return Aim(guard(target, sighting, policy, last), policy, hold=hold)
+    target = beside(hold.state, wish.target, wish.others) if hold is not None else wish.target
+    lost = (id_ for id_ in wish.others if target.relays.get(id_) != wish.target.relays[id_])
+    left_out = dict.fromkeys(lost, "what is kept up in place of the spec has its id, VF or socket")
+    return Aim(guard(target, sighting, policy, last), policy, hold=hold, left_out=left_out)
 
 
 def undone_instead(store: Store, sha256: str) -> bool:

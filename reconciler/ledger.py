@@ -7,12 +7,14 @@ import time
 from dataclasses import asdict, replace
 
 from reconciler.outcome import Outcome, Verdict
+from reconciler.owned import files_own, others_of
 from reconciler.report import LastApply
 from reconciler.savedplan import SavedPlan
 from reconciler.summary import Summary, summary
 from schema.model import State
 from state.history import record
 from state.store import Store
+from state.wishes import wishes
 
 LOG = logging.getLogger("vio4wd.watch")
 
@@ -46,7 +48,7 @@ class Ledger:
                 text=text,
                 plan=replace(saved, states={}).to_json(),
                 outcome=result,
-                target=target,
+                target=files_own(target, others_of(target, wishes(self._store))),
             )
         self._failure = failure
         relays = tuple(result["relays"])

@@ -20,6 +20,7 @@ from reconciler.lock import APPLY, Locked, locked
 from reconciler.mounts.early import ready
 from reconciler.narrow import narrowed, scope
 from reconciler.outcome import Outcome, Verdict
+from reconciler.owned import files_own, others_of
 from reconciler.plan import Plan
 from reconciler.predict import predict
 from reconciler.room import refuse_shortage
@@ -40,6 +41,7 @@ from state.hold import Hold, current_hold, drop_hold, keep_hold
 from state.lasttarget import LastTarget, keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
 from state.store import Store
+from state.wishes import wishes
 
 LOCK_WAIT_S = 10.0
 
@@ -176,22 +178,25 @@ class Steering:
         hold = current_hold(self.store)
         if order.instead_of:
             why = f"{order.source} was put in its place by {order.who}"
-            keep_hold(self.store, Hold(order.instead_of, job.guarded.target, why, time.time(), job.protected))
+            target = job.guarded.target
+            own = files_own(target, others_of(target, wishes(self.store)))
+            keep_hold(self.store, Hold(order.instead_of, own, why, time.time(), job.protected))
         elif hold is not None and hold.sha256 == order.sha256:
             drop_hold(self.store)  # who applies it by hand wants it tried
 
     def _begin(self, job: Job, order: Order) -> Pending:
         """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
         brought back."""
-        last = last_target(self.store)
+        last, before = last_target(self.store), as_wish(job.sighting.states.values())
         pending = Pending(
             token=str(uuid.uuid4()),
             who=order.who,
             source=order.source,
             sha256=order.sha256,
             time=time.time(),
-            before=as_wish(job.sighting.states.values()),
+            before=before,
             protected=last.protected if last is not None else frozenset(),
+            others=others_of(before, wishes(self.store)),
             confirm_s=order.confirm_s,
         )
         begin(self.store, pending)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.outcome import Outcome, Verdict
+from reconciler.owned import files_own
 from state.hold import Hold, keep_hold
 from state.lasttarget import LastTarget, keep_target
 from state.pending import Pending, Phase, current_pending, forget, wait
@@ -45,7 +46,8 @@ class Order:
 def undone(store: Store, pending: Pending, outcome: Outcome) -> None:
     """What was live before is live again: it stays, and the content that was rolled back is not tried again."""
     reason = f"it was rolled back: {pending.reason}"
-    keep_hold(store, Hold(pending.sha256, pending.before, reason, time.time(), pending.protected))
+    own = files_own(pending.before, pending.others)
+    keep_hold(store, Hold(pending.sha256, own, reason, time.time(), pending.protected))
     boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
     keep_target(store, LastTarget(pending.before, pending.protected, boots))
     forget(store, pending)

@@ -238,7 +238,7 @@ class Watch:
                 sighting = fleet.see_any()
                 last = last_target(self._store)
                 policy = policy_of(accepted.spec, released=released(self._store))
-                wish = Wish(accepted.spec.sha256, accepted.target, policy)
+                wish = Wish(accepted.spec.sha256, accepted.target, policy, frozenset(accepted.owners))
                 aimed = aim(self._store, wish, sighting, last, time.time())
                 if aimed is None:  # an apply waits to be confirmed, and whoever made it has died
                     self._machine.busy(time.monotonic())
@@ -255,6 +255,7 @@ class Watch:
                 keep_target(self._store, replace(reached_now, open=self._settled.open))
                 if aimed.undoing is not None and outcome.verdict is Verdict.APPLIED:
                     undone(self._store, aimed.undoing, outcome)
+                    self._machine.asked(time.monotonic())  # what others asked for meanwhile
         except (EngineUnavailable, EngineError) as error:
             self._tell("engine", str(error), "%s", "")
             self._machine.reconciled(time.monotonic(), Verdict.LOST, "", 0)
@@ -265,8 +266,8 @@ class Watch:
             self._machine.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(sighting.moments), heals)
             return
         self._impossible = ""
-        if aimed.undoing is None and aimed.hold is None:
-            self._answer_doors(accepted, outcome)
+        if aimed.undoing is None:
+            self._answer_doors(accepted, aimed, outcome)
         self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments), outcome.may_heal)
         if outcome.steps:
             self._machine.changed(time.monotonic())
@@ -281,12 +282,12 @@ class Watch:
             last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, guarded.target)
             self._report = replace(self._report, last_apply=last_apply)
 
-    def _answer_doors(self, accepted: Accepted, outcome: Outcome) -> None:
+    def _answer_doors(self, accepted: Accepted, aimed: Aim, outcome: Outcome) -> None:
         """Tells what became of what doors asked for, as far as that is settled."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD):
             self._owed = False
-            self._exchange.settle(self._ticket, {**failed, **accepted.left_out})
+            self._exchange.settle(self._ticket, {**failed, **aimed.left_out, **accepted.left_out})
 
     def _tell_held(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""

@@ -18,6 +18,7 @@ class Hold:
     sha256: str
     """Of the content."""
     state: State
+    """Of the file's relays; other owners go on beside them."""
     reason: str
     """In words that follow on "because"."""
     since: float

@@ -39,6 +39,8 @@ class Pending:
     """What was live, on all engines."""
     protected: frozenset[int] = frozenset()
     """Relays that were not to be removed before, unless that is allowed by name."""
+    others: frozenset[int] = frozenset()
+    """Relays of `before` that are not the file's."""
     confirm_s: float = 0.0
     """How long it waits to be confirmed; 0: it does not."""
     phase: Phase = Phase.APPLYING
@@ -115,6 +117,7 @@ def _text(pending: Pending) -> str:
         "time": pending.time,
         "before": pending.before.to_json(),
         "protected": sorted(pending.protected),
+        "others": sorted(pending.others),
         "confirm_s": pending.confirm_s,
         "boots": {str(shard): boot for shard, boot in pending.boots.items()} if pending.boots is not None else None,
         "reason": pending.reason,
@@ -131,6 +134,7 @@ def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:
         deadline=deadline,
         before=State.from_json(value.pop("before")),
         protected=frozenset(value.pop("protected")),
+        others=frozenset(value.pop("others", ())),
         boots={int(shard): boot for shard, boot in boots.items()} if boots is not None else None,
         **value,
     )

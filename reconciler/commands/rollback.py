@@ -18,8 +18,8 @@ NAME = "rollback"
 HELP = "go back to how an earlier apply of the history left things"
 EPILOG = """\
 Without N: to the latest state that differs from what was applied last. It is a plan like any other: shown, and carried
-out once you say so, or with --yes. The spec's file is not touched; the watch loop keeps to the rollback until the
-content of the file changes, or somebody applies it.
+out once you say so, or with --yes. It concerns the file's relays; those of other owners stay as they are. The spec's
+file is not touched; the watch loop keeps to the rollback until the content of the file changes, or somebody applies it.
 
 Examples:
   vio4wd history
@@ -68,15 +68,18 @@ def execute(asked: argparse.Namespace) -> int:
 
 def _entry(store: Store, number: int | None) -> Applied | None:
     """The apply to go back to; None when there is none, or it did not reach a state."""
+    from reconciler.owned import files_own, others_of
     from state.history import KEPT, entries, target_of
     from state.lasttarget import last_target
+    from state.wishes import wishes
 
     last = last_target(store)
+    current = files_own(last.state, others_of(last.state, wishes(store))) if last is not None else None
     for entry in entries(store, KEPT):
         if number not in (None, entry.id) or entry.outcome["verdict"] != "applied":
             continue
         target = target_of(store, entry.id)
-        if target is not None and (number is not None or last is None or target != last.state):
+        if target is not None and (number is not None or target != current):
             return entry
     return None
 
@@ -86,17 +89,21 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
     from reconciler.commands.plan import VALID_S, show
     from reconciler.guards import Policy, guard, relay_ids
     from reconciler.host import ThisHost
-    from reconciler.hostplan import plan_host
+    from reconciler.hostplan import as_wish, plan_host
+    from reconciler.owned import beside, others_of
     from reconciler.room import refuse_shortage
     from reconciler.savedplan import Origin, save
     from state.history import target_of
     from state.lasttarget import last_target
+    from state.wishes import wishes
 
     target, last = target_of(store, entry.id), last_target(store)
     assert target is not None
     protected = (last.protected if last is not None else frozenset()) & target.relays.keys()
     policy = Policy(protected, relay_ids(asked.allow_destroy))
     sighting = fleet.see_any()
+    live = as_wish(sighting.states.values())
+    target = beside(target, live, others_of(live, wishes(store)))
     guarded = guard(target, sighting, policy, last)
     todo = plan_host(guarded.target, sighting)
     refuse_shortage(todo, sighting, ThisHost())

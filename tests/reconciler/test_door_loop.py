@@ -3,6 +3,9 @@ the file goes through meanwhile. A VF is a PCI function here, and there is none:
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -123,3 +126,58 @@ def test_a_file_that_somebody_is_writing_keeps_nobody_waiting(start: Callable[..
             stop.set()
             writer.join()
     assert set(made.engine.state.relays) == {1, 2, 3, 4}
+
+
+def rolled_back(made: Doored, *arguments: str) -> None:
+    """As `vio4wd rollback --yes`."""
+    own = {"VIO4WD_RUN_DIR": str(made.run_dir), "VIO4WD_STATE_DIR": str(made.directory / "state")}
+    command = [sys.executable, "-m", "reconciler", "rollback", *arguments, "--yes"]
+    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_rollback_touches_only_the_files_relays(start: Callable[..., Doored]) -> None:
+    made = start((1,))
+    assert made.asked(ADD, 5)
+    made.file.write_text(made.text(1, 2))
+    made.until_relays(1, 2, 5)
+    assert made.asked(REMOVE, 5)
+    assert made.asked(ADD, 6)
+    rolled_back(made)
+    assert set(made.engine.state.relays) == {1, 6}, "relay 5 was taken back by its owner, and stays away"
+    assert "relay:6" not in made.removed
+
+
+def test_doors_are_served_beside_a_rollback(start: Callable[..., Doored]) -> None:
+    made = start((1, 2))
+    made.file.write_text(made.text(1))
+    made.until_relays(1)
+    assert made.asked(ADD, 6)
+    rolled_back(made)
+    made.until_relays(1, 2, 6)
+    assert made.asked(ADD, 7)
+    assert made.asked(REMOVE, 6)
+    refused = made.ask(ADD, 2)
+    assert refused.status == PortControlResponse.ERROR
+    assert "what is kept up in place of the spec has its id, VF or socket" in refused.error_code_source
+    assert set(made.engine.state.relays) == {1, 2, 7}
+    assert made.asked(REMOVE, 7)
+    made.file.write_text(made.text(1, 3))
+    made.until_relays(1, 3)
+
+
+def test_what_was_asked_for_while_an_apply_waited_is_had_once_it_is_undone(start: Callable[..., Doored]) -> None:
+    made = start((1,))
+    assert made.asked(ADD, 5)
+    made.file.write_text(made.text(1, 2))
+    made.until_relays(1, 2, 5)
+    own = {"VIO4WD_RUN_DIR": str(made.run_dir), "VIO4WD_STATE_DIR": str(made.directory / "state")}
+    draft = made.directory / "draft.yaml"
+    draft.write_text(made.text(1, 2, 3).replace("worker_cpus: [1, 2]", "worker_cpus: [0]").replace("cpus: [1]", ""))
+    command = [sys.executable, "-m", "reconciler", "apply", "--confirm", "3s", str(draft)]
+    with subprocess.Popen(command, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as it:
+        made.until("the draft", lambda: 3 in made.engine.state.relays)
+        for op, relay in ((ADD, 6), (REMOVE, 5)):
+            assert made.ask(op, relay).status == PortControlResponse.OK, "recorded"
+        it.wait(60)
+    made.until_relays(1, 2, 6)
