@@ -24,7 +24,7 @@ from engine.relays import Live, Relays
 from engine.sockets import Open, Sockets, observed
 from engine.workers import Idle, Workers
 from schema.model import STARTED_WITH, Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
-from schema.vf import is_pci
+from schema.vf import only_pci
 
 log = logging.getLogger("vio4wd.engine")
 T = TypeVar("T")
@@ -247,8 +247,7 @@ class EngineCore:
     def _follow_guest(self, live: Live) -> None:
         """Takes a relay's packet buffers to the NUMA node of its guest's memory, once for each time that one connects.
 
-        A device of the kernel's stays as it is: it could not be started again, and its packets are copied anyway. So
-        does a bond, whose members may lie on several nodes.
+        A device of the kernel's stays as it is: it could not be started again, and its packets are copied anyway.
         """
         attached = self.ports.by_name.get(live.relay.port)
         opened = self.sockets.by_path.get(live.relay.socket)
@@ -258,7 +257,7 @@ class EngineCore:
         attached.follows = (live.relay.socket, *opened.located)
         if node == attached.buffers:
             attached.pool = replace(attached.pool, short_of=None)
-        elif is_pci(attached.port) and (pool := self.ports.pool_on(attached, node)):
+        elif only_pci(attached.port) and (pool := self.ports.pool_on(attached, node)):
             log.info("relay %d: its buffers follow its guest to node %d", live.relay.id, node)
             self._change_pool(live, attached, pool)
 

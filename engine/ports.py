@@ -206,9 +206,8 @@ class Ports:
             return None
 
     def change_pool(self, attached: Attached, pool: Pool) -> None:
-        """Stops a port, no bond, and starts it with another pool, or with the one that it had. No table may have an
-        entry of it. What it has received and nobody has taken is lost. Raises Refused, and lets go of one that won't
-        start."""
+        """Stops a port and starts it with another pool, or with the one that it had. No table may have an entry of
+        it. What it has received and nobody has taken is lost. Raises Refused, and lets go of one that won't start."""
         former = attached.pool
         self._machine.ethdevs.stop(attached.id)
         try:
@@ -224,6 +223,8 @@ class Ports:
             log.error("%s: its buffers stay where they are: %s", attached.port.name, error)
         self._use(attached, pool)
         self._machine.mbufs.free(former)
+        if attached.bond:
+            self.bonds.started(attached.bond)
 
     def detach(self, name: str) -> None:
         attached = self.require(name)

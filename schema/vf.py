@@ -51,6 +51,11 @@ def pci_functions(port: Port) -> tuple[str, ...]:
     return tuple(part.name for part in parts if is_pci(part))
 
 
+def only_pci(port: Port) -> bool:
+    """Whether all that it is, or has as members, are PCI functions."""
+    return len(pci_functions(port)) == max(1, len(port.members))
+
+
 def _pci_address(domain: str | None, bus: str, slot: str, function: str) -> str:
     if int(slot, 16) > 0x1F:
         raise ValueError(f"slot {slot} of the PCI address is too high; slots run from 00 to 1f")

@@ -7,7 +7,7 @@ from tests.kit.waiting import wait_for
 from tests.live.scene import wait_frames
 from tests.sriov.bench import Bench, bound
 from tests.sriov.machine import DEVICES, Qmp, bind, driver
-from tests.sriov.waits import LONG_S, LOOK_S, condition, port, text, wait_condition, wait_ports
+from tests.sriov.waits import LONG_S, LOOK_S, condition, port, text, wait_buffers, wait_condition, wait_ports
 
 
 def test_traffic_then_given_back_to_the_kernel(bench: Bench, nics: list[str]) -> None:
@@ -72,15 +72,20 @@ def test_one_that_is_taken_for_passthrough_is_let_go_at_once(bench: Bench, nics:
 
 
 def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str], qmp: Qmp) -> None:
-    """Both members' wires lead to the same namespace; the guest's frames come out where the active member is."""
+    """Both members' wires lead to the same namespace; the guest's frames come out where the active member is. The
+    bond's buffers follow the guest's memory as a VF's do."""
     first, first_peer, second, second_peer = nics[:4]
     bench.lay(1, first, first_peer)
     bench.lay(2, second, second_peer)
     bond = f'id: 1, bind: true, bond: {{name: net_bonding0, mode: active-backup, members: ["{first}", "{second}"]}}'
     bench.instance.save(text(bench.instance, bond))
     wait_ports(bench.instance, "net_bonding0")
+    for node in (1, 0):
+        bench.boot(1, cpu=node)
+        wait_buffers(bench.instance, "net_bonding0", node)
+        bench.pass_frames(1)
+        bench.shut_down(1)
     bench.boot(1)
-    bench.pass_frames(1)
     with qmp.cable_pulled(0):
         wait_for("the second to take over", lambda: active(bench.instance) == [second], LONG_S, LOOK_S)
         bench.pass_frames(2)
