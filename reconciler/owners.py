@@ -14,10 +14,8 @@ from types import MappingProxyType
 
 import schema
 from schema import Spec, SpecError
-from schema.spec import RelaySpec, VhostUserSpec, socket_path
+from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path
 from state.wishes import Wish
-
-FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +56,19 @@ def merged(spec: Spec, wishes: Sequence[Wish], held: Mapping[str, float]) -> Mer
             out.append(LeftOut(wish.owner, wish.relay, "; ".join(problem.message for problem in error.problems)))
             continue
         things = claims(spec.vhost_user, relay)
-        against = _in_the_way(wish, things, ours, held) or _taken(things, taken)
+        against = _in_the_way(wish, things, ours, held, spec.owner) or _taken(things, taken)
         if against:
             out.append(LeftOut(wish.owner, wish.relay, against))
             continue
         had[relay.id] = (wish.owner, relay)
         taken |= dict.fromkeys(things, wish)
         for id_ in [id_ for id_, own in ours.items() if own & things]:
-            out.append(LeftOut(FILE, id_, _taken(ours.pop(id_), taken)))
+            out.append(LeftOut(spec.owner, id_, _taken(ours.pop(id_), taken)))
     relays = (*(relay for relay in spec.relays if relay.id in ours), *(relay for _, relay in had.values()))
+    owners = dict.fromkeys(ours, spec.owner) if spec.owner != FILE else {}
     return Merged(
         replace(spec, relays=relays),
-        MappingProxyType({id_: owner for id_, (owner, _) in had.items()}),
+        MappingProxyType({**owners, **{id_: owner for id_, (owner, _) in had.items()}}),
         tuple(out),
         frozenset(thing for things in ours.values() for thing in things),
     )
@@ -84,13 +83,18 @@ def claims(vhost_user: VhostUserSpec, relay: RelaySpec) -> frozenset[str]:
 
 
 def _in_the_way(
-    wish: Wish, things: frozenset[str], ours: Mapping[int, frozenset[str]], held: Mapping[str, float]
+    wish: Wish, things: frozenset[str], ours: Mapping[int, frozenset[str]], held: Mapping[str, float], owner: str
 ) -> str:
     for id_, own in sorted(ours.items()):
         for thing in sorted(own & things):
             if held.get(thing, float("inf")) <= wish.since:
-                return f"{thing} belongs to relay {id_} of the {FILE}, which had it first; take another"
+                return f"{thing} belongs to relay {id_} of {_the(owner)}, which had it first; take another"
     return ""
+
+
+def _the(owner: str) -> str:
+    """An owner in a sentence: the file is no name."""
+    return f"the {owner}" if owner == FILE else owner
 
 
 def _taken(things: Iterable[str], taken: Mapping[str, Wish]) -> str:

@@ -15,10 +15,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from reconciler.files import known_shards
 from reconciler.gobetween import GoBetween, without_manager
+from reconciler.sources.local import Local
 from reconciler.supervise import AGAIN_AT_ONCE, Child
 from schema.paths import state_dir
 
@@ -52,7 +52,7 @@ class Started:
     """It is no longer needed, was told to end, and is killed then."""
 
 
-def run(file: Path) -> int:
+def run(local: Local) -> int:
     """Runs engine and watch until SIGTERM or SIGINT; 0, or 1 when one of them had to be killed."""
     base = [sys.executable, "-m", "reconciler.cli"]
     state = state_dir()
@@ -63,7 +63,8 @@ def run(file: Path) -> int:
         return {f"engine {number}": [*base, "engine", "--shard", number] for number in numbers}
 
     between = GoBetween()
-    watch = Started(Child(WATCH), [*base, "watch", str(file.absolute())], environment=between.environment)
+    file = [*(["--defaults"] if local.defaults else []), str(local.path.absolute())]
+    watch = Started(Child(WATCH), [*base, "watch", *file], environment=between.environment)
     try:
         return keep_up([Started(Child("engine"), [*base, "engine"]), watch], shards, between)
     finally:

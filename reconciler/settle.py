@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from reconciler.desired import SpecUnfit
 from reconciler.host import Host
-from reconciler.sources.files import read_path
+from reconciler.sources.local import Local
 from reconciler.sources.several import source_of
 from reconciler.sources.shape import Attempt, Reading, attempt
 from reconciler.wanted import Wanted, beside, wanted
@@ -76,11 +75,11 @@ def reasons(error: SpecError | SpecUnfit | Unread) -> tuple[str, ...]:
     return tuple(str(error).splitlines())
 
 
-def read_now(path: Path, host: Host, store: Store, notice: Callable[[str], None]) -> Settled:
+def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], None]) -> Settled:
     """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `settle`.
 
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
-    local = read_path(path, host.name())
+    local = place.read(host.name())
     before, known = kept(store), beside(store)
     if store.fault:
         notice(store.fault)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import schema
 from reconciler.desired import SpecUnfit
 from reconciler.host import Host
-from reconciler.owners import FILE
 from reconciler.report import InForce, RefusedSpec
 from reconciler.settle import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
-from reconciler.sources.files import read_path
+from reconciler.sources.local import Local
 from reconciler.sources.several import Sources
 from reconciler.wanted import Wanted, beside, wanted
-from schema import Spec, SpecError, Tree
+from schema import Spec, SpecError, Tree, compose
 from schema.compose import head
 from schema.model import State
-from schema.spec import SourceSpec
+from schema.spec import FILE, SourceSpec
 from state.lastgood import keep, last_good
 from state.readings import kept
 from state.store import Store
@@ -46,8 +44,9 @@ class SpecFile:
     invalid, empty, truncated, unreadable or gone. Nor because of a source: what that said last stays. What other owners
     want is had beside it all the while."""
 
-    def __init__(self, path: Path, host: Host, store: Store, sources: Sources) -> None:
-        self.path = Path(os.path.abspath(path))
+    def __init__(self, local: Local, host: Host, store: Store, sources: Sources) -> None:
+        self.path = Path(os.path.abspath(local.path))
+        self._local = replace(local, path=self.path)
         self.accepted: Accepted | None = None
         self.refused: RefusedSpec | None = None
         self._host = host
@@ -61,7 +60,7 @@ class SpecFile:
         """Reads everything; whether something else is wanted than before. What was `disturbed` meanwhile may be half of
         two contents, and is not believed."""
         try:
-            local = read_path(self.path, self._host.name())
+            local = self._local.read(self._host.name())
             if disturbed():
                 return self._go_on()
             facts = (local, self._offers(local), beside(self._store))
@@ -116,7 +115,7 @@ class SpecFile:
         if known is None:
             return False
         try:
-            spec = schema.parse(known.text, str(self.path))
+            spec = compose([self._local.once(known.text)])
             found = wanted(spec, beside(self._store), self._host)
         except (SpecError, SpecUnfit):
             return False
@@ -133,5 +132,5 @@ class SpecFile:
         left_out = tuple(str(each) for each in found.left_out)
         shown = InForce(str(self.path), spec.sha256, since, origin, relays, sources, left_out)
         revisions = {source.name: source.applied for source in sources if source.applied}
-        refused = {each.relay: each.reason for each in found.left_out if each.owner != FILE}
+        refused = {each.relay: each.reason for each in found.left_out if each.owner != found.spec.owner}
         return Accepted(spec, target, shown, found.owners, refused, revisions)

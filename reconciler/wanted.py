@@ -12,10 +12,13 @@ from reconciler.hostplan import HostPlan, plan_host
 from reconciler.owners import LeftOut, Merged, merged
 from reconciler.sighting import Sighting
 from schema import Spec
-from schema.model import State
+from schema.model import Action, Kind, State
 from state import pins, wishes
 from state.store import Store
 from state.wishes import Wish
+
+TEMPLATE = "template"
+"""Who owns the sockets that exist before any relay needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,14 @@ def with_owners(todo: HostPlan, owners: Mapping[int, str]) -> HostPlan:
 
 
 def _owned(errand: Errand, owners: Mapping[int, str]) -> Errand:
-    owner = owners.get(errand.action.relay) if errand.action.relay is not None else None
-    if owner is None:
+    owner = _owner(errand.action, owners)
+    if not owner:
         return errand
     return replace(errand, action=replace(errand.action, reason=f"{errand.action.reason} (owner: {owner})"))
+
+
+def _owner(action: Action, owners: Mapping[int, str]) -> str:
+    """Empty: the file's. A socket that no relay uses is the template's."""
+    if action.relay is None:
+        return TEMPLATE if action.kind is Kind.SOCKET else ""
+    return owners.get(action.relay, "")

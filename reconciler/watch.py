@@ -35,6 +35,7 @@ from reconciler.report import Report, read_report, write_report
 from reconciler.room import shortages
 from reconciler.savedplan import Origin, save
 from reconciler.sighting import Sighting
+from reconciler.sources.local import Local
 from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import counted, standings
@@ -62,12 +63,14 @@ class Watch:
         host: Host,
         timing: Timing | None = None,
         notifier: Notifier | None = None,
+        defaults: bool = False,
     ) -> None:
+        """`defaults`: the file is virtio-forwarder's, and no spec."""
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._store = Store(state_dir)
         self._sources = Sources(host.name(), state_dir)
-        self._file = SpecFile(file, host, self._store, self._sources)
+        self._file = SpecFile(Local(file, defaults), host, self._store, self._sources)
         self._machine = Machine(time.monotonic(), timing)
         before = read_report(run_dir) or {}
         stood = before.get("standings") or {}
@@ -185,6 +188,8 @@ class Watch:
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
         if changed and accepted is not None:
             LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
+            for warning in accepted.spec.warnings:
+                LOG.warning("%s", warning)
             self._settled = None if self._read_before else settled_before(last_target(self._store))
             self._read_before = True
         paused = read_pause(self._state_dir) is not None

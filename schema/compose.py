@@ -17,7 +17,7 @@ from schema.nodes import Document, Mapping, Node, Path, Scalar, plain
 from schema.nodes import Sequence as List
 from schema.problem import Problem, SpecError
 from schema.rules import sources
-from schema.spec import Spec
+from schema.spec import FILE, Spec
 from schema.yaml12 import at
 
 
@@ -38,6 +38,10 @@ class Tree:
     """Beside each other, in the order of their names."""
     over: Text | None = None
     """Laid over them: its values win key by key, its relays take the places of those with the same id."""
+    owner: str = FILE
+    """Who wants what the first of several trees says."""
+    remarks: tuple[Problem, ...] = ()
+    """Warnings of whoever made the text."""
 
 
 def compose(trees: Sequence[Tree]) -> Spec:
@@ -46,13 +50,17 @@ def compose(trees: Sequence[Tree]) -> Spec:
     A single file is the spec with its text as it is. Of several the text is one made of them, which says the same."""
     only = _only_text(trees)
     if only is not None:
-        return parse(only.content, only.name)
+        return _with_maker(parse(only.content, only.name), trees[0])
     first, *others = (_read_tree(tree) for tree in trees)
     document = _beside([_without_sources(first) if others else first, *map(_refuse_sources, others)])
     content = json.dumps(plain(document.root), ensure_ascii=False, indent=1) + "\n"
     if len(content.encode()) > MAX_FILE_BYTES:
         raise refused(document.file, f"all files together are larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
     return conclude(document, content, hashlib.sha256(content.encode()).hexdigest())
+
+
+def _with_maker(spec: Spec, tree: Tree) -> Spec:
+    return replace(spec, owner=tree.owner, warnings=(*tree.remarks, *spec.warnings))
 
 
 def head(tree: Tree) -> Spec:
@@ -179,4 +187,3 @@ def _refuse_sources(document: Document) -> Document:
 def _without_sources(document: Document) -> Document:
     root = _root(document)
     return Document(document.file, replace(root, entries={k: v for k, v in root.entries.items() if k != "sources"}))
-

@@ -8,6 +8,8 @@ from pathlib import Path
 
 DEFAULT_FILE = Path("/etc/vio4wd/vio4wd.yaml")
 """The spec that is read when a command is given none."""
+DEFAULTS_FILE = Path("/etc/default/virtioforwarder")
+"""virtio-forwarder's configuration file."""
 
 
 def run_dir() -> Path:

@@ -14,6 +14,8 @@ from schema.paths import normal_path
 from schema.problem import Problem
 
 API_VERSION = "vio4wd/v1"
+FILE, STATIC = "file", "static"
+"""Whose the relays of a spec are: the spec's file, or the static VFs of virtio-forwarder's configuration file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ class Spec:
     pins: tuple[PinSpec, ...] = ()
     bind_vfs: tuple[str, ...] = ()
     """PCI addresses, netdevs, or netdevs with a colon and a count."""
+    owner: str = FILE
+    """Who wants its relays."""
     text: str = ""
     """The document as it was read."""
     sha256: str = ""

@@ -10,6 +10,7 @@ from reconciler.commands.common import (
     duration,
     file_argument,
     json_argument,
+    local,
     positive,
     target_argument,
 )
@@ -63,7 +64,7 @@ def execute(asked: argparse.Namespace) -> int:
     do = _task(asked, store)
     with Fleet(run_dir(), state_dir()) as fleet:
         outcome = carried_out(asked, fleet, store, do)
-    return conclude(asked, outcome, str(asked.file))
+    return conclude(asked, outcome, str(local(asked).path))
 
 
 def carried_out(asked: argparse.Namespace, fleet: Fleet, store: Store, do: Callable[[Steering], Outcome]) -> Outcome:
@@ -109,7 +110,7 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
         saved, allowed = parse_plan(text, str(asked.file)), relay_ids(asked.allow_destroy)
         order = _order(asked, saved.sha256, "")
         return lambda steering: steering.apply_saved(saved, order, allowed)
-    settled = read_now(asked.file, ThisHost(), store, complain)
+    settled = read_now(local(asked), ThisHost(), store, complain)
     spec = settled.wanted.spec
     policy, order = policy_of(spec, asked.allow_destroy), _order(asked, spec.sha256, spec.text)
 
@@ -136,7 +137,7 @@ def _order(asked: argparse.Namespace, sha256: str, text: str) -> Order:
     from reconciler.commands.common import asking
     from reconciler.trial import Order
 
-    return Order(asking(), str(asked.file), sha256, text, asked.on_error == "rollback", asked.confirm)
+    return Order(asking(), str(local(asked).path), sha256, text, asked.on_error == "rollback", asked.confirm)
 
 
 def _text(asked: argparse.Namespace) -> str:
@@ -144,7 +145,7 @@ def _text(asked: argparse.Namespace) -> str:
     from reconciler.savedplan import MAX_BYTES
 
     try:
-        with asked.file.open("rb") as file:
+        with local(asked).path.open("rb") as file:
             return str(file.read(MAX_BYTES).decode())
     except (OSError, UnicodeDecodeError):
         return ""

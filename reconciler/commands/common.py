@@ -6,17 +6,32 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schema.model import MAX_RELAYS
-from schema.paths import DEFAULT_FILE
+from schema.paths import DEFAULT_FILE, DEFAULTS_FILE
+
+if TYPE_CHECKING:
+    from reconciler.sources.local import Local
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def file_argument(parser: argparse.ArgumentParser, what: str = "the spec") -> None:
-    parser.add_argument(
+    """For `local`."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "file", metavar="FILE", type=Path, nargs="?", default=DEFAULT_FILE, help=f"{what} (default: {DEFAULT_FILE})"
     )
+    instead = f"virtio-forwarder's configuration file in place of a spec (default: {DEFAULTS_FILE})"
+    either.add_argument("--defaults", metavar="FILE", type=Path, nargs="?", const=DEFAULTS_FILE, help=instead)
+
+
+def local(asked: argparse.Namespace) -> Local:
+    """What the command is to read."""
+    from reconciler.sources.local import Local
+
+    return Local(asked.file) if asked.defaults is None else Local(asked.defaults, defaults=True)
 
 
 def json_argument(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from schema.paths import DEFAULTS_FILE
+
 NAME = "import"
 HELP = "make a spec of virtio-forwarder's configuration file"
-DEFAULT = Path("/etc/default/virtioforwarder")
 EPILOG = """\
 The file is read, never executed. Every variable becomes a key of the spec, or a remark that says why it does not; the
 remarks stand in the spec as comments, and on standard error. See docs/migrating.md.
@@ -19,25 +20,25 @@ Examples:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", default=DEFAULT, help=f"(default: {DEFAULT})")
+    default = f"(default: {DEFAULTS_FILE})"
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", default=DEFAULTS_FILE, help=default)
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the spec here, unless the file exists")
 
 
 def execute(asked: argparse.Namespace) -> int:
-    import schema
     from reconciler.files import write_atomically
-    from reconciler.legacy.defaults import UnusableError, imported
+    from reconciler.legacy.defaults import imported
     from reconciler.output import complain
+    from schema import SpecError
+    from schema.loader import read_file
 
-    text = asked.file.read_bytes().decode("utf-8", "replace")
     try:
-        found = imported(text, str(asked.file))
-        schema.parse(found.text, "the spec")
-    except (UnusableError, schema.SpecError) as error:
+        found = imported(read_file(asked.file).decode("utf-8", "replace"), str(asked.file))
+    except SpecError as error:
         complain(f"Nothing was made of it. {error}")
         return 1
     for remark in found.remarks:
-        complain(remark)
+        complain(str(remark))
     if asked.out is None:
         print(found.text, end="")
     elif asked.out.exists():

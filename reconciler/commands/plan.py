@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.commands.common import allow_destroy_argument, duration, file_argument, json_argument, target_argument
+from reconciler.commands.common import (
+    allow_destroy_argument,
+    duration,
+    file_argument,
+    json_argument,
+    local,
+    target_argument,
+)
 
 if TYPE_CHECKING:
     from reconciler.hostplan import HostPlan
@@ -59,8 +66,9 @@ def execute(asked: argparse.Namespace) -> int:
     from state.lasttarget import last_target
     from state.store import Store
 
+    file = local(asked)
     with contextlib.closing(Store(state_dir())) as store:
-        settled = read_now(asked.file, ThisHost(), store, complain)
+        settled = read_now(file, ThisHost(), store, complain)
         last = last_target(store)
     spec, target = settled.wanted.spec, settled.wanted.target
     policy = policy_of(spec, asked.allow_destroy)
@@ -74,7 +82,7 @@ def execute(asked: argparse.Namespace) -> int:
         refuse_shortage(todo, sighting, ThisHost())
         obstacles = [*objections(target, todo.actions, fleet.vfs), *fleet.mounts.objections(todo.actions)]
         remarks = strangers(todo, sighting, ThisHost())
-    origin = Origin(str(asked.file), spec.sha256, guarded, policy, last, settled.revisions)
+    origin = Origin(str(file.path), spec.sha256, guarded, policy, last, settled.revisions)
     saved = save(todo, sighting, origin, asked.expires)
     if asked.out is not None:
         write_atomically(asked.out, json.dumps(saved.to_json(), indent=2) + "\n")

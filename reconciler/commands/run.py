@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, log_to_stderr
+from reconciler.commands.common import file_argument, local, log_to_stderr
 
 NAME = "run"
 HELP = "start the engine and keep it as a file says, until Ctrl-C or SIGTERM"
@@ -14,6 +14,7 @@ Engine and watch loop are processes of their own; each is started again when it 
 
 Examples:
   vio4wd run vio4wd.yaml
+  vio4wd run --defaults     straight from virtio-forwarder's /etc/default/virtioforwarder
   VIO4WD_RUN_DIR=/tmp/a VIO4WD_STATE_DIR=/tmp/b vio4wd run vio4wd.yaml     beside another instance
 """
 
@@ -26,4 +27,4 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.run import run
 
     log_to_stderr()
-    return run(asked.file)
+    return run(local(asked))

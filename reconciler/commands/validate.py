@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, json_argument
+from reconciler.commands.common import file_argument, json_argument, local
 
 NAME = "validate"
 HELP = "check a file; nothing is asked of the engine or the host"
@@ -28,11 +28,11 @@ def execute(asked: argparse.Namespace) -> int:
     import schema
     from reconciler.host import ThisHost
     from reconciler.output import complain, emit, say
-    from reconciler.sources.files import read_path
     from schema.compose import head
 
+    file = local(asked)
     try:
-        tree = read_path(asked.file, ThisHost().name())
+        tree = file.read(ThisHost().name())
         spec = head(tree)
         spec = spec if spec.sources else schema.compose([tree])
     except schema.SpecError as error:
@@ -48,7 +48,7 @@ def execute(asked: argparse.Namespace) -> int:
         say(f"{problem} (warning)", "warn")
     relays = f"{len(spec.relays)} relay{'' if len(spec.relays) == 1 else 's'}"
     relays += f", and what {len(spec.sources)} sources add, which was not read" if spec.sources else ""
-    say(f"{asked.file} is valid: {relays}.", "good")
+    say(f"{file.path} is valid: {relays}.", "good")
     return 0
 
 

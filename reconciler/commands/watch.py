@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, log_to_stderr
+from reconciler.commands.common import file_argument, local, log_to_stderr
 
 NAME = "watch"
 HELP = "keep a running engine as a file says (the engine goes on without it)"
@@ -29,7 +29,8 @@ def execute(asked: argparse.Namespace) -> int:
     from schema.paths import run_dir, state_dir
 
     log_to_stderr()
-    watch = Watch(asked.file, run_dir(), state_dir(), ThisHost(), notifier=Notifier())
+    file = local(asked)
+    watch = Watch(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: watch.stop())
     try:

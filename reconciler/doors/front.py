@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.doors.portcontrol import OWNER, Desk, Held
-from reconciler.owners import FILE, merged
+from reconciler.owners import merged
 from reconciler.wanted import pins_of
 from schema import Spec
 from schema.model import MAX_RELAYS
-from schema.spec import RelaySpec, VhostUserSpec, socket_path, template_path
+from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path, template_path
 from schema.vf import parse_vf
 from state import pins, wishes
 from state.store import Store

@@ -19,6 +19,7 @@ from reconciler.fleet import Fleet
 from reconciler.host import ThisHost
 from reconciler.hostplan import HostPlan, plan_host
 from reconciler.settle import Unread, read_now
+from reconciler.sources.local import Local
 from schema import SpecError
 from schema.model import State
 from state.store import Store
@@ -182,7 +183,7 @@ class Instance:
         """What is still to be done until the file is applied; None while that can't be told."""
         with contextlib.suppress(SpecError, Unread, EngineUnavailable, EngineError):
             with contextlib.closing(Store(self.state_dir)) as store:
-                target = read_now(self.file, ThisHost(), store, lambda _: None).wanted.target
+                target = read_now(Local(self.file), ThisHost(), store, lambda _: None).wanted.target
             return plan_host(target, self.fleet.see_any())
         return None
 

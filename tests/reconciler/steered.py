@@ -41,12 +41,15 @@ class Steered:
         self.watch: Watch | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, timing: Timing = NEVER_POLL, notifier: Notifier | None = None) -> None:
+    def start(
+        self, timing: Timing = NEVER_POLL, notifier: Notifier | None = None, defaults: bool = False
+    ) -> None:
         made = threading.Event()
 
         def live() -> None:
             # Made where it runs: a database connection belongs to one thread.
-            self.watch = Watch(self.file, self.run_dir, self.directory / "state", TableHost(), timing, notifier)
+            state, host = self.directory / "state", TableHost()
+            self.watch = Watch(self.file, self.run_dir, state, host, timing, notifier, defaults)
             made.set()
             self.watch.run()
 
