@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.guards import Guarded, Policy, guard
-from reconciler.owned import beside
+from reconciler.owned import beside, files_own
 from reconciler.sighting import Sighting
 from schema.model import State
 from state.hold import Hold, current_hold, drop_hold
@@ -24,8 +24,15 @@ class Aim:
     undoing: Pending | None = None
     """The apply that this rolls back."""
     hold: Hold | None = None
+    others: frozenset[int] = frozenset()
+    """Relays that are not the file's."""
     left_out: Mapping[int, str] = field(default_factory=dict)
     """Relays of other owners that can't be had beside what is held, and why."""
+
+    @property
+    def own(self) -> State:
+        """What of it is the file's."""
+        return files_own(self.guarded.target, self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +54,16 @@ def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, n
         why = left.due(now, {moment.shard: str(moment.boot_id) for moment in sighting.moments})
         if not why or not undo(store, left, why):
             return None
-        return Aim(Guarded(left.before), Policy(left.protected), replace(left, reason=why))
+        return Aim(Guarded(left.before), Policy(left.protected), replace(left, reason=why), others=left.others)
     hold = current_hold(store)
     if hold is not None and hold.sha256 != wish.sha256:
         drop_hold(store)  # the content has changed
         hold = None
     policy = Policy(hold.protected, wish.policy.allowed) if hold is not None else wish.policy
     target = beside(hold.state, wish.target, wish.others) if hold is not None else wish.target
-    lost = (id_ for id_ in wish.others if target.relays.get(id_) != wish.target.relays[id_])
-    left_out = dict.fromkeys(lost, "what is kept up in place of the spec has its id, VF or socket")
-    return Aim(guard(target, sighting, policy, last), policy, hold=hold, left_out=left_out)
+    others = frozenset(id_ for id_ in wish.others if target.relays.get(id_) == wish.target.relays[id_])
+    left_out = dict.fromkeys(wish.others - others, "what is kept up in place of the spec has its id, VF or socket")
+    return Aim(guard(target, sighting, policy, last), policy, hold=hold, others=others, left_out=left_out)
 
 
 def undone_instead(store: Store, sha256: str) -> bool:

@@ -34,12 +34,10 @@ def desired(spec: Spec, host: Host) -> State:
     uid, owner_wrong = _owner(spec.vhost_user, host)
     gid, group_wrong = _group(spec.vhost_user, host)
     unknown = list(wanted.unknown(spec.hugepages, host))
-    bound = dict(zip(spec.bind_vfs, (_vfs(each, host) for each in spec.bind_vfs), strict=True))
     wrong = {
         "unread": [f"sources: {source.name} was not read" for source in spec.sources],
         "no-user": [*owner_wrong, *(_nobody(*each) for each in unknown if each[1] == "user")],
         "no-group": [*group_wrong, *(_nobody(*each) for each in unknown if each[1] == "group")],
-        "no-device": [f"bind_vfs: this host has no VFs of '{name}'" for name, vfs in bound.items() if not vfs],
         "no-cpu": list(_cpus_wrong(spec.engine, host)),
     }
     if any(wrong.values()):
@@ -54,7 +52,7 @@ def desired(spec: Spec, host: Host) -> State:
     )
     resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]
     resources += [*wanted.pages(spec.hugepages), *wanted.mounts(spec.hugepages, host)]
-    always = frozenset(chain(*bound.values()))
+    always = frozenset(chain.from_iterable(_vfs(each, host) for each in spec.bind_vfs))
     for relay in spec.relays:
         resources += _of_relay(relay, spec.vhost_user, always)
     polled = {resource.address for resource in resources if isinstance(resource, Vf)}
@@ -62,6 +60,18 @@ def desired(spec: Spec, host: Host) -> State:
     resources += _sockets(spec, uid, gid)
     state = State.of(resources)
     return replace(state, nodes=_nodes(state, host))
+
+
+def lacking(spec: Spec, host: Host) -> tuple[str, ...]:
+    """What the spec names that is not there yet, as sentences. It is had once it appears, and keeps nothing else up."""
+    sentences = []
+    for text in spec.bind_vfs:
+        netdev, _, count = text.partition(":")
+        found = len(_vfs(text, host))
+        if found < int(count if count and not is_address(text) else 1):
+            has = f"{netdev} has {found} VFs" if found else f"this host has no VFs of '{netdev}'"
+            sentences.append(f"bind_vfs: {text}: {has}; they are bound when they appear")
+    return tuple(sentences)
 
 
 def _nodes(state: State, host: Host) -> dict[tuple[Kind, Key], int]:

@@ -126,7 +126,7 @@ def _errands(targets: Mapping[int, State], live: Mapping[int, State], room: tupl
 def _host_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
     """What is the host's is given back after all engines have let go: VFs each once, by the engine that polled it, then
     mounts and pages."""
-    others = tuple(errand for errand in errands if not _shrinks_memory(errand))
+    others = tuple(errand for errand in _vfs_once(errands) if not _shrinks_memory(errand))
     return (*_vfs_last(others), *filter(_shrinks_memory, errands))
 
 
@@ -135,6 +135,13 @@ def _shrinks_memory(errand: Errand) -> bool:
     if isinstance(before, Pages) and isinstance(after, Pages):
         return not pages_kind.grows(before, after)
     return after is None and isinstance(before, Pages | Mount)
+
+
+def _vfs_once(errands: tuple[Errand, ...]) -> Iterable[Errand]:
+    """Each VF is bound for the relay that polls it; else, once, for nobody in particular."""
+    binds = [errand for errand in errands if errand.action.kind is Kind.VF and not _gives_back(errand)]
+    chosen = {e.action.key: e for e in sorted(binds, key=lambda e: e.action.relay is not None)}
+    return (errand for errand in errands if errand not in binds or errand is chosen[errand.action.key])
 
 
 def _vfs_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.outcome import Outcome
-from reconciler.owned import files_own, others_of
 from reconciler.savedplan import SavedPlan
 from reconciler.trial import Order
 from schema.model import State
 from state.history import record
 from state.store import Store
-from state.wishes import wishes
 
 
 def write_down(store: Store, order: Order, saved: SavedPlan, outcome: Outcome, target: State) -> int:
-    """Its number in the history; 0 when nothing was done and nothing held back."""
+    """Its number in the history; 0 when nothing was done and nothing held back. `target` is the file's own part."""
     if not outcome.steps and not outcome.held:
         return 0
     return record(
@@ -26,5 +24,5 @@ def write_down(store: Store, order: Order, saved: SavedPlan, outcome: Outcome, t
         text=order.text,
         plan=replace(saved, states={}).to_json(),
         outcome=outcome.to_json(),
-        target=files_own(target, others_of(target, wishes(store))),
+        target=target,
     )

@@ -7,14 +7,12 @@ import time
 from dataclasses import asdict, replace
 
 from reconciler.outcome import Outcome, Verdict
-from reconciler.owned import files_own, others_of
 from reconciler.report import LastApply
 from reconciler.savedplan import SavedPlan
 from reconciler.summary import Summary, summary
 from schema.model import State
 from state.history import record
 from state.store import Store
-from state.wishes import wishes
 
 LOG = logging.getLogger("vio4wd.watch")
 
@@ -33,8 +31,8 @@ class Ledger:
         return bool(self._failure)
 
     def enter(self, saved: SavedPlan, outcome: Outcome, text: str, target: State) -> LastApply:
-        """Writes down a plan for `target` and its outcome; `text` is the spec's, empty when it is not that which was
-        wanted. Gives what status says of it."""
+        """Writes down a plan and its outcome; `target` is the file's own part of that, `text` the spec's, empty
+        when it is not that which was wanted. Gives what status says of it."""
         failed = outcome.verdict is not Verdict.APPLIED
         failure = (saved.sha256, *(step.message for step in outcome.steps)) if failed else ()
         result, whole = outcome.to_json(), summary(errand.action for errand in saved.errands)
@@ -48,7 +46,7 @@ class Ledger:
                 text=text,
                 plan=replace(saved, states={}).to_json(),
                 outcome=result,
-                target=files_own(target, others_of(target, wishes(self._store))),
+                target=target,
             )
         self._failure = failure
         relays = tuple(result["relays"])

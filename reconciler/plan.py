@@ -176,11 +176,11 @@ def _gone(
 
 
 def _vfs_bound(frame: Frame) -> Iterable[Action]:
-    """Those of this engine's ports; another's are that one's business."""
+    """Those of this engine's ports, and, for nobody in particular, those of no port: these may be another engine's."""
     users = _users(frame.desired)
     vfs = difference(frame.desired.vfs, frame.observed.vfs)
-    yield from (vf.change(*pair, users[address]) for address, pair in vfs.changed.items() if address in users)
-    yield from (vf.add(each, users[address]) for address, each in vfs.added.items() if address in users)
+    yield from (vf.change(*pair, users.get(address)) for address, pair in vfs.changed.items())
+    yield from (vf.add(each, users.get(address)) for address, each in vfs.added.items())
 
 
 def _vfs_given_back(frame: Frame) -> Iterable[Action]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.desired import SpecUnfit
+from reconciler.desired import SpecUnfit, lacking
 from reconciler.host import Host
 from reconciler.sources.local import Local
 from reconciler.sources.several import source_of
@@ -92,7 +92,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
     for source in settled.sources:
         if source.problem:
             notice(f"{source.name} stays as it was: {source.problem}")
-    for each in settled.wanted.left_out:
+    for each in (*settled.wanted.left_out, *lacking(settled.wanted.spec, host)):
         notice(str(each))
     return settled
 

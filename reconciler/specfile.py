@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.desired import SpecUnfit
+from reconciler.desired import SpecUnfit, lacking
 from reconciler.host import Host
 from reconciler.report import InForce, RefusedSpec
 from reconciler.settle import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
@@ -37,6 +37,12 @@ class Accepted:
     """Relay to why its owner, who is not the file, can't have it."""
     revisions: Mapping[str, str]
     """In force, of the sources that have some."""
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def others(self) -> frozenset[int]:
+        """The relays that owners beside the spec want."""
+        return frozenset(id_ for id_, owner in self.owners.items() if owner != self.spec.owner)
 
 
 class SpecFile:
@@ -64,7 +70,7 @@ class SpecFile:
             if disturbed():
                 return self._go_on()
             facts = (local, self._offers(local), beside(self._store))
-            if facts == self._seen:
+            if facts == self._seen and not self.lacking:
                 return False
             self._seen = facts
             return self._accept(settle(facts[0], facts[1], lambda spec: wanted(spec, facts[2], self._host)))
@@ -73,6 +79,11 @@ class SpecFile:
                 self._seen = None  # a user or a CPU may appear without the file changing
             self._refuse(reasons(error))
         return self._go_on() if self.accepted is not None else self._fall_back()
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What the spec in force names and this host has not yet, as sentences."""
+        return self.accepted.lacking if self.accepted is not None else ()
 
     def _go_on(self) -> bool:
         """With the spec in force, and what other owners want by now; whether that is another state than before."""
@@ -133,4 +144,4 @@ class SpecFile:
         shown = InForce(str(self.path), spec.sha256, since, origin, relays, sources, left_out)
         revisions = {source.name: source.applied for source in sources if source.applied}
         refused = {each.relay: each.reason for each in found.left_out if each.owner != found.spec.owner}
-        return Accepted(spec, target, shown, found.owners, refused, revisions)
+        return Accepted(spec, target, shown, found.owners, refused, revisions, lacking(spec, self._host))

@@ -57,6 +57,13 @@ class Job:
     saved: SavedPlan
     replan: bool
     """Whether to plan anew when somebody else changes an engine meanwhile."""
+    others: frozenset[int]
+    """Relays of the target that are not the file's."""
+
+    @property
+    def own(self) -> State:
+        """What of the target is the file's."""
+        return files_own(self.guarded.target, self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,9 @@ class Steering:
             refuse_shortage(todo, sighting, self.host)
             saved = save(todo, sighting, Origin(order.source, order.sha256, guarded, policy, last))
             protected = carried_over(guarded, policy, last)
-            return self._carry_out(Job(guarded, protected, sighting, todo, saved, replan=True), order)
+            return self._carry_out(
+                Job(guarded, protected, sighting, todo, saved, replan=True, others=self._others(guarded.target)), order
+            )
 
     def apply_saved(self, saved: SavedPlan, order: Order, allowed: frozenset[int] = frozenset()) -> Outcome:
         """Carries out a saved plan, on the state that it was made for and on no other, and as a whole: a guard that
@@ -110,7 +119,9 @@ class Steering:
             guarded = guard(join(todo.targets.values()), sighting, policy, last)
             refuse_held(guarded)
             protected = carried_over(guarded, policy, last)
-            outcome = self._carry_out(Job(guarded, protected, sighting, todo, saved, replan=False), order)
+            outcome = self._carry_out(
+                Job(guarded, protected, sighting, todo, saved, replan=False, others=self._others(guarded.target)), order
+            )
         if outcome.verdict is Verdict.STALE and outcome.rollback is None:
             raise Stale(f"{outcome.message}, after {len(outcome.steps)} actions of this plan; make a new one")
         return outcome
@@ -172,15 +183,13 @@ class Steering:
     def _remember(self, job: Job, order: Order, outcome: Outcome) -> None:
         reached_ = reached(job.guarded, job.protected, outcome)
         keep_target(self.store, reached_)
-        write_down(self.store, order, job.saved, replace(outcome, held=job.guarded.held), job.guarded.target)
+        write_down(self.store, order, job.saved, replace(outcome, held=job.guarded.held), job.own)
         if outcome.verdict is not Verdict.APPLIED:
             return
         hold = current_hold(self.store)
         if order.instead_of:
             why = f"{order.source} was put in its place by {order.who}"
-            target = job.guarded.target
-            own = files_own(target, others_of(target, wishes(self.store)))
-            keep_hold(self.store, Hold(order.instead_of, own, why, time.time(), job.protected))
+            keep_hold(self.store, Hold(order.instead_of, job.own, why, time.time(), job.protected))
         elif hold is not None and hold.sha256 == order.sha256:
             drop_hold(self.store)  # who applies it by hand wants it tried
 
@@ -196,7 +205,7 @@ class Steering:
             time=time.time(),
             before=before,
             protected=last.protected if last is not None else frozenset(),
-            others=others_of(before, wishes(self.store)),
+            others=self._others(before),
             confirm_s=order.confirm_s,
         )
         begin(self.store, pending)
@@ -228,10 +237,14 @@ class Steering:
         source = f"rollback of {pending.source}"
         saved = save(todo, sighting, Origin(source, pending.sha256, Guarded(pending.before), Policy(pending.protected)))
         outcome = self.carrier.until_settled(pending.before, sighting, todo, replan=True)
-        write_down(self.store, Order(pending.who, source, pending.sha256), saved, outcome, pending.before)
+        own = files_own(pending.before, pending.others)
+        write_down(self.store, Order(pending.who, source, pending.sha256), saved, outcome, own)
         if outcome.verdict is Verdict.APPLIED:
             undone(self.store, pending, outcome)
         return outcome
+
+    def _others(self, target: State) -> frozenset[int]:
+        return others_of(target, wishes(self.store))
 
     def _boots(self) -> dict[int, str]:
         return {shard: hello.boot_id for shard, hello in self.carrier.fleet.greet().items()}

@@ -243,7 +243,7 @@ class Watch:
                 sighting = fleet.see_any()
                 last = last_target(self._store)
                 policy = policy_of(accepted.spec, released=released(self._store))
-                wish = Wish(accepted.spec.sha256, accepted.target, policy, frozenset(accepted.owners))
+                wish = Wish(accepted.spec.sha256, accepted.target, policy, accepted.others)
                 aimed = aim(self._store, wish, sighting, last, time.time())
                 if aimed is None:  # an apply waits to be confirmed, and whoever made it has died
                     self._machine.busy(time.monotonic())
@@ -284,7 +284,7 @@ class Watch:
         if todo.actions or todo.missing or healed or news:
             saved = save(todo, sighting, _origin(aimed, accepted, last))
             text = accepted.spec.text if aimed.undoing is None else ""
-            last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, guarded.target)
+            last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, aimed.own)
             self._report = replace(self._report, last_apply=last_apply)
 
     def _answer_doors(self, accepted: Accepted, aimed: Aim, outcome: Outcome) -> None:
@@ -352,7 +352,7 @@ class Watch:
     def _show(self) -> None:
         self._pulse.status(self._in_a_line())
         retry_at = self._machine.retry_at
-        troubles = (self._store.fault, self._parameters, self._impossible, self._short)
+        troubles = (self._store.fault, self._parameters, self._impossible, self._short, *self._file.lacking)
         report = replace(
             self._report,
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,

@@ -6,8 +6,12 @@ from schema.model import Action, Impact, Kind, Verb, Vf
 
 
 def add(after: Vf, relay: int | None) -> Action:
-    reason = f"relay {relay} has it bound by vio4wd"
+    reason = f"{_who(relay)} has it bound by vio4wd"
     return Action(Verb.ADD, Kind.VF, after.address, relay, None, after, Impact.NONE, reason)
+
+
+def _who(relay: int | None) -> str:
+    return f"relay {relay}" if relay is not None else "bind_vfs"
 
 
 def remove(before: Vf, relay: int | None) -> Action:
@@ -18,5 +22,5 @@ def remove(before: Vf, relay: int | None) -> Action:
 
 def change(before: Vf, after: Vf, relay: int | None) -> Action:
     """Somebody else has bound it to another driver, or it was plugged in again."""
-    reason = f"relay {relay} has it bound by vio4wd, and it was taken away"
+    reason = f"{_who(relay)} has it bound by vio4wd, and it was taken away"
     return Action(Verb.REPLACE, Kind.VF, after.address, relay, before, after, Impact.NONE, reason)

@@ -37,6 +37,7 @@ class Steered:
         self.directory = directory
         self.run_dir = directory / "run"
         self.engine = FakeEngine()
+        self.host = TableHost()
         self.served: Served
         self.watch: Watch | None = None
         self._thread: threading.Thread | None = None
@@ -48,8 +49,7 @@ class Steered:
 
         def live() -> None:
             # Made where it runs: a database connection belongs to one thread.
-            state, host = self.directory / "state", TableHost()
-            self.watch = Watch(self.file, self.run_dir, state, host, timing, notifier, defaults)
+            self.watch = Watch(self.file, self.run_dir, self.directory / "state", self.host, timing, notifier, defaults)
             made.set()
             self.watch.run()
 

@@ -181,3 +181,22 @@ def test_what_was_asked_for_while_an_apply_waited_is_had_once_it_is_undone(start
             assert made.ask(op, relay).status == PortControlResponse.OK, "recorded"
         it.wait(60)
     made.until_relays(1, 2, 6)
+
+
+def test_vfs_to_bind_that_are_not_there_yet_keep_nothing_up(
+    start: Callable[..., Doored], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound: list[str] = []
+    monkeypatch.setattr(HostVfs, "bind", lambda _, address: bound.append(address))
+    made = start((1,), Timing(poll_s=0.1))
+    made.file.write_text(made.text(1, 2, more="bind_vfs: [ens9, ens8:2]\n"))
+    made.until_relays(1, 2)
+    assert made.asked(ADD, 3)
+    lacking = "bind_vfs: ens9: this host has no VFs of 'ens9'; they are bound when they appear"
+    made.until("the fault", lambda: lacking in made.report.get("faults", []))
+    made.host.vfs["ens8"] = ("0000:08:00.1",)
+    made.until("the first VF", lambda: bound == ["0000:08:00.1"] * len(bound) != [])
+    made.until("what is still lacking", lambda: any("ens8 has 1 VFs" in each for each in made.report["faults"]))
+    made.host.vfs["ens9"] = ("0000:09:00.1",)
+    made.until("the second VF", lambda: "0000:09:00.1" in bound)
+    made.until("an end of that fault", lambda: lacking not in made.report["faults"])
