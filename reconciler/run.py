@@ -146,9 +146,16 @@ def _start(started: Started, libc: ctypes.CDLL) -> None:
             os._exit(1)
 
     environment = started.environment if started.environment is not None else without_manager()
-    # A process group of its own: Ctrl-C at the terminal reaches us alone, and we end the two in order.
-    started.process = subprocess.Popen(started.command, process_group=0, preexec_fn=before_exec, env=environment)
     started.child.born(time.monotonic())
+    try:
+        # A process group of its own: Ctrl-C at the terminal reaches us alone, and we end the two in order.
+        started.process = subprocess.Popen(started.command, process_group=0, preexec_fn=before_exec, env=environment)
+    except (OSError, subprocess.SubprocessError) as error:
+        # A host that is out of processes or memory for a moment is no reason to end the others, which forward.
+        started.child.died(time.monotonic(), 1)
+        wait_s = started.child.start_at - started.child.started
+        LOG.error("%s can't be started (%s); it is tried again in %.1f s", started.child.name, error, wait_s)
+        return
     LOG.info("%s started (pid %d)", started.child.name, started.process.pid)
 
 
@@ -165,7 +172,10 @@ def _bury(started: Started, now: float) -> None:
 
 
 def _how(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    known = -code in set(signal.Signals)  # most of the real-time signals have no name
+    return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
 def _patience_s(name: str) -> float:

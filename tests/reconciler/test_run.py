@@ -63,7 +63,8 @@ while True:
 def command(name):
     return [sys.executable, "-c", body, name, sys.argv[1]]
 def wanted():
-    return {"more": command("more")} if os.path.exists(sys.argv[1] + "/needed") else {}
+    found = {"more": command("more")} if os.path.exists(sys.argv[1] + "/needed") else {}
+    return {**found, "none": ["/none"]} if os.path.exists(sys.argv[1] + "/hopeless") else found
 names = ("engine", "watch")
 sys.exit(keep_up([Started(Child(n), command(n)) for n in names], wanted))
 """
@@ -139,6 +140,23 @@ def test_another_engine_comes_when_it_is_needed_and_ends_when_it_is_not(family: 
     assert (family.directory / "ended").read_text().split() == ["more"]
     assert alive(engine)
     assert alive(watch)
+
+
+def test_one_that_can_not_be_started_is_no_reason_to_end_the_others(family: Family) -> None:
+    pids = [family.pid("engine"), family.pid("watch")]
+    (family.directory / "hopeless").touch()
+    (family.directory / "needed").touch()
+    pids.append(family.pid("more"))
+    assert all(alive(pid) for pid in pids)
+    assert not (family.directory / "ended").exists()
+
+
+def test_one_killed_by_a_signal_without_a_name_is_started_again(family: Family) -> None:
+    watch = family.pid("watch")
+    (family.directory / "watch").unlink()
+    os.kill(watch, signal.SIGRTMIN + 3)
+    assert family.pid("watch") != watch
+    assert not (family.directory / "ended").exists()
 
 
 def test_further_engines_end_after_the_watch(family: Family) -> None:
