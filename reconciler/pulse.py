@@ -13,7 +13,8 @@ class Pulse:
 
     def __init__(self, notifier: Notifier, now: float) -> None:
         self._notifier = notifier
-        self._started = now
+        self._since = now
+        """When it began to start, or to reload."""
         self._ready = False
         """False while it starts or reloads."""
         self._reloading = False
@@ -30,16 +31,16 @@ class Pulse:
         if nothing or self._reloading:
             self.reconciled()
 
-    def reloading(self) -> None:
+    def reloading(self, now: float) -> None:
         """Everything is to be read anew."""
         if self._ready:
-            self._ready, self._reloading = False, True
+            self._ready, self._reloading, self._since = False, True, now
             self._notifier.reloading()
 
     def beat(self, now: float) -> None:
         """From the loop itself, at every turn."""
         self._notifier.alive(now)
-        if now - self._started > READY_WITHIN_S:
+        if now - self._since > READY_WITHIN_S:
             self.reconciled()
 
     def next_beat(self, now: float) -> float:

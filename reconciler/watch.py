@@ -153,7 +153,7 @@ class Watch:
             return False
         self._machine.file_touched(time.monotonic(), touch.writing)
         if sync_file(self._run_dir) in touch.paths:
-            self._pulse.reloading()
+            self._pulse.reloading(time.monotonic())
             self._sources.poke()
         if pause_file(self._state_dir) in touch.paths:
             self._machine.asked(time.monotonic())

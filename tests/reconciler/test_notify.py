@@ -85,15 +85,25 @@ def test_ready_is_said_once_and_not_put_off_for_ever(manager: Hearing) -> None:
 
 def test_a_reload_ends_with_ready_whether_anything_changed_or_not(manager: Hearing) -> None:
     pulse = Pulse(notifier(manager), 100.0)
-    pulse.reloading()
+    pulse.reloading(100.0)
     pulse.reconciled()
     assert manager.drain() == ["READY=1"], "who starts does not reload"
     for end in (pulse.reconciled, lambda: pulse.read(nothing=False)):
-        pulse.reloading()
-        pulse.reloading()
+        pulse.reloading(100.0)
+        pulse.reloading(100.0)
         end()
         pulse.read(nothing=False)
         assert [message.partition("\n")[0] for message in manager.drain()] == ["RELOADING=1", "READY=1"]
+
+
+def test_a_reload_after_a_long_time_has_its_own_time(manager: Hearing) -> None:
+    pulse = Pulse(notifier(manager), 100.0)
+    pulse.reconciled()
+    pulse.reloading(9000.0)
+    pulse.beat(9000.0 + READY_WITHIN_S)
+    assert [message.partition("\n")[0] for message in manager.drain()] == ["READY=1", "RELOADING=1"]
+    pulse.beat(9001.0 + READY_WITHIN_S)
+    assert manager.drain() == ["READY=1"]
 
 
 def heard(manager: Hearing, said: list[str], word: str) -> bool:
