@@ -122,6 +122,8 @@ def is_plan(text: str) -> bool:
 
 def parse_plan(text: str, name: str) -> SavedPlan:
     """The inverse of `to_json`. Raises PlanError with a sentence."""
+    if not is_plan(text):
+        raise PlanError(f"{name}: this is no plan; make one with: vio4wd plan -o FILE")
     value = json.loads(text)
     version = value["format_version"]
     if version != FORMAT_VERSION:
@@ -172,4 +174,4 @@ def _has_its_pin(errand: Errand) -> bool:
 
 def read_plan(path: Path) -> SavedPlan:
     """Raises PlanError, or OSError when the file can't be read."""
-    return parse_plan(path.read_text(encoding="utf-8"), str(path))
+    return parse_plan(path.read_text(encoding="utf-8", errors="replace"), str(path))

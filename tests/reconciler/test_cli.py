@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from reconciler.commands import COMMANDS
-from reconciler.savedplan import PlanError, is_plan, parse_plan
+from reconciler.savedplan import PlanError, is_plan, parse_plan, read_plan
 from schema.model import Engine, Verb
 from tests.reconciler.fake_engine import FakeEngine, Served
 
@@ -197,6 +197,14 @@ def test_a_plan_of_another_version_or_a_broken_one_is_refused(shell: Shell) -> N
     assert not is_plan("{")
     with pytest.raises(PlanError, match="no pin"):
         parse_plan(json.dumps(_without_pin()), "x")
+
+
+@pytest.mark.parametrize("content", [b"relays: []", b'{"relays": []}', b"[]", b"{", b"", b"\xb0{"])
+def test_what_is_no_plan_is_not_shown_as_one(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "vio4wd.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PlanError, match=r"vio4wd\.yaml: this is no plan; make one with: vio4wd plan -o FILE"):
+        read_plan(path)
 
 
 def _without_pin() -> dict[str, Any]:
