@@ -7,12 +7,13 @@ from pathlib import Path
 
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.front import StateFront
+from reconciler.doors.ovsdb import Ovsdb
 from reconciler.doors.sampler import Sampler
 from reconciler.doors.services import Opening, Services
 from reconciler.fleet import Fleet
 from reconciler.host import Host
 from schema import Spec
-from schema.doors import EndpointSpec
+from schema.doors import EndpointSpec, OvsdbSpec
 
 
 class Doors:
@@ -26,12 +27,14 @@ class Doors:
         self._spec: Spec | None = None
         self._sampler: Sampler | None = None
         self._services: Services | None = None
+        self._ovsdb: Ovsdb | None = None
         self._unknown: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
         """What can't be had, each with a sentence."""
-        return (*self._unknown, *(self._services.faults if self._services is not None else ()))
+        doors = (self._services, self._ovsdb)
+        return (*self._unknown, *(fault for door in doors if door is not None for fault in door.faults))
 
     def follow(self, spec: Spec) -> None:
         """Has the doors of this spec open, and no others."""
@@ -45,8 +48,18 @@ class Doors:
             self._services = Services(front, self._exchange, self._sampler)
         if self._services is not None:
             self._services.follow(openings)
+        self._follow_ovsdb(spec.port_control.ovsdb)
+
+    def _follow_ovsdb(self, wanted: OvsdbSpec | None) -> None:
+        path = wanted.socket if wanted is not None else None
+        if self._ovsdb is not None and self._ovsdb.path != path:
+            self._ovsdb.stop()
+            self._ovsdb = None
+        if self._ovsdb is None and path is not None:
+            self._ovsdb = Ovsdb(path, self._state_dir, self._exchange)
 
     def close(self) -> None:
+        self._follow_ovsdb(None)
         if self._services is not None:
             self._services.stop()
         if self._sampler is not None:

@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from tests.kit import ovsdb
+
 _RUNTIME_DIRS = (Path("/var/run/dpdk"),)
 QEMU, LEAST_QEMU = "qemu-system-x86_64", 10
 _OURS = ("dpdk-testpmd", "vio4wd", "reconciler")
@@ -104,7 +106,8 @@ def _processes() -> list[str]:
 def missing(need: str) -> str | None:
     """What is missing for a test that needs `need`, in words, or None when it is there.
 
-    `need` is `root`, `netns`, `hugepages`, `qemu` (one that boots guests), or the name of a program.
+    `need` is `root`, `netns`, `hugepages`, `qemu` (one that boots guests), `ovs` (Open vSwitch's database), or the name
+    of a program.
     """
     if need == "root":
         return None if os.geteuid() == 0 else "root (this is another user)"
@@ -112,6 +115,8 @@ def missing(need: str) -> str | None:
         return _missing_namespaces()
     if need == "qemu":
         return _missing_qemu()
+    if need == "ovs":
+        return ovsdb.missing()
     if need == "hugepages":
         return None if free_hugepages_mib() >= 256 else "256 MiB of free 2 MiB hugepages"
     return None if shutil.which(need) else f"the program {need}"

@@ -1,0 +1,203 @@
+"""Port control by Open vSwitch's database: whoever marks an interface there has its VF relayed.
+
+The IDL of the `ovs` package copies the database, on a thread of its own, which compares it with what was asked for on
+its behalf until now. So what changed while either side was away is made up for, and while the database is away nothing
+changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import ovs.db.idl
+import ovs.poller
+
+from reconciler.doors.exchange import Exchange
+from reconciler.doors.marks import Change, Marked, decide, read_marks
+from reconciler.doors.netdev import Netdevs
+from state import wishes
+from state.store import Store
+
+LOG = logging.getLogger("vio4wd.ovsdb")
+
+OWNER = "ovsdb"
+SCHEMA = {
+    "name": "Open_vSwitch",
+    "version": "8.0.0",
+    "tables": {
+        "Interface": {
+            "columns": {
+                "name": {"type": "string"},
+                "external_ids": {"type": {"key": "string", "value": "string", "min": 0, "max": "unlimited"}},
+            }
+        }
+    },
+}
+"""What is read of the database's own schema (ovs-vswitchd.conf.db(5)), so that no file of Open vSwitch's is needed."""
+LOOK_AGAIN_S = 1.0
+"""How often a network device is looked for that is not there, or not a VF's, yet."""
+BACKOFF_MS = 1000, 2000
+"""Between tries to connect, which costs next to nothing on a unix socket; the IDL's own is up to 8 s."""
+SILENCE_S = 10.0
+"""A server that sends nothing for so long, asked for the database, is asked anew: to unix sockets the IDL sends no
+probes."""
+SAY_AFTER_S = 2.0
+"""A database that is away for less is not worth a word."""
+STOP_S = 5.0
+"""A database that takes longer to be read keeps nobody from ending."""
+MAX_FAULTS = 20
+"""So many are shown, with how many more there are."""
+
+
+class Ovsdb:
+    """The door, open until `stop`."""
+
+    def __init__(self, path: str, state_dir: Path, exchange: Exchange) -> None:
+        """`path` is the database server's socket."""
+        self.path = path
+        self._state_dir = state_dir
+        self._exchange = exchange
+        self._away_since: float | None = time.monotonic()
+        self._marked: Marked | None = None
+        """None: it has not been read since this door was opened."""
+        self._unmet: tuple[str, ...] = ()
+        self._faults: tuple[str, ...] = ()
+        self._stopping = False
+        self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="ovsdb", daemon=True)
+        self._thread.start()
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is marked and can't be had, and that the database is away, each with a sentence."""
+        return self._faults
+
+    def stop(self) -> None:
+        """What was asked for stays."""
+        self._stopping = True
+        os.eventfd_write(self._poke, 1)
+        self._thread.join(STOP_S)
+        if not self._thread.is_alive():
+            os.close(self._poke)
+
+    # ---- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._store = Store(self._state_dir)
+        self._netdevs = Netdevs(self._store)
+        LOG.info("marked interfaces are read from %s", self.path)
+        while not self._stopping:
+            idl = self._opened()
+            try:
+                self._follow(idl)
+            except Exception as error:  # whatever a server sends must not end the door
+                LOG.debug("%s: %s", self.path, error, exc_info=True)
+            finally:
+                idl.close()
+            self._lost()
+            self._tell()
+            self._wait(None)
+        self._store.close()
+
+    def _opened(self) -> ovs.db.idl.Idl:
+        schema = ovs.db.idl.SchemaHelper(schema_json=SCHEMA)
+        schema.register_columns("Interface", ["name", "external_ids"])
+        idl = ovs.db.idl.Idl(f"unix:{self.path}", schema, leader_only=False)
+        idl._session.reconnect.set_backoff(*BACKOFF_MS)
+        return idl
+
+    def _follow(self, idl: ovs.db.idl.Idl) -> None:
+        """Carries out what the database says. Returns when the door is closed, or the server says nothing."""
+        heard, heard_at = 0, time.monotonic()
+        while not self._stopping:
+            changed = idl.run()
+            connected, received = _connection(idl)
+            if connected and idl.state == idl.IDL_S_MONITORING:
+                self._read(idl, changed)
+            else:  # it may hold anything now
+                self._lost()
+                if not connected or received != heard:
+                    heard, heard_at = received, time.monotonic()
+                elif time.monotonic() - heard_at > SILENCE_S:
+                    return
+            self._tell()
+            self._wait(idl)
+
+    def _read(self, idl: ovs.db.idl.Idl, changed: bool) -> None:
+        if changed or self._away_since is not None or self._marked is None:
+            self._marked = read_marks(_interfaces(idl))
+        elif not self._unmet:
+            return
+        self._carry_out(self._marked)
+        if self._away_since is not None:
+            LOG.info("the database on %s is read, %d interfaces are marked", self.path, len(self._marked.netdevs))
+        self._away_since = None
+
+    def _lost(self) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+
+    def _carry_out(self, marked: Marked) -> None:
+        """Remembers what is asked for from now on, and has the loop see to it."""
+        had = {wish.relay: str(wish.wanted.get("vf")) for wish in wishes.wishes(self._store) if wish.owner == OWNER}
+        change = decide(marked.netdevs, self._netdevs.find, self._netdevs.remembered, had)
+        for relay in change.take:
+            wishes.remove(self._store, OWNER, relay)
+        for relay, found in change.put.items():
+            wishes.put(self._store, OWNER, relay, {"vf": found.vf})
+        self._unmet = change.faults
+        if change.take or change.put:
+            _log(change)
+            self._exchange.ask()
+
+    def _tell(self) -> None:
+        """Says what is new among what can't be had."""
+        away = self._away_since is not None and time.monotonic() - self._away_since >= SAY_AFTER_S
+        words = f"no database of Open vSwitch can be read from {self.path}; it is waited for, and its relays stay"
+        found = ((words,) if away else ()) + (self._marked.faults if self._marked is not None else ()) + self._unmet
+        shown = tuple(f"ovsdb: {fault}" for fault in _at_most(found))
+        if shown == self._faults:
+            return
+        for fault in shown:
+            if fault not in self._faults:
+                LOG.warning("%s", fault.removeprefix("ovsdb: "))
+        self._faults = shown
+        self._exchange.ask()
+
+    def _wait(self, idl: ovs.db.idl.Idl | None) -> None:
+        """Until the database, the door or a clock has something new; a second where there is no connection."""
+        poller = ovs.poller.Poller()
+        poller.fd_wait(self._poke, ovs.poller.POLLIN)
+        if idl is not None:
+            idl.wait(poller)
+        if idl is None or self._unmet or self._away_since is not None:
+            poller.timer_wait(int(LOOK_AGAIN_S * 1000))
+        poller.block()
+
+
+def _interfaces(idl: ovs.db.idl.Idl) -> Iterator[tuple[str, dict[str, str]]]:
+    for row in idl.tables["Interface"].rows.values():
+        yield row.name, row.external_ids
+
+
+def _connection(idl: ovs.db.idl.Idl) -> tuple[bool, int]:
+    """Whether there is one, and how many bytes it has brought; the IDL has no words of its own for that."""
+    connection = idl._session.rpc
+    return connection is not None, connection.get_received_bytes() if connection is not None else 0
+
+
+def _at_most(faults: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(faults) - MAX_FAULTS
+    return faults if more <= 0 else (*faults[:MAX_FAULTS], f"and {more} more marks that can't be carried out")
+
+
+def _log(change: Change) -> None:
+    for relay in sorted(change.take):
+        LOG.info("relay %d is wanted no more", relay)
+    for relay, found in sorted(change.put.items()):
+        LOG.info("relay %d is wanted as %s, which is %s", relay, found.vf, found.netdev)
