@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.carrier import carrier
 from engine.dpdk import bond as dpdk
-from engine.dpdk.installed import DPDK
 from engine.dpdk.library import DpdkError
 from engine.fault import Refused, refused
 from schema.model import Port
@@ -93,6 +92,8 @@ class Bonds:
     @property
     def _library(self) -> dpdk.BondLibrary:
         if self._loaded is None:
+            from engine.dpdk.installed import DPDK
+
             try:
                 self._loaded = dpdk.BondLibrary(DPDK)
             except OSError as error:
@@ -176,12 +177,13 @@ class Bonds:
             raise refused(f"{bond.name} cannot be taken down", wrong[0]) from wrong[0]
 
     def _undo(self, bond: Bond | None, members: Sequence[Member]) -> None:
-        with contextlib.suppress(Refused, DpdkError):
-            if bond is not None:
-                bond.members = list(members)
+        if bond is not None:
+            bond.members = list(members)
+            with contextlib.suppress(Refused):
                 self.dissolve(bond)
-                return
-            for member in members:
+            return
+        for member in members:
+            with contextlib.suppress(DpdkError):
                 self._ethdevs.detach(member.id)
 
     def change(self, bond: Bond, devices: Sequence[str]) -> None:

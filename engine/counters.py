@@ -6,8 +6,6 @@ import struct
 from typing import Any
 
 from engine.burst import layout as at
-from engine.dpdk.library import DpdkError
-from engine.machine import Machine
 from engine.memory import Block
 from engine.ports import Ports
 from engine.relays import Relays
@@ -21,14 +19,10 @@ def direction(entry: Block) -> dict[str, int]:
     return dict(zip(at.COUNTERS, values, strict=True))
 
 
-def port(machine: Machine, ports: Ports, name: str) -> dict[str, int]:
+def port(ports: Ports, name: str) -> dict[str, int]:
     """What the NIC counted itself; empty when the port cannot say."""
-    attached = ports.by_name.get(name)
-    if attached is None:
-        return {}
-    try:
-        stats = machine.ethdevs.stats(attached.id)
-    except DpdkError:
+    stats = ports.stats(name)
+    if stats is None:
         return {}
     return {
         "imissed": stats.imissed,
@@ -38,13 +32,13 @@ def port(machine: Machine, ports: Ports, name: str) -> dict[str, int]:
     }
 
 
-def relays(machine: Machine, ports: Ports, live: Relays) -> dict[str, Any]:
+def relays(ports: Ports, live: Relays) -> dict[str, Any]:
     """Every relay's counters, by its id as text."""
     return {
         str(relay_id): {
             "vf_to_vm": direction(each.vf_to_vm),
             "vm_to_vf": direction(each.vm_to_vf),
-            "port": port(machine, ports, each.relay.port),
+            "port": port(ports, each.relay.port),
         }
         for relay_id, each in sorted(live.by_id.items())
     }

@@ -216,7 +216,7 @@ class EngineCore:
         for name, attached in self.ports.by_name.items():
             if attached.bond and self.ports.bonds.look(attached.bond):
                 with self.relays.paused(self.relays.holder(port=name)):
-                    self.ports.bonds.settle(attached.bond)
+                    self.ports.settle(attached)
             if self.ports.look_at_link(attached):
                 holder = self.relays.holder(port=name)
                 event = "link-up" if attached.link_up else "link-down"
@@ -355,7 +355,7 @@ class EngineCore:
         return {
             "tsc_hz": self._eal.tsc_hz,
             "now_tsc": self._machine.tsc(),
-            "relays": counters.relays(self._machine, self.ports, self.relays),
+            "relays": counters.relays(self.ports, self.relays),
         }
 
     def end(self) -> None:

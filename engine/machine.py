@@ -17,14 +17,13 @@ from engine.burst.loops import drop_waiting, read_tsc, work
 from engine.burst.quiesce import publish_anywhere, publish_table
 from engine.dpdk.ethdev import Ethdevs
 from engine.dpdk.installed import DPDK
-from engine.dpdk.mbuf import Mbufs, Pool
+from engine.dpdk.mbuf import STANDARD_ROOM_BYTES, Mbufs, Pool
 from engine.dpdk.vhost import Vhost
 from engine.memory import Block
 from engine.numa import Numa
 from schema.model import MAX_SOCKETS
 
 DRAIN_MBUFS = 2047
-STANDARD_ROOM_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from engine.bonds import Bond, Bonds, device_names
 from engine.burst import layout as at
 from engine.carrier import Interfaces
-from engine.dpdk.ethdev import Setup, Started
+from engine.dpdk.ethdev import PortStats, Setup, Started
 from engine.dpdk.layout import ETHER_OVERHEAD_BYTES, MAX_ETHPORTS
 from engine.dpdk.library import DpdkError
-from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, Pool
+from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, STANDARD_ROOM_BYTES, Pool
 from engine.fault import Refused, refused
-from engine.machine import STANDARD_ROOM_BYTES, Machine
 from engine.memory import CACHE_LINE_BYTES, Block
 from engine.pci import Functions
 from schema.model import Port
+
+if TYPE_CHECKING:  # importing it compiles, which nothing here needs
+    from engine.machine import Machine
 
 log = logging.getLogger("vio4wd.engine")
 STRANDED_MBUFS = CACHE_MBUFS * 3 // 2
@@ -44,8 +48,8 @@ class Attached:
     block: Block
     """What its entries read: gone and link down look alike to them."""
     driver: str
-    mac: str
     numa: int
+    mac: str = ""
     link_up: bool = False
     mtu: int = 0
     promiscuous: bool = False
@@ -58,6 +62,9 @@ class Attached:
     """The NUMA node of its pool; None where there is only one."""
     follows: tuple[str, int, int | None] | None = None
     """Whose memory was last looked at: a socket's path, which guest on it, counted from 1, and that one's node."""
+    upheaval: threading.Lock = field(default_factory=threading.Lock)
+    """Held while its devices are stopped, leave or go: DPDK reads a device's counters without looking whether it is
+    being closed, and the process ends by SIGSEGV."""
 
 
 def room_bytes(port: Port) -> int:
@@ -110,24 +117,35 @@ class Ports:
             )
 
     def _set_up(self, port: Port, block: Block) -> Attached:
-        ethdevs = self._machine.ethdevs
         bond = self.bonds.make(port) if port.bond_mode else None
         port_id = bond.id if bond else self._attach_device(port)
-        node = ethdevs.numa_node(port_id)
         try:
-            pool = self._machine.mbufs.create_near(*self._pool(port), node if node >= 0 else ANY_SOCKET)
-        except DpdkError as error:
-            self._give_back(port_id, bond)
-            raise refused(f"{port.name}: no memory for its packet buffers", error) from error
+            pool = self._new_pool(port, port_id)
+        except Refused:
+            self._abandon(port.name, port_id, bond)
+            raise
         try:
-            started = self._start(port, port_id, pool)
-            info = ethdevs.info(port_id)
-        except DpdkError as error:
-            self._give_back(port_id, bond)
+            return self._started(port, port_id, bond, pool, block)
+        except Refused:
+            self._abandon(port.name, port_id, bond)
             self._machine.mbufs.free(pool)
+            raise
+
+    def _new_pool(self, port: Port, port_id: int) -> Pool:
+        node = self._machine.ethdevs.numa_node(port_id)
+        try:
+            return self._machine.mbufs.create_near(*self._pool(port), node if node >= 0 else ANY_SOCKET)
+        except DpdkError as error:
+            raise refused(f"{port.name}: no memory for its packet buffers", error) from error
+
+    def _started(self, port: Port, port_id: int, bond: Bond | None, pool: Pool, block: Block) -> Attached:
+        ethdevs = self._machine.ethdevs
+        try:
+            started, info = self._start(port, port_id, pool), ethdevs.info(port_id)
+        except DpdkError as error:
             hint = " (a member may lack what bonding needs: the engine's log says which)" if bond else ""
             raise refused(f"{port.name} cannot be started{hint}", error) from error
-        attached = Attached(port, port_id, pool, block, info.driver, ethdevs.mac(port_id), node)
+        attached = Attached(port, port_id, pool, block, info.driver, numa=ethdevs.numa_node(port_id))
         attached.checksums, attached.tso = started.checksums, started.tso
         self._use(attached, pool)
         block.write(at.PORT_QUEUES, started.queues)
@@ -135,6 +153,13 @@ class Ports:
             self._bonded(attached, bond)
         self.look_at_link(attached)
         return attached
+
+    def _abandon(self, name: str, port_id: int, bond: Bond | None) -> None:
+        """After a failure, of which more is to be said than of what goes wrong here."""
+        try:
+            self._give_back(port_id, bond)
+        except (DpdkError, Refused) as error:
+            log.error("%s could not be let go again: %s", name, error)
 
     def _start(self, port: Port, port_id: int, pool: Pool) -> Started:
         """Raises DpdkError."""
@@ -158,7 +183,7 @@ class Ports:
         attached.block.write(at.PORT_SERVICE, self.bonds.service_cycles(bond))
         self.bonds.started(bond)
         if self.bonds.look(bond):
-            self.bonds.settle(bond)
+            self.settle(attached)
 
     def _give_back(self, port_id: int, bond: Bond | None) -> None:
         """Raises DpdkError or Refused."""
@@ -175,11 +200,31 @@ class Ports:
         self._check_new(set(device_names(port)) - set(device_names(attached.port)))
         self._check_room(port)
         try:
-            self.bonds.change(attached.bond, port.members)
+            with attached.upheaval:
+                self.bonds.change(attached.bond, port.members)
         finally:
             attached.port = replace(port, members=tuple(member.device for member in attached.bond.members))
         if self.bonds.look(attached.bond):
+            self.settle(attached)
+
+    def settle(self, attached: Attached) -> None:
+        """Takes a bond's members in or out as their links want it. No table may have an entry of it."""
+        assert attached.bond is not None
+        with attached.upheaval:
             self.bonds.settle(attached.bond)
+
+    def stats(self, name: str) -> PortStats | None:
+        """What the NIC counted itself; None when it can't say, or is just being changed. From any thread."""
+        attached = self.by_name.get(name)
+        if attached is None or not attached.upheaval.acquire(blocking=False):
+            return None
+        try:
+            present = self.by_name.get(name) is attached
+            return self._machine.ethdevs.stats(attached.id) if present else None
+        except DpdkError:
+            return None
+        finally:
+            attached.upheaval.release()
 
     def costs(self) -> dict[str, int]:
         """What a port's buffers cost: one for each descriptor of each device's queues (of which it has one more than
@@ -209,13 +254,12 @@ class Ports:
         """Stops a port and starts it with another pool, or with the one that it had. No table may have an entry of
         it. What it has received and nobody has taken is lost. Raises Refused, and lets go of one that won't start."""
         former = attached.pool
-        self._machine.ethdevs.stop(attached.id)
         try:
-            self._start(attached.port, attached.id, pool)
+            self._restart(attached, pool)
         except DpdkError as error:
             pool, former = former, pool
             try:
-                self._start(attached.port, attached.id, pool)
+                self._restart(attached, pool)
             except DpdkError:
                 self._machine.mbufs.free(former)
                 self.detach(attached.port.name)
@@ -226,11 +270,18 @@ class Ports:
         if attached.bond:
             self.bonds.started(attached.bond)
 
+    def _restart(self, attached: Attached, pool: Pool) -> None:
+        """Raises DpdkError, with the port stopped."""
+        with attached.upheaval:
+            self._machine.ethdevs.stop(attached.id)
+            self._start(attached.port, attached.id, pool)
+
     def detach(self, name: str) -> None:
         attached = self.require(name)
         self.by_name = {key: value for key, value in self.by_name.items() if key != name}
         try:
-            self._give_back(attached.id, attached.bond)
+            with attached.upheaval:
+                self._give_back(attached.id, attached.bond)
         except DpdkError as error:
             raise refused(f"{name} cannot be detached", error) from error
         finally:

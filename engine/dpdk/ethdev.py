@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from dataclasses import dataclass
 
 from engine.dpdk import layout as dpdk
 from engine.dpdk.layout import Layout
-from engine.dpdk.library import Dpdk, check, function
+from engine.dpdk.library import Dpdk, DpdkError, check, function
 from engine.dpdk.mbuf import Pool
 
 STANDARD_MTU = 1500
@@ -84,6 +85,8 @@ class Ethdevs:
         self._stats = function(eth, "rte_eth_stats_get", ctypes.c_int, u16, void)
         self._mac = function(eth, "rte_eth_macaddr_get", ctypes.c_int, u16, void)
         self._numa = function(eth, "rte_eth_dev_socket_id", ctypes.c_int, u16)
+        self._devices: dict[int, int] = {}
+        """The address of each attached port's rte_device: a port that has failed may no longer say which it is."""
         self.fp_ops = ctypes.addressof(ctypes.c_char.in_dll(eth, "rte_eth_fp_ops"))
         """Address of the array of fast-path functions, `layout.fp_ops.size` bytes a port."""
 
@@ -98,8 +101,12 @@ class Ethdevs:
         check(f"rte_dev_probe({devargs})", self._probe(devargs.encode()))
         port = self.port_id(name)
         if port is None:
-            check(f"rte_dev_probe({devargs})", -19)
-            raise AssertionError
+            raise DpdkError(f"rte_dev_probe({devargs})", errno.ENODEV)
+        try:
+            self._devices[port] = int.from_bytes(self._info_bytes(port)[: ctypes.sizeof(ctypes.c_void_p)], "little")
+        except DpdkError:
+            self._close(port)
+            raise
         return port
 
     def start(self, port: int, pool: Pool, setup: Setup, numa_node: int) -> Started:
@@ -153,10 +160,8 @@ class Ethdevs:
     def detach(self, port: int) -> None:
         """Stops, closes and removes; no lcore may poll the port any more. Raises DpdkError."""
         self._stop(port)
-        # The device must be read before the port is closed.
-        device = int.from_bytes(self._info_bytes(port)[: ctypes.sizeof(ctypes.c_void_p)], "little")
         self._close(port)
-        check("rte_dev_remove", self._remove(device))
+        check("rte_dev_remove", self._remove(self._devices.pop(port)))
 
     def info(self, port: int) -> PortInfo:
         raw, at = self._info_bytes(port), self._layout.dev_info
@@ -201,8 +206,9 @@ class Ethdevs:
         return bool(self._is_promiscuous(port) == 1)
 
     def mac(self, port: int) -> str:
+        """Zeros for a port that is not there."""
         raw = ctypes.create_string_buffer(6)
-        check("rte_eth_macaddr_get", self._mac(port, raw))
+        self._mac(port, raw)
         return raw.raw.hex(":")
 
     def numa_node(self, port: int) -> int:

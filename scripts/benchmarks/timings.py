@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.machine import STANDARD_ROOM_BYTES
+from engine.dpdk.mbuf import STANDARD_ROOM_BYTES
 from reconciler.plan import plan
 from schema.model import Engine, Pin, Port, Relay, Socket, State, Worker
 from state.history import entries

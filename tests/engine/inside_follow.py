@@ -26,7 +26,7 @@ PATH = "/tmp/1.sock"
 def core_with(port: Port, several: bool = True) -> Any:
     """An engine with one relay: its buffers are on node 0, its first guest's memory on node 1."""
     core: Any = EngineCore.__new__(EngineCore)
-    block, attached = Block(64), Attached(port, 0, HERE, Block(64), "", "", 0, buffers=0)
+    block, attached = Block(64), Attached(port, 0, HERE, Block(64), "", 0, buffers=0)
     core.workers, core.captures, core.ports = MagicMock(), MagicMock(), MagicMock()
     core.sockets, core.relays, core._machine = MagicMock(), MagicMock(), MagicMock()
     core._bus_errors = core._machine.bus_errors.return_value = 0
