@@ -46,13 +46,12 @@ def watched_names(path: Path) -> dict[Path, set[str]]:
         here = current / name
         if name == "..":
             current = current.parent
-        elif here.is_symlink():
+        elif (target := _target(here)) is not None:
             names.setdefault(current, set()).add(name)
-            target = Path(os.readlink(here))
             ahead.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
             current = Path("/") if target.is_absolute() else current
             hops += 1
-        elif not ahead or not here.is_dir():
+        elif not ahead or not os.path.isdir(here):  # pathlib's raises where a name is too long or a server has gone
             names.setdefault(current, set()).add(name)
             break
         else:
@@ -60,13 +59,21 @@ def watched_names(path: Path) -> dict[Path, set[str]]:
     return names
 
 
+def _target(path: Path) -> Path | None:
+    """Where a symlink points; None for what is none, or can't be looked at."""
+    try:
+        return Path(os.readlink(path))
+    except OSError:
+        return None
+
+
 def watched(paths: Iterable[Path]) -> dict[Path, set[str]]:
     """As `watched_names`, for several files and directories of files."""
     names: dict[Path, set[str]] = {}
     for path in paths:
         _add(names, watched_names(path))
-        if path.is_dir():
-            _add(names, {path.resolve(): {ANY, HOSTS}, (path / HOSTS).resolve(): {ANY}})
+        if os.path.isdir(path):
+            _add(names, {Path(os.path.realpath(path)): {ANY, HOSTS}, Path(os.path.realpath(path / HOSTS)): {ANY}})
             for file in spec_files(path):
                 _add(names, watched_names(path / file))
     return names
@@ -135,5 +142,5 @@ class FileWatch:
 def _still_open(mask: int, path: Path) -> bool:
     """Whether the event is one that closing the file will follow. Links are made without ever being open."""
     if mask & flags.CREATE:
-        return path.is_file() and not path.is_symlink()
+        return os.path.isfile(path) and not os.path.islink(path)
     return bool(mask & flags.MODIFY)

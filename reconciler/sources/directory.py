@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class DirectorySource:
 
     def read(self, in_force: str) -> Reading:  # noqa: ARG002 - it has no revisions
         path = Path(self.spec.path)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise SourceError(f"{path} is no directory; make it, or take it out of sources")
         return Reading(read_path(path, self.hostname))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def spec_files(directory: Path) -> list[str]:
 
 def read_path(path: Path, hostname: str) -> Tree:
     """A file, or the files of a directory that are this host's. Raises SpecError."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # pathlib's raises where a server has gone; _text has words for it
         return Tree((_text(path),))
     base, own = chosen(spec_files(path), hostname)
     if not base and own is None:

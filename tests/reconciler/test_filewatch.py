@@ -89,6 +89,18 @@ def test_what_is_no_spec_changes_nothing(steered: Steered, content: str) -> None
     assert steered.removed == []
 
 
+def test_a_way_to_the_file_that_can_not_be_looked_at_changes_nothing(steered: Steered) -> None:
+    """Here by a link to a name that is too long; a server or a daemon behind a mount that has gone is as bad."""
+    steered.until_relays(1)
+    steered.file.unlink()
+    steered.file.symlink_to("x" * 300)
+    assert "File name too long" in steered.until_refused()
+    steered.file.unlink()
+    steered.file.write_text(document(1, 2))
+    steered.until_relays(1, 2)
+    assert steered.removed == []
+
+
 def test_deleted_and_back(steered: Steered) -> None:
     steered.file.unlink()
     assert "does not exist" in steered.until_refused()
@@ -206,6 +218,27 @@ def test_a_directory_that_does_not_exist_yet_is_waited_for(tmp_path: Path) -> No
 def test_a_symlink_to_itself_is_no_endless_way(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     assert watched_names(tmp_path / "loop")
+
+
+def test_a_link_that_goes_while_its_way_is_followed_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here.yaml").symlink_to("there.yaml")
+
+    def gone(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "readlink", gone)
+    assert watched_names(tmp_path / "here.yaml")[tmp_path] == {"here.yaml"}
+
+
+def test_hosts_that_lead_nowhere_are_no_end_of_watching(tmp_path: Path) -> None:
+    (tmp_path / "hosts").symlink_to("hosts")
+    watch = FileWatch()
+    watch.arm(tmp_path)
+    (tmp_path / "a.yaml").touch()
+    assert watch.touched() is not None
+    watch.close()
 
 
 def held(steered: Steered) -> list[str]:
