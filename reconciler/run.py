@@ -6,6 +6,7 @@ that dies is started again, and the other is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reconciler.files import known_shards
 from reconciler.gobetween import GoBetween, without_manager
@@ -24,6 +26,7 @@ from schema.paths import state_dir
 
 LOG = logging.getLogger("vio4wd.run")
 
+BASE = (sys.executable, "-m", "reconciler.cli")
 WATCH = "watch"
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
@@ -54,21 +57,29 @@ class Started:
 
 def run(local: Local) -> int:
     """Runs engine and watch until SIGTERM or SIGINT; 0, or 1 when one of them had to be killed."""
-    base = [sys.executable, "-m", "reconciler.cli"]
-    state = state_dir()
-
-    def shards() -> dict[str, Sequence[str]]:
-        """The first engine is always there; the others when the watch, or an apply, has left them parameters."""
-        numbers = [str(shard) for shard in known_shards(state) if shard]
-        return {f"engine {number}": [*base, "engine", "--shard", number] for number in numbers}
-
     between = GoBetween()
     file = [*(["--defaults"] if local.defaults else []), str(local.path.absolute())]
-    watch = Started(Child(WATCH), [*base, "watch", *file], environment=between.environment)
+    watch = Started(Child(WATCH), [*BASE, "watch", *file], environment=between.environment)
     try:
-        return keep_up([Started(Child("engine"), [*base, "engine"]), watch], shards, between)
+        return keep_up([Started(Child("engine"), [*BASE, "engine"]), watch], further_engines(state_dir()), between)
     finally:
         between.close()
+
+
+def further_engines(state: Path) -> Wanted:
+    """The first engine is always there; the others while the watch, or an apply, leaves them parameters. A directory
+    that is gone or can't be read says nothing: they go on."""
+    latest: dict[str, Sequence[str]] = {}
+
+    def wanted() -> dict[str, Sequence[str]]:
+        nonlocal latest
+        with contextlib.suppress(OSError):
+            os.stat(state)
+            numbers = [str(shard) for shard in known_shards(state) if shard]
+            latest = {f"engine {number}": [*BASE, "engine", "--shard", number] for number in numbers}
+        return latest
+
+    return wanted
 
 
 def keep_up(always: Sequence[Started], wanted: Wanted | None = None, between: GoBetween | None = None) -> int:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.run import further_engines
 from reconciler.supervise import AGAIN_AT_ONCE, LAST_S, Child
+from schema.paths import engine_parameters
 
 PATIENCE_S = 20.0
 
@@ -41,6 +43,21 @@ def test_a_child_that_asks_for_it_is_started_at_once() -> None:
     child.born(0.0)
     child.died(1.0, AGAIN_AT_ONCE)
     assert child.start_at == 1.0
+
+
+def test_further_engines_go_on_while_the_state_directory_is_away(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    wanted = further_engines(state)
+    assert wanted() == {}
+    state.mkdir()
+    engine_parameters(state, 0).touch()
+    engine_parameters(state, 2).touch()
+    assert list(wanted()) == ["engine 2"]
+    state.rename(tmp_path / "away")
+    assert list(wanted()) == ["engine 2"]
+    (tmp_path / "away").rename(state)
+    engine_parameters(state, 2).unlink()
+    assert wanted() == {}
 
 
 PARENT = """
