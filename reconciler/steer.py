@@ -28,6 +28,7 @@ from reconciler.savedplan import Origin, SavedPlan, save
 from reconciler.sighting import Sighting
 from reconciler.stale import Stale, refuse_held, refuse_stale
 from reconciler.trial import (
+    UNDOING,
     Order,
     Unconfirmed,
     refuse_unconfirmed,
@@ -234,7 +235,7 @@ class Steering:
         pending = replace(pending, reason=why)
         sighting = self.carrier.see(patient=True)
         todo = plan_host(pending.before, sighting)
-        source = f"rollback of {pending.source}"
+        source = f"{UNDOING}{pending.source}"
         saved = save(todo, sighting, Origin(source, pending.sha256, Guarded(pending.before), Policy(pending.protected)))
         outcome = self.carrier.until_settled(pending.before, sighting, todo, replan=True)
         own = files_own(pending.before, pending.others)

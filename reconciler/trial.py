@@ -14,6 +14,8 @@ from state.pending import Pending, Phase, current_pending, forget, wait
 from state.store import Store
 
 LOOK_S = 0.25
+UNDOING = "rollback of "
+"""In the history, before the source of the apply that was undone."""
 
 
 class Unconfirmed(Exception):  # noqa: N818 - a state, not a fault

@@ -40,7 +40,7 @@ from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import counted, standings
 from reconciler.steer import reached
-from reconciler.trial import undone
+from reconciler.trial import UNDOING, undone
 from reconciler.wanted import with_owners
 from schema.model import State
 from schema.notify import Notifier
@@ -395,5 +395,5 @@ def _origin(aimed: Aim, accepted: Accepted, last: LastTarget | None) -> Origin:
     """Where the plan comes from."""
     file, sha256, revisions = accepted.shown.file, accepted.spec.sha256, accepted.revisions
     if aimed.undoing is not None:
-        file, sha256, revisions = f"rollback of {aimed.undoing.source}", aimed.undoing.sha256, {}
+        file, sha256, revisions = f"{UNDOING}{aimed.undoing.source}", aimed.undoing.sha256, {}
     return Origin(file, sha256, aimed.guarded, aimed.policy, last, revisions)

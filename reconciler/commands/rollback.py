@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from reconciler.commands.common import allow_destroy_argument, count, json_argument, positive
@@ -11,6 +12,7 @@ from reconciler.commands.common import allow_destroy_argument, count, json_argum
 if TYPE_CHECKING:
     from reconciler.fleet import Fleet
     from reconciler.savedplan import SavedPlan
+    from schema.model import State
     from state.history import Applied
     from state.store import Store
 
@@ -53,9 +55,7 @@ def execute(asked: argparse.Namespace) -> int:
         return 1
     with Fleet(run_dir(), state_dir()) as fleet:
         saved = _plan(asked, store, entry, fleet)
-        if not saved.errands and not saved.held:
-            say(f"Nothing to do: everything is as apply {entry.id} left it.")
-        elif saved.errands and not (asked.yes or _agreed(asked)):
+        if saved.errands and not (asked.yes or _agreed(asked)):
             return 1
         instead_of = _in_force(store, entry.sha256)
         order = Order(asking(), saved.file, entry.sha256, instead_of=instead_of)
@@ -75,13 +75,38 @@ def _entry(store: Store, number: int | None) -> Applied | None:
 
     last = last_target(store)
     current = files_own(last.state, others_of(last.state, wishes(store))) if last is not None else None
-    for entry in entries(store, KEPT):
+    applies = entries(store, KEPT)
+    for entry in _lasting(applies) if number is None else applies:
         if number not in (None, entry.id) or entry.outcome["verdict"] != "applied":
             continue
         target = target_of(store, entry.id)
-        if target is not None and (number is not None or target != current):
+        if target is not None and (number is not None or current is None or _differ(target, current)):
             return entry
     return None
+
+
+def _lasting(applies: Iterable[Applied]) -> Iterator[Applied]:
+    """Those, the newest first, that were not rolled back afterwards."""
+    from reconciler.trial import UNDOING
+
+    undone: set[tuple[str, str]] = set()
+    for entry in applies:
+        mark = entry.source, entry.sha256
+        if mark in undone:
+            undone.remove(mark)
+            continue
+        if entry.source.startswith(UNDOING):
+            undone.add((entry.source.removeprefix(UNDOING), entry.sha256))
+        yield entry
+
+
+def _differ(wanted: State, live: State) -> bool:
+    """Whether it takes anything to make the one of the other."""
+    from reconciler.match import difference
+    from schema.model import Kind
+
+    found = [difference(wanted.resources(kind), live.resources(kind)) for kind in Kind]
+    return any(each.added or each.removed or each.changed for each in found)
 
 
 def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet) -> SavedPlan:
@@ -108,7 +133,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
     todo = plan_host(guarded.target, sighting)
     refuse_shortage(todo, sighting, ThisHost())
     saved = save(todo, sighting, Origin(f"apply {entry.id}", entry.sha256, guarded, policy, last), VALID_S)
-    if not asked.json:
+    if not asked.json and (saved.errands or saved.held):
         show(todo, saved)
     return saved
 

@@ -244,6 +244,13 @@ def test_rollback_is_a_plan_that_is_asked_for_and_holds_against_the_watch(steere
     steered.until_relays(1, 2)
 
 
+def test_rollback_goes_to_nothing_that_was_rolled_back(applied: Shell) -> None:
+    applied("apply", "--confirm", "0.1s", applied.file)
+    assert relays(applied) == {1}
+    done = applied("rollback", "--yes")
+    assert (done.returncode, "no such state" in done.stderr, relays(applied)) == (1, True, {1}), done
+
+
 def test_rollback_to_a_number_and_the_history_of_it(applied: Shell) -> None:
     applied("apply", applied.file)
     first, second = sorted(each["id"] for each in applied.json("history")["applies"])
@@ -252,6 +259,8 @@ def test_rollback_to_a_number_and_the_history_of_it(applied: Shell) -> None:
     assert "Nothing to do" in applied("rollback", str(first), "--yes").stdout
     assert applied("rollback", "--yes").returncode == 0
     assert relays(applied) == {1, 2}
+    again = applied.json("rollback", "--yes", str(second))
+    assert (again["verdict"], again["steps"]) == ("applied", [])
     done = applied("rollback", "999")
     assert (done.returncode, "no such state" in done.stderr) == (1, True)
     shown = applied("history", "show", str(second))
