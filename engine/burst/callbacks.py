@@ -23,6 +23,7 @@ from engine.burst.intrinsics import (
     store_release,
     symbol_address,
 )
+from engine.burst.kicks import GUEST_RX, GUEST_TX, ask_for_none
 from engine.burst.quiesce import leave_passes
 from engine.dpdk import installed
 
@@ -31,14 +32,14 @@ doors_address = symbol_address(at.DOORS_SYMBOL)
 get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i64))
 get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
 get_vring = types.ExternalFunction("rte_vhost_get_vhost_vring", _i32(_i32, types.uint16, _i64))
-guest_notification = types.ExternalFunction("rte_vhost_enable_guest_notification", _i32(_i32, _i32, _i32))
 look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", _i32(_i32, _i64, _i64))
 write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
 path_space = stack_space(at.GUEST_PATH_BYTES)
 word_space = stack_space(8)
 vring_space = stack_space(installed.LAYOUT.vring.size)
 VRING_DESC = installed.LAYOUT.vring.desc
-FIRST_TX_VRING = 1
+FIRST_QUEUE = 1
+"""The mask of the first pair of queues."""
 REFUSED, GO_ON = -1, 2
 """RTE_VHOST_MSG_RESULT_ERR and _NOT_HANDLED: rte_vhost acts on the message itself."""
 
@@ -135,8 +136,8 @@ def new_device(vid: int) -> int:
     guest = guest_block(doors, index)
     read_features(vid, guest)
     read_ring(vid, guest)
-    # The relay polls; a guest that kicks all the same leaves its virtual machine for each packet.
-    guest_notification(vid, FIRST_TX_VRING, 0)
+    for side in (GUEST_RX, GUEST_TX):  # further pairs are not ready yet; their worker does it
+        ask_for_none(vid, FIRST_QUEUE, side)
     store64(guest + at.GUEST_CONNECTS, load64(guest + at.GUEST_CONNECTS) + 1)
     exchange(guest + at.GUEST_VID, vid + 1)
     push_event(doors, at.EVENT_CONNECTED, index)

@@ -31,6 +31,7 @@ from engine.burst.intrinsics import (
     rdtsc,
     store64,
 )
+from engine.burst.kicks import GUEST_RX, GUEST_TX, ask_for_none
 from engine.burst.quiesce import end_pass, enter_pass, usleep
 from engine.burst.segment import any_long, cut, hold, ready_all_for_nic, sift
 from engine.burst.service import serve
@@ -44,8 +45,6 @@ FP_TX, FP_TXQ = _FP.tx_pkt_burst, _FP.txq_data
 FP_PREPARE = _FP.tx_pkt_prepare
 UNBOUNDED = (1 << VHOST_F_LOG_ALL) | (1 << VIRTIO_F_RING_PACKED)
 """With one of these features rte_vhost_avail_entries is wrong (packed rings) or unsafe (dirty logging)."""
-GUEST_RX, GUEST_TX = 0, 1
-"""Vring numbers of the first pair, as the guest names them."""
 FIRST_QUEUE = 1
 """The mask of a guest that has its first queue alone; one that says nothing (0) is served like it."""
 
@@ -110,6 +109,7 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
     waiting = load64(entry + at.ENTRY_WAITING)
     if guest == 0:
         store64(entry + at.ENTRY_ROOM, 0)
+        store64(entry + at.ENTRY_MASK, 0)
         staged = drop_stages(entry, at.GUEST_ABSENT)
         if staged > 0:
             return staged
@@ -215,6 +215,7 @@ def vm_to_vf(entry: int, fp_ops: int, drain_pool: int) -> int:
     if load64(entry + at.ENTRY_STAGED) > 0:
         return cut_and_send(entry, fp_ops, port_id, pool) if port_id > 0 else drop_stages(entry, at.VF_ABSENT)
     if guest == 0:
+        store64(entry + at.ENTRY_MASK, 0)
         return 0
     mask = load_acquire(load64(entry + at.ENTRY_GUEST) + at.GUEST_TX_QUEUES)
     if mask > FIRST_QUEUE:
@@ -260,6 +261,9 @@ def gather(entry: int, fp_ops: int, port_id: int, guest: int, pool: int, mask: i
 
     The next turn begins behind the queue that was served last, so that a slow VF is shared evenly.
     """
+    if mask != load64(entry + at.ENTRY_MASK):
+        ask_for_none(guest - 1, mask, GUEST_TX)
+        store64(entry + at.ENTRY_MASK, mask)
     moved, queue = 0, load64(entry + at.ENTRY_TURN)
     for _ in range(at.MAX_QUEUES):
         queue = (queue + 1) % at.MAX_QUEUES

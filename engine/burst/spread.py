@@ -12,6 +12,7 @@ from engine.burst import layout as at
 from engine.burst.counting import close_up, count, drop_mbufs, receive_from_vf, recycle, total_bytes
 from engine.burst.flow import BUF_ADDR, flow_hash
 from engine.burst.intrinsics import load64, prefetch, store64
+from engine.burst.kicks import GUEST_RX, ask_for_none
 from engine.dpdk.layout import PKTMBUF_HEADROOM
 
 BURST = at.BURST
@@ -51,8 +52,9 @@ def drop_stages(entry: int, counter: int) -> int:
 
 
 @njit(cache=True)
-def renew_active(entry: int, mask: int) -> None:
+def renew_active(entry: int, guest: int, mask: int) -> None:
     """Lists the queues that the guest has enabled; what waits for one that it has disabled is dropped."""
+    ask_for_none(guest - 1, mask, GUEST_RX)
     active = 0
     for queue in range(at.MAX_QUEUES):
         if (mask >> queue) & 1 == 1:
@@ -129,7 +131,7 @@ def jammed(entry: int) -> bool:
 def spread(entry: int, fp_ops: int, port_id: int, guest: int, mask: int) -> int:
     """One turn of VF to VM over the guest's queues in `mask`, not 0: how many packets moved."""
     if mask != load64(entry + at.ENTRY_MASK):
-        renew_active(entry, mask)
+        renew_active(entry, guest, mask)
     waiting = load64(entry + at.ENTRY_WAITING)
     if waiting > 0:  # from when the guest had one queue
         distribute(entry, waiting)

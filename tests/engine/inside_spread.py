@@ -36,6 +36,7 @@ class Rig:
         self.delivered: dict[int, list[int]] = defaultdict(list)
         self.room: dict[int, int] = defaultdict(int)
         self.freed: list[int] = []
+        self.kickless: set[tuple[int, int]] = set()
 
     def enqueue(self, _vid: int, vring: int, mbufs: int, count: int) -> int:
         queue, left = divmod(vring, 2)
@@ -54,6 +55,11 @@ class Rig:
     def free(self, mbufs: int, count: int) -> None:
         self.freed += words(mbufs, count)
 
+    def notify(self, vid: int, vring: int, enable: int) -> int:
+        assert enable == 0
+        self.kickless.add((vid, vring))
+        return 0
+
 
 rig = Rig()
 
@@ -65,6 +71,7 @@ def words(address: int, count: int) -> list[int]:
 CALLBACKS: dict[str, Any] = {
     "rte_vhost_enqueue_burst": ctypes.CFUNCTYPE(_u16, _int, _u16, _i64, _u16)(lambda *a: rig.enqueue(*a)),
     "rte_pktmbuf_free_bulk": ctypes.CFUNCTYPE(None, _i64, ctypes.c_uint)(lambda *a: rig.free(*a)),
+    "rte_vhost_enable_guest_notification": ctypes.CFUNCTYPE(_int, _int, _u16, _int)(lambda *a: rig.notify(*a)),
     "rx": ctypes.CFUNCTYPE(_u16, _i64, _i64, _u16)(lambda *a: rig.receive(*a)),
 }
 
@@ -76,7 +83,7 @@ def address_of(name: str) -> int:
 with numba_cache(cache_dir(), library.load().version):
     from engine.dpdk.installed import LAYOUT  # isort: skip - loads the libraries, whose symbols then give way to these
 
-    for _name in ("rte_vhost_enqueue_burst", "rte_pktmbuf_free_bulk"):
+    for _name in CALLBACKS.keys() - {"rx"}:
         binding.add_symbol(_name, address_of(_name))
     from engine.burst import checksum, flow, spread
     from engine.memory import Block
@@ -238,6 +245,7 @@ def test_every_packet_is_delivered_in_its_flows_order_or_counted(turns: list[tup
         spread.spread(entry.address, fp_ops.address, 1, 1, mask)
         for index, seen in rig.delivered.items():
             assert seen == before.get(index, []) or mask >> index & 1, "sent to a queue that is not enabled"
+        assert rig.kickless >= {(0, 2 * index) for index in range(32) if mask >> index & 1}
     counted = dict(zip(at.COUNTERS, words(entry.address + at.ENTRY_COUNTERS, len(at.COUNTERS)), strict=True))
     delivered = sum(len(seen) for seen in rig.delivered.values())
     assert counted["tx_packets"] == delivered

@@ -35,6 +35,8 @@ USER_ADDRESS = 0x7000_0000_0000
 RING_SIZE = 256
 RING_BYTES = 16_384
 """More than a ring of RING_SIZE takes: its descriptors, what is available, what is used, each on pages of its own."""
+USED = 12_288
+"""Where in it the used ring begins: with its flags."""
 REPLY_S = 5.0
 
 
@@ -53,7 +55,7 @@ def state(index: int, number: int) -> bytes:
 def ring_address(index: int, user_address: int = USER_ADDRESS) -> bytes:
     """SET_VRING_ADDR's payload for a ring that lies where `Peer` puts it, or relative to another address."""
     at = user_address + index * RING_BYTES
-    return struct.pack("<IIQQQQ", index, 0, at, at + 12_288, at + 8192, 0)
+    return struct.pack("<IIQQQQ", index, 0, at, at + USED, at + 8192, 0)
 
 
 def region(guest_address: int, size: int, user_address: int, offset: int) -> bytes:
@@ -167,12 +169,12 @@ class Peer:
         self.send(SET_VRING_KICK, u64(index), [self.event()])
         self.send(SET_VRING_ENABLE, state(index, 1))
 
-    def start(self) -> int:
-        """All that a well-behaved guest with one pair of queues does: its memory's descriptor."""
+    def start(self, pairs: int = 1) -> int:
+        """All that a well-behaved guest with so many pairs of queues does: its memory's descriptor."""
         self.introduce()
         memory = self.memory()
         self.send(SET_MEM_TABLE, WHOLE_MEMORY, [memory])
-        for index in (0, 1):
+        for index in range(2 * pairs):
             self.set_up(index)
         self.sync()
         return memory

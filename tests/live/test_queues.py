@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -15,6 +16,7 @@ import pytest
 
 from tests.kit.guest import TestpmdGuest, wait_for_socket
 from tests.kit.netns import VethWire
+from tests.kit.vhostpeer import RING_BYTES, USED, Peer
 from tests.kit.waiting import wait_for
 from tests.live.scene import GUEST_CPUS, Scene, scene
 
@@ -98,3 +100,14 @@ def test_flows_spread_over_the_guests_queues_and_keep_their_order(relayed: Scene
     by_queue = {int(a or c): int(b or d) for a, b, c, d in received}
     assert len([count for count in by_queue.values() if count > 0]) == QUEUES, by_queue
     print(f"frames by queue: {by_queue}")
+
+
+def test_no_ring_of_a_guest_wants_to_be_kicked(relayed: Scene) -> None:
+    """VRING_USED_F_NO_NOTIFY, the first bit of a used ring's flags: in the rings that the guest receives from too."""
+    path = relayed.instance.socket(1)
+    wait_for_socket(path)
+    with Peer(path) as peer:
+        memory = peer.start(pairs=QUEUES)
+        for ring in range(2 * QUEUES):
+            flags = partial(os.pread, memory, 2, ring * RING_BYTES + USED)
+            wait_for(f"ring {ring} not to want it", lambda flags=flags: flags() == b"\1\0")  # type: ignore[misc]
