@@ -7,13 +7,14 @@ from pathlib import Path
 
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.front import StateFront
+from reconciler.doors.ipc import Ipc
 from reconciler.doors.ovsdb import Ovsdb
 from reconciler.doors.sampler import Sampler
 from reconciler.doors.services import Opening, Services
 from reconciler.fleet import Fleet
 from reconciler.host import Host
 from schema import Spec
-from schema.doors import EndpointSpec, OvsdbSpec
+from schema.doors import EndpointSpec, IpcSpec, OvsdbSpec
 
 
 class Doors:
@@ -27,13 +28,15 @@ class Doors:
         self._spec: Spec | None = None
         self._sampler: Sampler | None = None
         self._services: Services | None = None
-        self._ovsdb: Ovsdb | None = None
+        self._wanted: OvsdbSpec | IpcSpec | None = None
+        self._watching: Ovsdb | Ipc | None = None
+        """The door that `_wanted` asks for, if it asks for one."""
         self._unknown: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
         """What can't be had, each with a sentence."""
-        doors = (self._services, self._ovsdb)
+        doors = (self._services, self._watching)
         return (*self._unknown, *(fault for door in doors if door is not None for fault in door.faults))
 
     def follow(self, spec: Spec) -> None:
@@ -48,18 +51,21 @@ class Doors:
             self._services = Services(front, self._exchange, self._sampler)
         if self._services is not None:
             self._services.follow(openings)
-        self._follow_ovsdb(spec.port_control.ovsdb)
+        self._watch(spec.port_control.ovsdb or spec.port_control.ipc)
 
-    def _follow_ovsdb(self, wanted: OvsdbSpec | None) -> None:
-        path = wanted.socket if wanted is not None else None
-        if self._ovsdb is not None and self._ovsdb.path != path:
-            self._ovsdb.stop()
-            self._ovsdb = None
-        if self._ovsdb is None and path is not None:
-            self._ovsdb = Ovsdb(path, self._state_dir, self._exchange)
+    def _watch(self, wanted: OvsdbSpec | IpcSpec | None) -> None:
+        if wanted == self._wanted:
+            return
+        if self._watching is not None:
+            self._watching.stop()
+        self._wanted, self._watching = wanted, None
+        if isinstance(wanted, OvsdbSpec):
+            self._watching = Ovsdb(wanted.socket, self._state_dir, self._exchange)
+        elif wanted is not None:
+            self._watching = Ipc(wanted.file, self._state_dir, lambda: self._spec, self._exchange)
 
     def close(self) -> None:
-        self._follow_ovsdb(None)
+        self._watch(None)
         if self._services is not None:
             self._services.stop()
         if self._sampler is not None:

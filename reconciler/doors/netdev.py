@@ -39,6 +39,10 @@ class NotAVf(Exception):  # noqa: N818 - an answer
     """No VF can be told of a network device now; the sentence says why, and what to do."""
 
 
+class NoNetdev(NotAVf):
+    """There is none of that name, and there was none."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetdevVf:
     """A VF as a network device told of it."""
@@ -66,7 +70,7 @@ class Netdevs:
         known = self.remembered(netdev)
         if not (self._net / netdev).exists():
             if known is None:
-                raise NotAVf(f"this host has no network device {netdev}; its VF is relayed as soon as it appears")
+                raise NoNetdev(f"this host has no network device {netdev}; its VF is relayed as soon as it appears")
             return known
         found = self._look(netdev)
         if found.index >= MAX_RELAYS:
