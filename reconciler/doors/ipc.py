@@ -150,8 +150,8 @@ class Ipc:
         if len(words) != 2 or words[0] not in ("add_port", "del_port"):
             raise NoCommand("holds no command; write add_port or del_port, and the name of a network device")
         against = self._add(words[1]) if words[0] == "add_port" else self._remove(words[1])
-        command.remove()
         self._say(f"{words[0]} {shorten(words[1])} was not carried out: {against}" if against else "")
+        command.remove()  # last of all: who sees it gone knows that it was answered
 
     def _say(self, fault: str) -> None:
         """In the log, and in status until a command is carried out, or what was in the way has gone."""
