@@ -35,7 +35,7 @@ class HostVfs(StoreOnDemand):
         return check.to_bind(address, facts) if binds else check.to_poll(address, facts)
 
     def bind(self, address: str) -> None:
-        """Binds it to vfio-pci. Raises Objected; it then is as it was."""
+        """Binds it to vfio-pci. Raises Objected; it then is as it was before vio4wd came."""
         facts = self._pci.facts(address)
         require(check.to_bind(address, facts))
         assert facts is not None
@@ -46,7 +46,9 @@ class HostVfs(StoreOnDemand):
             with said(f"{address} can't be bound to vfio-pci"):
                 self._take(facts)
         except Objected:
-            self._put_back(facts)
+            with contextlib.suppress(OSError):
+                self._put_back(bindings(self._store)[address])
+            forget(self._store, address)
             raise
 
     def _take(self, facts: Facts) -> None:
@@ -58,24 +60,27 @@ class HostVfs(StoreOnDemand):
             message = f"{facts.address}: the driver vfio-pci did not take it; the kernel's log says why (dmesg)"
             raise Objected(Objection("failed", message))
 
-    def _put_back(self, facts: Facts) -> None:
-        with contextlib.suppress(OSError):
-            self._pci.set_override(facts.address, facts.override)
-            if facts.driver and not self._pci.driver(facts.address):
-                self._pci.probe(facts.address)
-        forget(self._store, facts.address)
+    def _put_back(self, before: Binding) -> None:
+        """Raises OSError."""
+        self._pci.set_override(before.address, before.override)
+        if self._pci.driver(before.address) == VFIO_PCI:
+            self._pci.unbind(before.address)
+        if before.driver and not self._pci.driver(before.address):
+            self._pci.probe(before.address)
 
     def give_back(self, address: str) -> None:
         """Gives it to the driver that it had. Raises Objected when somebody uses it."""
         facts, before = self._pci.facts(address), bindings(self._store).get(address)
-        if facts is None or before is None or facts.driver != VFIO_PCI or before.driver == VFIO_PCI:
-            # Gone, somebody else's by now, or as it was.
-            forget(self._store, address)
-            return
-        require(check.to_give_back(facts, self._pci.busy(facts.group)))
-        with said(f"{address} can't be given back"):
-            self._pci.set_override(address, before.override)
-            self._pci.unbind(address)
-            if before.driver:
-                self._pci.probe(address)
+        if facts is not None and before is not None and _ours(facts, before):
+            require(check.to_give_back(facts, self._pci.busy(facts.group)))
+            with said(f"{address} can't be given back"):
+                self._put_back(before)
         forget(self._store, address)
+
+
+def _ours(facts: Facts, before: Binding) -> bool:
+    """Whether it is as vio4wd leaves it, also where it was killed on its way there or back; else it is somebody
+    else's by now, or was bound already."""
+    if facts.driver == VFIO_PCI or before.driver == VFIO_PCI:
+        return before.driver != VFIO_PCI
+    return facts.driver in ("", before.driver) and facts.override in (VFIO_PCI, before.override)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -163,6 +163,65 @@ def test_a_bind_that_fails_leaves_everything_as_it_was(tmp_path: Path, vfs: Host
     assert facts is not None
     assert (facts.driver, facts.override) == ("igbvf", "")
     assert bindings(Store(tmp_path / "state")) == {}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may handle it."""
+
+
+STEPS = ["set_override", "unbind", "probe"]
+
+
+def killed_after(step: str, pci: FakePci, monkeypatch: pytest.MonkeyPatch, do: Callable[[str], None]) -> None:
+    whole = getattr(pci, step)
+
+    def then_die(*arguments: str) -> None:
+        whole(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(pci, step, then_die)
+    with pytest.raises(Killed):
+        do(VF)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("driver", ["igbvf", ""])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_while_it_binds_the_vf_can_still_be_given_back(
+    vfs: HostVfs, pci: FakePci, monkeypatch: pytest.MonkeyPatch, step: str, driver: str
+) -> None:
+    pci.add(VF, driver, group="10")
+    killed_after(step, pci, monkeypatch, vfs.bind)
+    vfs.give_back(VF)
+    facts = pci.facts(VF)
+    assert facts is not None
+    assert (facts.driver, facts.override, vfs.bound()) == (driver, "", {})
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_while_it_gives_back_it_is_given_back_the_next_time(
+    vfs: HostVfs, pci: FakePci, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    pci.add(VF, "igbvf", group="10")
+    vfs.bind(VF)
+    killed_after(step, pci, monkeypatch, vfs.give_back)
+    vfs.give_back(VF)
+    facts = pci.facts(VF)
+    assert facts is not None
+    assert (facts.driver, facts.override, vfs.bound()) == ("igbvf", "", {})
+
+
+def test_killed_while_it_binds_and_refused_the_next_time_it_is_as_before_both(
+    vfs: HostVfs, pci: FakePci, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pci.add(VF, "igbvf", group="10")
+    killed_after("unbind", pci, monkeypatch, vfs.bind)
+    pci.refuses.add("vfio-pci")
+    with pytest.raises(Objected, match="did not take it"):
+        vfs.bind(VF)
+    facts = pci.facts(VF)
+    assert facts is not None
+    assert (facts.driver, facts.override, vfs.bound()) == ("igbvf", "", {})
 
 
 def test_who_may_not_write_is_told_so(vfs: HostVfs, pci: FakePci, monkeypatch: pytest.MonkeyPatch) -> None:
