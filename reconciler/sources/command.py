@@ -32,7 +32,11 @@ OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJE
 
 
 class GitError(Exception):
-    """git said no; the text is its own, on one line."""
+    """git did not do it; the text is its own, on one line, where it said why."""
+
+
+class GitRefusalError(GitError):
+    """It ran to its end, and said no."""
 
 
 class Git:
@@ -53,7 +57,8 @@ class Git:
             except subprocess.TimeoutExpired:
                 raise GitError(f"git {arguments[0]} did not end within {timeout_s:g} s") from None
         if process.returncode != 0:
-            raise GitError(_last_words(said) or f"git {arguments[0]} ended with {process.returncode}")
+            kind = GitRefusalError if process.returncode > 0 else GitError
+            raise kind(_last_words(said) or f"git {arguments[0]} ended with {process.returncode}")
         return out
 
     @contextlib.contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.lock import Locked, locked
-from reconciler.sources.command import Git, GitError
+from reconciler.sources.command import Git, GitError, GitRefusalError
 from reconciler.sources.files import HOSTS, chosen, is_spec_name, nothing_for
 from reconciler.sources.shape import Reading, SourceError
 from schema import Text, Tree
@@ -74,11 +74,25 @@ class GitSource:
 
     def _fetched(self) -> str:
         """The revision of the branch or tag, which is in the clone afterwards. Raises GitError, OSError."""
-        if not self._is_clone():
-            shutil.rmtree(self._git.directory, ignore_errors=True)
-            self._git.directory.parent.mkdir(parents=True, exist_ok=True)
-            self._git.run("init", "--quiet", "--bare", "--template=", timeout_s=LOCAL_S)
+        known = self._is_clone()
+        if not known:
+            self._make_clone()
         full, there = self._remote()
+        try:
+            return self._brought(full, there)
+        except GitRefusalError:
+            if not known:
+                raise
+        # A git that was killed leaves locks behind, a power cut empty files. It is only a copy.
+        self._make_clone()
+        return self._brought(full, there)
+
+    def _make_clone(self) -> None:
+        shutil.rmtree(self._git.directory, ignore_errors=True)
+        self._git.directory.parent.mkdir(parents=True, exist_ok=True)
+        self._git.run("init", "--quiet", "--bare", "--template=", timeout_s=LOCAL_S)
+
+    def _brought(self, full: str, there: str) -> str:
         if not self._has(there):
             self._git.run(
                 "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", self.spec.url,

@@ -115,6 +115,22 @@ def test_a_clone_that_is_lost_or_damaged_is_made_anew(repository: Repository) ->
     assert source(repository).read(first).revision == first
 
 
+@pytest.mark.parametrize("left", ["refs/vio4wd/{ref}.lock", "objects"])
+def test_what_a_killed_git_or_a_power_cut_left_is_no_end_of_following(repository: Repository, left: str) -> None:
+    first = repository.push({"a.yaml": SPEC})
+    source(repository).read("")
+    (clone,) = (repository.copy.parent / "state" / "sources").glob("*.git")
+    (ref,) = (clone / "refs/vio4wd").iterdir()
+    second = repository.push({"a.yaml": f"{SPEC}relays: []\n"})
+    if left == "objects":
+        for path in [path for path in (clone / "objects").rglob("*") if path.is_file()]:
+            path.chmod(0o644)
+            path.write_bytes(b"")
+    else:
+        (clone / left.format(ref=ref.name)).touch()
+    assert source(repository).read(first).revision == second
+
+
 def test_an_unreachable_repository_is_said(repository: Repository) -> None:
     repository.push({"a.yaml": SPEC})
     source(repository).read("")
