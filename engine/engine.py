@@ -101,11 +101,8 @@ class EngineCore:
 
     def _add_port(self, action: Action, _pin: Pin | None) -> None:
         port = _as(Port, action.after)
-        self.ports.attach(port)
-        holder = self.relays.holder(port=port.name)
-        if holder:  # it has lost this port before
-            self.relays.quiet(holder)
-            self.relays.resume(holder)
+        with self._resting(self.relays.holder(port=port.name)):  # it has lost this port before
+            self.ports.attach(port)
 
     def _remove_port(self, action: Action, _pin: Pin | None) -> None:
         name = _as(Port, action.before).name
@@ -120,31 +117,15 @@ class EngineCore:
     def _replace_port(self, action: Action, _pin: Pin | None) -> None:
         """Meanwhile the relay rests: what its guest sends waits in the guest's own ring, so it is not lost."""
         port = _as(Port, action.after)
-        before, holder = self.ports.require(port.name).port, self.relays.holder(port=port.name)
-        if holder:
-            self.relays.quiet(holder)
-        try:
+        before = self.ports.require(port.name).port
+        with self._resting(self.relays.holder(port=port.name)):
             self.ports.detach(port.name)
-            self._attach_or_put_back(port, before)
-        finally:
-            if holder:
-                self.relays.resume(holder)
-
-    def _attach_or_put_back(self, port: Port, before: Port) -> None:
-        try:
-            self.ports.attach(port)
-        except Refused as reason:
-            try:
-                self.ports.attach(before)
-            except Refused as worse:
-                raise Refused(reason.code, f"{reason}; and it could not be put back as it was: {worse}") from reason
-            raise
+            _set_up_or_put_back(self.ports.attach, port, before)
 
     def _add_socket(self, action: Action, _pin: Pin | None) -> None:
         socket = _as(Socket, action.after)
-        self.sockets.open(socket)
         with self._resting(self.relays.holder(socket=socket.path)):  # it has lost this socket before
-            pass
+            self.sockets.open(socket)
 
     def _remove_socket(self, action: Action, _pin: Pin | None) -> None:
         path = _as(Socket, action.before).path
@@ -158,17 +139,7 @@ class EngineCore:
         self.sockets.check_replace(socket)
         with self._resting(self.relays.holder(socket=socket.path)):
             self.sockets.close(socket.path)
-            self._open_or_put_back(socket, before)
-
-    def _open_or_put_back(self, socket: Socket, before: Socket) -> None:
-        try:
-            self.sockets.open(socket)
-        except Refused as reason:
-            try:
-                self.sockets.open(before)
-            except Refused as worse:
-                raise Refused(reason.code, f"{reason}; and it could not be put back as it was: {worse}") from reason
-            raise
+            _set_up_or_put_back(self.sockets.open, socket, before)
 
     @contextlib.contextmanager
     def _resting(self, holder: Live | None) -> Iterator[None]:
@@ -198,12 +169,14 @@ class EngineCore:
         if path is None:
             return
         name = GUEST_EVENTS[kind]
-        holder = self.relays.holder(socket=path)
         if kind == at.EVENT_REFUSED:
-            log.warning("whoever was connected to %s is cut off: %s", path, self.sockets.refusal(path))
+            log.warning("whoever was connected to %s is cut off: %s", path, self.sockets.refusal(guest))
         else:
             log.info("%s on %s", name, path)
-        self._announce(name, f"socket:{path}", holder.relay.id if holder else None)
+        self._tell(name, f"socket:{path}", self.relays.holder(socket=path))
+
+    def _tell(self, event: str, resource: str, holder: Live | None) -> None:
+        self._announce(event, resource, holder.relay.id if holder else None)
 
     def look_around(self, now: float) -> None:
         """Housekeeping, several times a second: links, captures that nobody reads, how much the workers sleep.
@@ -213,15 +186,8 @@ class EngineCore:
             self._lose(name, device)
         self.captures.expire(now)
         self._look_for_bus_errors()
-        for name, attached in self.ports.by_name.items():
-            if attached.bond and self.ports.bonds.look(attached.bond):
-                with self.relays.paused(self.relays.holder(port=name)):
-                    self.ports.settle(attached)
-            if self.ports.look_at_link(attached):
-                holder = self.relays.holder(port=name)
-                event = "link-up" if attached.link_up else "link-down"
-                log.info("%s on %s", event, name)
-                self._announce(event, f"port:{name}", holder.relay.id if holder else None)
+        for attached in self.ports.by_name.values():
+            self._look_at_link(attached)
         for path in self.sockets.appeared():
             log.info("a socket has appeared at %s: connecting", path)
             self._knock(path)
@@ -230,6 +196,17 @@ class EngineCore:
         if self._machine.numa.several:
             for live in self.relays.by_id.values():
                 self._follow_guest(live)
+
+    def _look_at_link(self, attached: Attached) -> None:
+        name = attached.port.name
+        holder = self.relays.holder(port=name)
+        if attached.bond and self.ports.bonds.look(attached.bond):
+            with self.relays.paused(holder):
+                self.ports.settle(attached)
+        if self.ports.look_at_link(attached):
+            event = "link-up" if attached.link_up else "link-down"
+            log.info("%s on %s", event, name)
+            self._tell(event, f"port:{name}", holder)
 
     def _look_for_bus_errors(self) -> None:
         seen = self._machine.bus_errors()
@@ -276,22 +253,18 @@ class EngineCore:
                 self.sockets.knock(path)
             except Refused as error:
                 log.error("%s", error)
-                self._announce("socket-gone", f"socket:{path}", holder.relay.id if holder else None)
+                self._tell("socket-gone", f"socket:{path}", holder)
 
     def _lose(self, port: str, device: str) -> None:
         """A device was taken: whoever took it waits until it is let go. Its relay goes on, with what is left."""
         holder = self.relays.holder(port=port)
         log.warning("%s was taken away from port %s", device, port)
-        if holder:
-            self.relays.quiet(holder)
-        try:
-            self.ports.lose(port, device)
-        except Refused as error:
-            log.error("%s", error)
-        finally:
-            if holder:
-                self.relays.resume(holder)
-        self._announce("port-gone", f"port:{port}", holder.relay.id if holder else None)
+        with self._resting(holder):
+            try:
+                self.ports.lose(port, device)
+            except Refused as error:
+                log.error("%s", error)
+        self._tell("port-gone", f"port:{port}", holder)
 
     def observe(self) -> dict[str, Any]:
         """The live state, and under `live` what is measured and never compared."""
@@ -375,6 +348,19 @@ class EngineCore:
             step(key)
         except Refused as error:
             log.error("while ending: %s", error)
+
+
+def _set_up_or_put_back(set_up: Callable[[T], None], after: T, before: T) -> None:
+    """Sets up what takes the place of `before`, which has been taken down; where it can't be had, `before` again.
+    Raises Refused."""
+    try:
+        set_up(after)
+    except Refused as reason:
+        try:
+            set_up(before)
+        except Refused as worse:
+            raise Refused(reason.code, f"{reason}; and it could not be put back as it was: {worse}") from reason
+        raise
 
 
 def _as(type_: type[T], resource: object) -> T:

@@ -40,6 +40,10 @@ SPARE_LCORES = 8
 """Workers that may be added at run time without a restart, on top of one a CPU."""
 
 
+class ToldToEnd(Exception):  # noqa: N818 - not an error
+    """Before it was ready."""
+
+
 class EngineProcess:
     """State `starting`, `ready` or `stopping`; serves the API in all of them."""
 
@@ -55,6 +59,8 @@ class EngineProcess:
         self._core: EngineCore | None = None
         self._stop = False
         self._exit = 0
+        self._trouble = ""
+        """What was wrong when it last looked around."""
         self._notifier = Notifier()
         self._server = Server(run_dir, shard, self)
 
@@ -124,6 +130,7 @@ class EngineProcess:
         wanted = self._wait_for_parameters(engine_parameters(self._state_dir, self._shard))
         if wanted.hugepages:
             self._hugepages = hugepages_come(HUGEPAGES_WAIT_S, lambda: self._stop)
+        self._unless_stopped()
         cpus = frozenset(os.sched_getaffinity(0))
         eal_ = eal.Eal(self._dpdk)
         first = [worker.cpu for worker in wanted.workers if worker.cpu in cpus]
@@ -149,9 +156,15 @@ class EngineProcess:
     def _wait_for_parameters(self, path: Path) -> start.Parameters:
         """Raises ParametersError when nobody has written them within 10 s."""
         deadline = time.monotonic() + PARAMETERS_WAIT_S
-        while not path.exists() and not self._stop and time.monotonic() < deadline:
+        while not path.exists() and time.monotonic() < deadline:
+            self._unless_stopped()
             time.sleep(0.05)
         return start.read(path)
+
+    def _unless_stopped(self) -> None:
+        """Raises ToldToEnd."""
+        if self._stop:
+            raise ToldToEnd
 
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
@@ -199,8 +212,18 @@ class EngineProcess:
                 else:
                     self._carry_out(core, change)
             except queue.Empty:
-                core.look_around(time.monotonic())
+                self._look_around(core)
                 look_at = time.monotonic() + LOOK_AROUND_S
+
+    def _look_around(self, core: EngineCore) -> None:
+        """What nobody has foreseen of one resource must not end all relays; said once, not five times a second."""
+        try:
+            core.look_around(time.monotonic())
+            self._trouble = ""
+        except Exception as trouble:
+            if repr(trouble) != self._trouble:
+                log.exception("while looking around")
+            self._trouble = repr(trouble)
 
     def _carry_out(self, core: EngineCore, change: Change) -> None:
         from engine.engine import RestartRequested
@@ -240,10 +263,11 @@ class EngineProcess:
         self._state = "stopping"
         self._notifier.stopping()
         self._server.announce("stopping", f"engine:{self._shard}", None)
-        core.end()
-        self._server.stop()
+        try:
+            core.end()
+        finally:
+            self._server.stop()
         self._eal.cleanup()
-        eal.clear_runtime_directory(self._run_dir, eal_prefix(self._run_dir, self._shard))
         log.info("ended")
 
 
@@ -269,9 +293,16 @@ def eal_prefix(run_dir: Path, shard: int) -> str:
 
 
 def only_engine(run_dir: Path, shard: int) -> TextIO:
-    """The lock that an engine holds while it lives. Raises BlockingIOError when another one has it."""
+    """The lock that an engine holds while it lives. Raises BlockingIOError when another one has it.
+
+    Its file stays: were it removed at the end, one who had opened it before would hold a lock that nobody else sees.
+    """
     lock = (run_dir / f"engine-{shard}.lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        lock.close()
+        raise
     return lock
 
 
@@ -288,11 +319,13 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
     with lock:
         try:
             return EngineProcess(shard, run_dir, state_dir).run()
+        except ToldToEnd:
+            return 0
         except (start.ParametersError, library.DpdkMissingError, library.DpdkError, UnknownReleaseError) as reason:
             log.error("%s", reason)
             return 1
         finally:
-            Path(lock.name).unlink(missing_ok=True)
+            eal.clear_runtime_directory(run_dir, eal_prefix(run_dir, shard))
 
 
 def hugepages_come(wait_s: float, stopped: Callable[[], bool]) -> bool:

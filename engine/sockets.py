@@ -228,9 +228,9 @@ class Sockets:
             opened.located = guest.connects, self._machine.numa.node_of(guest.ring)
         return opened.located[1]
 
-    def refusal(self, path: str) -> str:
-        """What the last one who was cut off had done wrong."""
-        request = self._machine.guests.read(self.require(path).slot * at.GUEST_SIZE + at.GUEST_REFUSED)
+    def refusal(self, slot: int) -> str:
+        """What the last one who was cut off had done wrong; from any thread."""
+        request = self._machine.guests.read(slot * at.GUEST_SIZE + at.GUEST_REFUSED)
         return (
             f"it sent a vhost-user message (request {request}) that is malformed, out of turn or of no use to a relay"
         )
@@ -306,18 +306,22 @@ def make_way(path: Path) -> None:
         if not os.access(path.parent, os.W_OK | os.X_OK):
             reason = "it is read-only, or not the engine's to write to"
             raise Refused("socket", f"{path.parent} cannot hold a socket: {reason}")
-        mode = os.lstat(path).st_mode
+        _remove_stale(path)
     except FileNotFoundError:
         return
     except FileExistsError as error:
         raise Refused("socket", f"{path.parent} cannot hold a socket: it is no directory") from error
     except OSError as error:
         raise Refused("socket", f"{path.parent} cannot hold a socket: {error.strerror}") from error
-    if not stat.S_ISSOCK(mode):
+
+
+def _remove_stale(path: Path) -> None:
+    """Raises OSError, and Refused where anything lies but a socket to which nobody listens."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise Refused("socket", f"{path} exists and is no socket: move it away or choose another path")
     if listening(path):
         raise Refused("socket", f"another process listens on {path}: stop it or choose another path")
-    path.unlink(missing_ok=True)
+    path.unlink()
 
 
 def listening(path: Path) -> bool:

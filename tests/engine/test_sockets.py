@@ -70,6 +70,18 @@ def test_a_socket_that_was_bound_and_never_listened_makes_way(directory: Path) -
     assert not path.exists()
 
 
+def test_a_stale_socket_that_stays_is_refused(stale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Played: root, as whom an engine runs, is refused it only where file system or kernel are special."""
+
+    def refused(_path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as played:
+        played.setattr(Path, "unlink", refused)
+        assert "Operation not permitted" in refusal(stale)
+    assert stale.is_socket()
+
+
 def test_a_live_listener_is_refused_and_stays(live: Path) -> None:
     assert sockets.listening(live)
     assert str(live) in refusal(live)
