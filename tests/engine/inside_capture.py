@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.burst.cache import numba_cache
@@ -25,9 +25,6 @@ with numba_cache(cache_dir(), library.load().version):
     from engine.memory import Block
 
 from tests.engine.inside_twins import DIRECTIONS, SURROUNDINGS, Pair
-
-settings.register_profile("twins", deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
-settings.load_profile("twins")
 
 RING_BYTES = 1024
 GUARD = b"\xa5" * 64

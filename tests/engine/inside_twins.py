@@ -20,6 +20,7 @@ from engine.burst.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
 from tests.engine.slow_entry import Packet, SlowEntry, Surroundings
+from tests.live.counts import times
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
@@ -28,7 +29,9 @@ with numba_cache(cache_dir(), library.load().version):
     from engine.machine import Machine
     from engine.memory import Block
 
-settings.register_profile("twins", deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "twins", deadline=None, max_examples=times(80, 500), suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("twins")
 
 LENGTHS = st.one_of(st.integers(1, 9216), st.sampled_from([0, 60, 64, 1518, 65_535, 2**31, 2**32 - 1]))

@@ -9,6 +9,7 @@ from reconciler.devices import devices
 from reconciler.plan import plan
 from reconciler.predict import predict
 from schema.model import Engine, Impact, Kind, Port, Relay, State, Verb
+from tests.live.counts import times
 from tests.reconciler.fake_engine import FakeEngine, LocalClient
 from tests.reconciler.shortest import shortest
 from tests.reconciler.states import states
@@ -32,7 +33,7 @@ def settled(state: State) -> dict[str, object]:
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=times(150, 400), deadline=None)
 def test_leads_there(desired: State, observed: State) -> None:
     live = carried_out(desired, observed).state
     assert settled(live) == settled(desired)
@@ -42,13 +43,13 @@ def test_leads_there(desired: State, observed: State) -> None:
 
 
 @given(desired=states(max_relays=4, bonds=True), observed=states(observed=True, max_relays=4, bonds=True))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=times(150, 400), deadline=None)
 def test_no_shorter_plan_exists(desired: State, observed: State) -> None:
     assert len(plan(desired, observed).actions) == shortest(desired, observed)
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(80, 200), deadline=None)
 def test_survivors_are_not_touched(desired: State, observed: State) -> None:
     before = FakeEngine.of(observed).serials
     after = carried_out(desired, observed)
@@ -65,7 +66,7 @@ def test_survivors_are_not_touched(desired: State, observed: State) -> None:
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(80, 200), deadline=None)
 def test_what_others_made_is_not_touched(desired: State, observed: State) -> None:
     live = carried_out(desired, observed).state
     for size, pages in observed.pages.items():
@@ -80,7 +81,7 @@ def test_what_others_made_is_not_touched(desired: State, observed: State) -> Non
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(80, 200), deadline=None)
 def test_a_member_that_leaves_is_said_to_cost_its_relay(desired: State, observed: State) -> None:
     for action in plan(desired, observed).actions:
         if (action.kind, action.verb) == (Kind.PORT, Verb.UPDATE):
