@@ -13,18 +13,23 @@ from schema.model import State
 from schema.paths import engine_parameters
 
 
-def write_atomically(path: Path, text: str, durable: bool = True, mode: int = 0o644) -> None:
-    """Replaces `path` by a file with this text; makes its directory when missing. Raises OSError.
+def write_atomically(path: Path, text: str, durable: bool = True) -> None:
+    """Replaces `path`, or the file that it links to, by one with this text; makes its directory when missing. A device
+    or a pipe is written to. Raises OSError.
 
     `durable=False` is for what means nothing after a power cut, and saves the wait for the disk.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        path.write_text(text, encoding="utf-8")
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            os.fchmod(file.fileno(), 0o644)
             if durable:
                 os.fsync(file.fileno())
         os.replace(name, path)
