@@ -1,15 +1,17 @@
 """The database under the state directory: SQLite, written through to the disk, and never a reason to stop steering.
 
 When it can't be opened, read or written, work goes on with a copy in memory of what can still be read, `fault` says
-so, and the disk is tried again now and then: what was written meanwhile is then written there.
+so, and the disk is tried again now and then: what was written meanwhile is then written there. When the file is taken
+away, it is written anew: everybody has to go on with the same one.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,9 +65,12 @@ class Store:
         self._again_at = 0.0
         self._missed: deque[Work] = deque(maxlen=MISSED)
         """What was written to the copy in memory only."""
+        self._file: tuple[int, int] | None = None
+        """The one that is open, when it is on the disk: SQLite goes on with a file that has no name any more."""
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
             self._connection = _opened(str(self.path))
+            self._file = _identity(self.path)
         except (sqlite3.Error, OSError) as error:
             self._connection = self._fallen(error)
 
@@ -88,34 +93,43 @@ class Store:
         return done
 
     def heal(self) -> None:
-        """After a fault, and not too often: tries the disk again, and writes there what was missed."""
-        if self.fault is None or self._now() < self._again_at:
+        """After a fault, and not too often, or when the file is another one: opens it again."""
+        if self._now() < self._again_at if self.fault is not None else self._file == _identity(self.path):
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = _opened(str(self.path))
+            connection = self._caught_up(gone=_identity(self.path) is None)
         except (sqlite3.Error, OSError) as error:
-            self._say(error)
-            return
-        try:
-            with connection:
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # writes, whatever it was: it can be
-                for work in self._missed:
-                    work(connection)
-        except sqlite3.Error as error:
-            connection.close()
+            if self.fault is None:
+                self._connection = _copied([self._connection])
             self._say(error)
             return
         self._connection.close()
-        self._connection, self.fault = connection, None
+        self._connection, self.fault, self._file = connection, None, _identity(self.path)
         self._missed.clear()
+
+    def _caught_up(self, gone: bool) -> sqlite3.Connection:
+        """What is on the disk, with what was missed; with all that there was, when it was `gone`. Raises
+        sqlite3.Error."""
+        connection = _opened(str(self.path))
+        try:
+            if gone:
+                self._connection.backup(connection)
+            with connection:
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # writes, whatever it was: it can be
+                for work in () if gone else self._missed:
+                    work(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
         self._connection.close()
 
     def _fallen(self, error: Exception) -> sqlite3.Connection:
         self._say(error)
-        return _copied(self.path)
+        return _copied(_readable(self.path))
 
     def _say(self, error: Exception) -> None:
         self._again_at = self._now() + AGAIN_S
@@ -145,6 +159,15 @@ class StoreOnDemand:
             self._on_demand = None
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Another one for another file; None when there is none, or it can't be looked at."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _opened(name: str) -> sqlite3.Connection:
     connection = sqlite3.connect(name, timeout=BUSY_TIMEOUT_S)
     try:
@@ -163,17 +186,28 @@ def _opened(name: str) -> sqlite3.Connection:
     return connection
 
 
-def _copied(path: Path) -> sqlite3.Connection:
-    """A database in memory with what can be read of the one on disk; an empty one when nothing can."""
-    for source in _readable(path):
+def _copied(sources: Iterable[sqlite3.Connection]) -> sqlite3.Connection:
+    """A database in memory with what can be read of the first of these that can be, all of which are closed; an empty
+    one when nothing can."""
+    fresh = _opened(":memory:")
+    for source in sources:
         copy = sqlite3.connect(":memory:")
         with closing(source), suppress(sqlite3.Error):
             source.backup(copy)
             copy.executescript(TABLES)
-            copy.execute("SELECT count(*) FROM history").fetchone()
-            return copy
+            if _tables(copy) >= _tables(fresh):  # a newer release may have other columns, on which all work would fail
+                fresh.close()
+                return copy
         copy.close()
-    return _opened(":memory:")
+    return fresh
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    """As they were made. Raises sqlite3.Error when they can't be read."""
+    names = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+    for name, _ in names:
+        connection.execute(f"SELECT count(*) FROM {name}").fetchone()
+    return {sql for name, sql in names if not name.startswith("sqlite_")}
 
 
 def _readable(path: Path) -> Iterator[sqlite3.Connection]:

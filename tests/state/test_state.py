@@ -125,6 +125,50 @@ def test_a_newer_releases_database_is_not_touched(tmp_path: Path) -> None:
     assert "newer release" in store.fault
 
 
+def test_a_newer_releases_columns_are_no_end_of_work(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as other:
+        other.execute("CREATE TABLE history (id INTEGER PRIMARY KEY, other TEXT)")
+        other.execute("PRAGMA user_version = 99")
+    other.close()
+    store = Store(tmp_path)
+    assert remember(store) == 1
+    assert store.fault is not None
+    store.close()
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["taken away", "another is there"])
+def test_a_file_that_is_taken_away_is_written_anew_and_everybody_has_the_same(tmp_path: Path, back: bool) -> None:
+    first, second = Store(tmp_path), Store(tmp_path)
+    remember(first, "a")
+    assert who(second) == ["a"]
+    for path in list(tmp_path.iterdir()):
+        path.unlink()
+    third = Store(tmp_path) if back else first
+    remember(first, "b")
+    remember(second, "c")
+    assert [who(store) for store in (first, second, third)] == [["c", "b"] if back else ["c", "b", "a"]] * 3
+    assert (first.fault, second.fault) == (None, None)
+    for store in (first, second, third):
+        store.close()
+
+
+def test_where_it_can_not_be_written_anew_memory_is_used(tmp_path: Path) -> None:
+    clock = Clock()
+    store = Store(tmp_path / "state", clock)
+    remember(store, "a")
+    (tmp_path / "state").rename(tmp_path / "away")
+    (tmp_path / "state").touch()
+    remember(store, "b")
+    assert store.fault is not None
+    assert who(store) == ["b", "a"]
+    (tmp_path / "state").unlink()
+    clock.now += AGAIN_S
+    assert who(store) == ["b", "a"]
+    assert store.fault is None
+    store.close()
+    assert who(Store(tmp_path / "state")) == ["b", "a"]
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0
