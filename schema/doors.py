@@ -25,6 +25,11 @@ class EndpointSpec:
     group: str | None = None
     permissions: int = 0o660
 
+    @property
+    def path(self) -> str:
+        """Of its socket file."""
+        return self.endpoint.removeprefix("ipc://")
+
 
 @dataclass(frozen=True, slots=True)
 class OvsdbSpec:
@@ -109,6 +114,22 @@ def _bind_vf(text: str) -> str:
     return port.name if is_pci(port) else text
 
 
+ENDPOINTS: tuple[Path, ...] = (
+    ("port_control", "zmq"),
+    ("services", "stats"),
+    ("services", "config"),
+    ("services", "core_sched"),
+)
+
+
+def endpoints(spec: Spec) -> Iterator[tuple[Path, EndpointSpec]]:
+    """Those that are given, and where."""
+    given = (spec.port_control.zmq, spec.services.stats, spec.services.config, spec.services.core_sched)
+    for path, endpoint in zip(ENDPOINTS, given, strict=True):
+        if endpoint is not None:
+            yield (*path, "endpoint"), endpoint
+
+
 # ---- rules -----------------------------------------------------------------------------------------------------------
 
 
@@ -148,20 +169,4 @@ def pins(spec: Spec, document: Document) -> Iterator[Problem]:
                 yield document.problem(("pins", index, "cpus", position), message)
 
 
-def endpoints(spec: Spec, document: Document) -> Iterator[Problem]:
-    services = spec.services
-    named: list[tuple[Path, EndpointSpec | None]] = [
-        (("port_control", "zmq"), spec.port_control.zmq),
-        (("services", "stats"), services.stats),
-        (("services", "config"), services.config),
-        (("services", "core_sched"), services.core_sched),
-    ]
-    first: dict[str, Path] = {}
-    for path, endpoint in named:
-        if endpoint is not None and first.setdefault(endpoint.endpoint, path) != path:
-            where = at(document.place(first[endpoint.endpoint]), document.place(path))
-            message = f"{endpoint.endpoint} is another service's already ({where}); give each its own"
-            yield document.problem((*path, "endpoint"), message)
-
-
-RULES = (dynamic_sockets, one_port_control, pins, endpoints)
+RULES = (dynamic_sockets, one_port_control, pins)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 
+from schema.doors import endpoints
 from schema.nodes import Document, Path, Scalar, dotted, shorten
 from schema.problem import Problem
 from schema.spec import Spec, socket_path
@@ -66,6 +67,8 @@ def _sockets(spec: Spec) -> Iterator[Claim]:
         elif ids[relay.id] == 1:
             # Where an id stands twice its template path does too, and the id alone is worth a sentence.
             yield path, name, ("relays", index)
+    for place, endpoint in endpoints(spec):
+        yield endpoint.path, f"the socket {shorten(endpoint.path, 110)}", place
 
 
 def _mounts(spec: Spec) -> Iterator[Claim]:

@@ -41,7 +41,6 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
         _paths,
         _own_sockets,
         _template_sockets,
-        _ovsdb_socket,
         _tso,
         _bind,
         _reserves,
@@ -122,6 +121,7 @@ def _main_cpu_works(spec: Spec, document: Document, what_then: str) -> Iterator[
 def _paths(spec: Spec, document: Document) -> Iterator[Problem]:
     paths: list[Path] = [("relays", index, "socket") for index in range(len(spec.relays))]
     paths += [("port_control", "ovsdb", "socket"), ("port_control", "ipc", "file")]
+    paths += [(*path, "endpoint") for path in doors.ENDPOINTS]
     paths += [("vhost_user", "directory"), *(("hugepages", index, "mount") for index in range(len(spec.hugepages)))]
     for path in paths:
         node = document.at(path)
@@ -130,14 +130,20 @@ def _paths(spec: Spec, document: Document) -> Iterator[Problem]:
 
 
 def _own_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
-    for index, relay in enumerate(spec.relays):
-        path: Path = ("relays", index, "socket")
+    """Those that are written out."""
+    ovsdb = spec.port_control.ovsdb
+    written: list[tuple[Path, str | None]] = [
+        *((("relays", index, "socket"), relay.socket) for index, relay in enumerate(spec.relays)),
+        *((path, endpoint.path) for path, endpoint in doors.endpoints(spec)),
+        (("port_control", "ovsdb", "socket"), ovsdb.socket if ovsdb is not None else None),
+    ]
+    for path, socket in written:
         node = document.at(path)
-        if relay.socket is None or not isinstance(node, Scalar):
+        if socket is None or not isinstance(node, Scalar):
             continue
         if node.text.rpartition("/")[2] in ("", "."):
             yield document.problem(path, "ends in a directory; add the socket's name")
-        elif message := _too_long(relay.socket):
+        elif message := _too_long(socket):
             yield document.problem(path, message)
 
 
@@ -149,12 +155,6 @@ def _template_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
     if message := _too_long(max(paths, key=len, default="")):
         key = "directory" if document.at(("vhost_user", "directory")) is not None else "name"
         yield document.problem(("vhost_user", key), message)
-
-
-def _ovsdb_socket(spec: Spec, document: Document) -> Iterator[Problem]:
-    ovsdb = spec.port_control.ovsdb
-    if ovsdb is not None and (message := _too_long(ovsdb.socket)):
-        yield document.problem(("port_control", "ovsdb", "socket"), message)
 
 
 def _too_long(path: str) -> str | None:
