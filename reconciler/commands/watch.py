@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
+    import resource
     import signal
 
     from reconciler.host import ThisHost
@@ -31,6 +32,9 @@ def execute(asked: argparse.Namespace) -> int:
     log_to_stderr()
     file = local(asked)
     watch = Watch(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
+    # Each client that is connected to a door is a descriptor, and 1024, the usual soft limit, are soon taken.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: watch.stop())
     try:

@@ -41,11 +41,15 @@ class StateFront:
         vhost_user = (self._spec() or Spec()).vhost_user
         return tuple(template_path(vhost_user, id_) for id_ in range(MAX_RELAYS) if vhost_user.template_sockets)
 
-    def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
+    def put(self, relay: int, wanted: Mapping[str, Any]) -> str:
         wishes.put(self._store, OWNER, relay, wanted)
+        return self._kept(lambda: wishes.remove(self._store, OWNER, relay))
 
-    def take(self, relay: int) -> None:
-        wishes.remove(self._store, OWNER, relay)
+    def take(self, relay: int) -> str:
+        store = self._store
+        was = next((w for w in wishes.wishes(store) if (w.owner, w.relay) == (OWNER, relay)), None)
+        wishes.remove(store, OWNER, relay)
+        return self._kept(lambda: wishes.put(store, OWNER, relay, was.wanted, was.since) if was is not None else None)
 
     def workers(self) -> tuple[int, ...]:
         return (self._spec() or Spec()).engine.worker_cpus
@@ -65,8 +69,16 @@ class StateFront:
             for cpu in pair:
                 if cpu not in spec.engine.worker_cpus:
                     return f"CPU {cpu} is no worker's; there are {', '.join(map(str, spec.engine.worker_cpus))}"
+        before = pins.kept(self._store)
         pins.keep(self._store, cpus)
-        return ""
+        return self._kept(lambda: pins.keep(self._store, {id_: before[id_] for id_ in cpus if id_ in before}))
+
+    def _kept(self, undo: Callable[[], object]) -> str:
+        """Why what was recorded just now is not on the disk, where alone the loop finds it; it is undone then."""
+        if self._store.fault is None:
+            return ""
+        undo()
+        return self._store.fault
 
     def close(self) -> None:
         self._store.close()

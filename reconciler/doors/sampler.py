@@ -90,10 +90,12 @@ class Sampler:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._news)
         latest = self._latest
-        ready = [each for each in self._asked if latest.at >= each.due or now >= each.due + LATE_S]
-        self._asked = [each for each in self._asked if each not in ready]
-        for each in ready:
-            each.answer(latest)
+        asked, self._asked = self._asked, []
+        for each in asked:
+            if latest.at >= each.due or now >= each.due + LATE_S:
+                each.answer(latest)
+            else:
+                self._asked.append(each)
         if any(each.due <= now for each in self._asked) and not self._looking:
             self._looking = True
             self._wanted.set()

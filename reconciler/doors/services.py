@@ -38,6 +38,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
 LOG = logging.getLogger("doors")
 PATIENCE_S = 1.5
 """Clients wait 2 s; the rest is for a machine that is busy."""
+SILENT_S = 60.0
 AT_ONCE = 64
 """Requests of one service taken before the others have their turn."""
 
@@ -62,11 +63,11 @@ class Front(Protocol):
     def idle_sockets(self) -> tuple[str, ...]:
         """The template's path of each id, where those sockets exist without a relay; else none."""
 
-    def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
-        """Records a wish."""
+    def put(self, relay: int, wanted: Mapping[str, Any]) -> str:
+        """Records a wish; why that can't be, and then nothing is recorded."""
 
-    def take(self, relay: int) -> None:
-        """Records that it is wanted no more."""
+    def take(self, relay: int) -> str:
+        """Records that it is wanted no more; as `put`."""
 
     def workers(self) -> tuple[int, ...]:
         """The worker CPUs."""
@@ -103,6 +104,7 @@ class Services:
         self._open: dict[Opening, Endpoint] = {}
         self._wanted: tuple[Opening, ...] = ()
         self._faults: tuple[str, ...] = ()
+        self._silent_until: dict[str, float] = {}
         self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="doors", daemon=True)
@@ -202,7 +204,7 @@ class Services:
     def _answer(self, service: str, endpoint: Endpoint, request: Request) -> None:
         message = _parsed(service, request.payload)
         if message is None:
-            LOG.warning("%s: a request of %s bytes is none", service, len(request.payload or b"?"))
+            self._say_garbage(service, time.monotonic())
             endpoint.reply(request.envelope, _garbage(service))
         elif isinstance(message, PortControlRequest):
             self._change(endpoint, request.envelope, message)
@@ -217,15 +219,22 @@ class Services:
                 lambda snapshot: reply(request.envelope, config_reply(snapshot, pins).SerializeToString())
             )
 
+    def _say_garbage(self, service: str, now: float) -> None:
+        """Now and then: whoever sends garbage must not fill the log as well."""
+        if now >= self._silent_until.get(service, now):
+            self._silent_until[service] = now + SILENT_S
+            LOG.warning("%s: a request is none, and is answered so; others like it are not told of", service)
+
     def _change(self, endpoint: Endpoint, envelope: Envelope, request: PortControlRequest) -> None:
         decision = decide(request, self._front.desk())
         if isinstance(decision, PortControlResponse):
             endpoint.reply(envelope, decision.SerializeToString())
             return
-        if isinstance(decision, Put):
-            self._front.put(decision.relay, decision.wanted)
-        else:
-            self._front.take(decision.relay)
+        relay = decision.relay
+        against = self._front.put(relay, decision.wanted) if isinstance(decision, Put) else self._front.take(relay)
+        if against:
+            endpoint.reply(envelope, error(errno.EIO, decision.source, against).SerializeToString())
+            return
         LOG.info("port control: %s", _words(decision))
         self._wait(endpoint, envelope, lambda failed: self._settled(decision, failed))
 

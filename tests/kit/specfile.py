@@ -37,9 +37,10 @@ def spec_text(
     log_level: str = "info",
     vhost_user: Mapping[str, Any] | None = None,
     allow_destroy: Sequence[int] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> str:
     """A spec whose sockets are `directory`/vm<id>.sock; `vhost_user` are more keys of that part, `allow_destroy` the
-    relays that may go although their guests are connected."""
+    relays that may go although their guests are connected, `more` further parts of the spec."""
     engine = {"main_cpu": main_cpu, "worker_cpus": list(worker_cpus), "idle": idle, "log_level": log_level}
     lines = [
         "apiVersion: vio4wd/v1",
@@ -48,6 +49,7 @@ def spec_text(
         "relays:" if relays else "relays: []",
         *(f"  - {relay}" for relay in relays),
         *([f"allow_destroy: {json.dumps([f'relay:{id_}' for id_ in allow_destroy])}"] if allow_destroy else []),
+        *(f"{key}: {json.dumps(value)}" for key, value in (more or {}).items()),
     ]
     return "\n".join(lines) + "\n"
 

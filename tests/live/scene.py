@@ -80,6 +80,13 @@ class Scene:
         wait_for(f"guest {relay} to be connected", lambda: self.live_socket(relay)["connects"] > before)
         return guest
 
+    def serve(self, relay: int, mode: str = "icmpecho") -> TestpmdGuest:
+        """Start a guest that makes the socket and waits to be connected to. Unlike QEMU it replaces no stale one."""
+        path = self.instance.socket(relay)
+        path.unlink(missing_ok=True)
+        self.guests[relay] = guest = TestpmdGuest.started([path], mode, GUEST_CPUS, device=",server=1")
+        return guest
+
     def live_socket(self, relay: int) -> dict[str, Any]:
         seen = self.instance.observed()
         found: dict[str, Any] = seen.live["sockets"].get(str(self.instance.socket(relay)), {}) if seen else {}

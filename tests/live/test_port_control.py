@@ -1,152 +1,197 @@
-"""The old command lines against a real engine and watch: what OpenStack's plug runs, in every order that it may.
-
-A VF is a PCI function here, and there is none, so its relay waits for it; VFs with traffic are in tests/sriov.
+"""The old command lines against a real engine and watch, beside a relay that has traffic: what OpenStack's plug and
+site scripts run, in every order that they may. Relays that have VFs, and their traffic, are in tests/sriov.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import re
 import shutil
 import signal
-import subprocess
-import sys
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kit.vio4wd import ROOT, Instance
+from schema.model import MAX_RELAYS
+from tests.kit.vio4wd import READY_S
 from tests.kit.waiting import wait_for
-
-VF, OTHER = "0000:05:08.1", "0000:05:08.2"
-
-
-class Site(Instance):
-    """A host as OpenStack has them: QEMU makes the sockets, and all relays come by port control."""
-
-    def write(self, *relays: str) -> None:
-        lines = "".join(f"  - {{{relay}}}\n" for relay in relays)
-        self.save(
-            "apiVersion: vio4wd/v1\nengine: {worker_cpus: [0]}\n"
-            f"vhost_user: {{mode: client, dynamic_sockets: true, directory: {self.sockets}}}\n"
-            f'port_control: {{zmq: {{endpoint: "ipc://{self.endpoint}"}}}}\nrelays:\n' + (lines or "  []\n")
-        )
-
-    @property
-    def endpoint(self) -> Path:
-        return self.directory / "z" / "port_control"
-
-    @property
-    def guest(self) -> str:
-        return str(self.sockets / "vhu1")
-
-    def ask(self, op: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """A client, which gives up after 2 s without a reply."""
-        module = "reconciler.legacy.clients.port_control"
-        command = [sys.executable, "-m", module, f"--zmq_ep=ipc://{self.endpoint}", op, *options]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert "no reply" not in done.stderr, f"{done.stderr}\n{self.log[-3000:]}"
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-    def plug(self, vf: str = VF) -> subprocess.CompletedProcess[str]:
-        return self.ask("add_sock", f"--pci-addr={vf}", f"--vhost-path={self.guest}")
-
-    def unplug(self, vf: str = VF) -> subprocess.CompletedProcess[str]:
-        return self.ask("remove_sock", f"--pci-addr={vf}", f"--vhost-path={self.guest}")
-
-    def relays(self) -> dict[int, tuple[str, str]]:
-        """VF and owner of each relay that status shows."""
-        shown = json.loads(self.call("status", "--json").stdout)
-        return {relay["id"]: (relay["vf"], relay["owner"]) for relay in shown["relays"]}
-
-    def opened(self) -> None:
-        wait_for("port control", self.endpoint.exists, 60.0)
+from tests.live.scene import wait_frames
+from tests.live.site import NEIGHBOUR, OPENSTACK, OTHER, VF, Site, site
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as made:
-        made.write("id: 0, vf: net_null0")
-        yield made
+@contextlib.contextmanager
+def undisturbed(made: Site) -> Iterator[None]:
+    """While the block runs, the neighbour loses nothing, and its engine is the same."""
+    boot = made.instance.client.hello().boot_id
+    with made.scene.flow(NEIGHBOUR) as flow:
+        wait_frames(flow)
+        yield
+        wait_frames(flow)
+        report = flow.finish()
+    print("the neighbour:", report)
+    assert report.clean, report
+    assert made.instance.client.hello().boot_id == boot
 
 
-def test_the_plug_in_every_order(site: Site) -> None:
-    site.run()
-    site.opened()
-    assert site.unplug().returncode == 1, "nothing is there yet"
-    assert site.plug().returncode == 0
-    assert site.relays() == {0: ("net_null0", "file"), 1: (VF, "port-control")}
-    again = site.plug()
-    assert (again.returncode, "error_code: 16" in again.stdout) == (1, True), again.stdout
-    found = site.ask("query_pci", f"--vhost-path={site.guest}")
-    assert (found.returncode, found.stdout) == (0, f"{VF}\n")
-    assert site.unplug(OTHER).returncode == 1, "the pair does not belong together"
-    assert site.unplug().returncode == 0
-    assert site.relays() == {0: ("net_null0", "file")}
-    assert site.ask("query_pci", f"--vhost-path={site.guest}").returncode == 1
-    site.wait_applied()
+@pytest.mark.parametrize("listening", [False, True], ids=["before-qemu", "after-qemu"])
+def test_the_plug_in_every_order(listening: bool) -> None:
+    with site(OPENSTACK) as made, socket.socket(socket.AF_UNIX) as qemu:
+        made.scene.serve(NEIGHBOUR, "io")
+        if listening:
+            qemu.bind(made.guest)
+            qemu.listen()
+        with undisturbed(made):
+            assert made.unplug().returncode == 1, "nothing is there yet"
+            assert made.plug().returncode == 0
+            assert made.relays() == {0: (VF, "port-control")}
+            again = made.plug()
+            assert (again.returncode, "error_code: 16" in again.stdout) == (1, True), again.stdout
+            found = made.ask("query_pci", f"--vhost-path={made.guest}", folder="lib")
+            assert (found.returncode, found.stdout) == (0, f"{VF}\n")
+            assert made.unplug(OTHER).returncode == 1, "the pair does not belong together"
+            assert made.unplug().returncode == 0
+            assert made.relays() == {}
+            assert made.unplug().returncode == 1
+            assert made.ask("query_pci", f"--vhost-path={made.guest}").returncode == 1
+            made.instance.wait_applied()
+        assert made.guest not in str(made.instance.observed())
+        assert listening == Path(made.guest).exists(), "QEMU's own file is QEMU's"
+        Path(made.guest).unlink(missing_ok=True)
 
 
-def test_what_was_plugged_outlives_everything_but_its_removal(site: Site) -> None:
-    site.run()
-    site.opened()
-    assert site.plug().returncode == 0
-    kept = {0: ("net_null0", "file"), 1: (VF, "port-control")}
-    watch, engine = int(site.status()["watch"]["pid"]), site.engine_pid
-    os.kill(watch, signal.SIGKILL)
-    wait_for("another watch", lambda: (s := site.status()["watch"]) and s["running"] and s["pid"] != watch, 60.0)
-    assert site.relays() == kept
-    os.kill(engine, signal.SIGKILL)
-    wait_for("another engine", lambda: (seen := site.observed()) is not None and 0 in seen.state.relays, 60.0)
-    assert site.relays() == kept
-    site.write("id: 0, vf: net_null0", "id: 5, vf: net_null5")
-    wait_for("the saved file", lambda: site.relays() == {**kept, 5: ("net_null5", "file")}, 30.0)
-    site.terminate()
-    shutil.rmtree(site.run_dir)
-    site.run_dir.mkdir()
-    site.run(wait=False)
-    site.opened()
-    wait_for("all of it again", lambda: (seen := site.observed()) is not None and 5 in seen.state.relays, 60.0)
-    assert site.relays() == {**kept, 5: ("net_null5", "file")}, "after a reboot"
-    assert site.unplug().returncode == 0
-    assert site.relays() == {0: ("net_null0", "file"), 5: ("net_null5", "file")}
+def test_what_was_plugged_outlives_everything_but_its_removal() -> None:
+    with site(OPENSTACK) as made:
+        made.scene.serve(NEIGHBOUR)
+        made.greet()
+        assert made.plug().returncode == 0
+        kept = {0: (VF, "port-control")}
+        watch, engine = int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid
+        os.kill(watch, signal.SIGKILL)
+        assert made.scene.ping(NEIGHBOUR).received, "a dead loop stops no relay"
+        wait_for("another watch", lambda: (s := made.instance.status()["watch"]) and s["running"] and s["pid"] != watch)
+        assert made.relays() == kept
+        os.kill(engine, signal.SIGKILL)
+        made.greet()
+        assert made.relays() == kept
+        made.scene.lines[7] = type(made.scene.lines[NEIGHBOUR])(7, "net_null7")
+        made.scene.save()
+        saved = {**kept, 7: ("net_null7", "file")}
+        wait_for("the saved file", lambda: made.relays() == saved, 30.0)
+        made.reboot()
+        made.instance.run(wait=False)
+        made.opened()
+        made.greet()
+        assert made.relays() == saved
+        assert made.unplug().returncode == 0
+        assert made.relays() == {7: ("net_null7", "file")}
+        made.instance.wait_applied()
+        assert made.guest not in str(made.instance.observed())
+        assert made.instance.report("history")["applies"]
 
 
 def test_a_plug_during_a_cold_start_is_answered_in_time() -> None:
-    with Site(cache=Path("/var/tmp") / f"vio4wd-test-cold-{os.getpid()}") as site:
-        try:
-            site.write()
-            site.run(wait=False)
-            site.opened()
-            assert site.plug().returncode == 0, "recorded while the loops compile"
-            assert site.unplug().returncode == 0
-            site.wait_applied()
-            assert site.relays() == {}
-        finally:
-            shutil.rmtree(site.cache, ignore_errors=True)
+    cache = Path("/var/tmp") / f"vio4wd-test-cold-{os.getpid()}"
+    try:
+        with site(OPENSTACK, run=False, cache=cache) as made:
+            made.instance.run(wait=False)
+            made.opened()
+            assert made.instance.observed() is None, "the loops compile"
+            assert made.plug().returncode == 0, "recorded meanwhile"
+            assert made.unplug().returncode == 0
+            assert made.plug().returncode == 0
+            assert made.instance.observed() is None, "the loops still compile"
+            wait_for("the engine", lambda: made.instance.observed() is not None, READY_S, 0.5)
+            made.scene.serve(NEIGHBOUR)
+            made.greet()
+            assert made.relays() == {0: (VF, "port-control")}
+            assert made.unplug().returncode == 0
+            assert made.relays() == {}
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
-def test_conflicts_are_refused_at_the_door_and_disturb_nothing(site: Site) -> None:
-    site.write("id: 0, vf: net_null0", f"id: 1, vf: {OTHER}, socket: {site.sockets}/own")
-    site.run(wait=False)
-    site.opened()
-    wait_for("relay 0", lambda: (seen := site.observed()) is not None and 0 in seen.state.relays, 60.0)
-    before = site.observed()
-    taken = site.plug(OTHER)
-    assert (taken.returncode, "belongs to relay 1, wanted by file" in taken.stdout) == (1, True), taken.stdout
-    busy = site.ask("add", f"--pci-addr={VF}", "--virtio-id=1")
-    assert (busy.returncode, f"relay 1 has {OTHER}, wanted by file" in busy.stdout) == (1, True), busy.stdout
-    own = site.ask("add_sock", f"--pci-addr={VF}", f"--vhost-path={site.sockets}/own")
-    assert (own.returncode, "error_code: 16" in own.stdout) == (1, True), own.stdout
-    foreign = site.ask("remove", f"--pci-addr={OTHER}", "--virtio-id=1")
-    assert (foreign.returncode, "only that can take it back" in foreign.stdout) == (1, True), foreign.stdout
-    assert site.plug().returncode == 0, "relay 2 is the lowest that is free"
-    site.write("id: 0, vf: net_null0", f"id: 1, vf: {OTHER}", f"id: 3, vf: {VF}")
-    wait_for("the save", lambda: "relay 3" in site.call("plan", str(site.file)).stderr, 30.0)
-    assert site.relays()[2] == (VF, "port-control"), "who came first keeps it"
-    after = site.observed()
-    assert before is not None
-    assert after is not None
-    assert (after.boot_id, after.state.relays[0]) == (before.boot_id, before.state.relays[0])
+def test_a_site_script_finds_all_sockets_and_adds_by_number(tmp_path: Path) -> None:
+    """It knows the directory from the old configuration file, and waits for the relay's socket before it adds a VF."""
+    with site({"template_sockets": True, "name": "virtio-forwarder%u.sock"}) as made:
+        defaults = tmp_path / "virtioforwarder"
+        defaults.write_text(f"# made for the site\nVIRTIOFWD_SOCKET_DIR={made.instance.sockets}\n")
+        found = re.search(r'^VIRTIOFWD_SOCKET_DIR="?([^"\n]*)"?$', defaults.read_text(), re.MULTILINE)
+        assert found is not None
+        sockets = [Path(found[1], f"virtio-forwarder{number}.sock") for number in range(MAX_RELAYS)]
+        deadline = time.monotonic() + 10.0
+        while not sockets[3].exists():
+            assert time.monotonic() < deadline, "the script gives up after 10 s"
+            time.sleep(0.1)
+        assert all(path.is_socket() for path in sockets), "before any VF is added"
+        wanted = ["--pci-addr", VF, "--virtio-id", "3"]
+        assert made.ask("add", *wanted).returncode == 0
+        assert made.relays() == {3: (VF, "port-control")}
+        assert made.ask("add", *wanted).returncode == 1
+        assert made.ask("add", *wanted, "--conditional").returncode == 0
+        assert made.ask("remove", *wanted).returncode == 0
+        assert made.relays() == {}
+        assert sockets[3].is_socket(), "the sockets outlive the VFs"
+
+
+BOND = ["--pci-addr", VF, "--pci-addr", OTHER, "--name", "net_bonding3", "--virtio-id", "3"]
+
+
+def test_a_bond_is_added_by_its_members_and_removed_by_its_name() -> None:
+    with site({"template_sockets": True}) as made:
+        assert made.ask("add", *BOND[:4], "--virtio-id", "3").returncode == 1, "it needs a name"
+        assert made.ask("add", *BOND).returncode == 0
+        assert set(made.relays()) == {3}
+        busy = made.ask("add", "--pci-addr", OTHER, "--virtio-id", "4")
+        assert (busy.returncode, f"{OTHER} belongs to relay 3" in busy.stdout) == (1, True), busy.stdout
+        found = made.ask("query_pci", f"--vhost-path={made.instance.socket(3)}")
+        assert found.stdout == "net_bonding3\n"
+        assert made.ask("remove", "--name", "net_bonding3", "--virtio-id", "3").returncode == 0
+        assert made.relays() == {}
+
+
+def test_what_the_file_has_is_refused_at_the_door() -> None:
+    with site(OPENSTACK) as made:
+        made.scene.serve(NEIGHBOUR, "io")
+        line = type(made.scene.lines[NEIGHBOUR])
+        made.scene.lines[1] = line(1, OTHER, socket=f"{made.instance.sockets}/own")
+        made.scene.save()
+        wait_for("relay 1 of the file", lambda: made.relays() == {1: (OTHER, "file")}, 30.0)
+        with undisturbed(made):
+            for refused, why in (
+                (made.plug(OTHER), "belongs to relay 1, wanted by file"),
+                (made.ask("add", f"--pci-addr={VF}", "--virtio-id=1"), f"relay 1 has {OTHER}, wanted by file"),
+                (made.ask("add_sock", f"--pci-addr={VF}", f"--vhost-path={made.instance.sockets}/own"), "code: 16"),
+                (made.ask("remove", f"--pci-addr={OTHER}", "--virtio-id=1"), "only that can take it back"),
+                (made.ask("remove_sock", f"--vhost-path={made.instance.sockets}/own"), "only that can take it back"),
+            ):
+                assert (refused.returncode, why in refused.stdout) == (1, True), refused.stdout
+            assert made.relays() == {1: (OTHER, "file")}
+
+
+def test_what_port_control_has_the_file_is_refused_and_the_plan_says_so() -> None:
+    """Relay, VF and socket, one after the other: whoever came first keeps it, and the rest of the file is had."""
+    with site(OPENSTACK) as made:
+        made.scene.serve(NEIGHBOUR, "io")
+        line = type(made.scene.lines[NEIGHBOUR])
+        assert made.plug().returncode == 0
+        with undisturbed(made):
+            for number, (wanted, why) in enumerate(
+                (
+                    (line(0, OTHER), "id 0 belongs to relay 0 of port-control"),
+                    (line(2, VF), f"VF {VF} belongs to relay 0 of port-control"),
+                    (line(2, OTHER, socket=made.guest), f"socket {made.guest} belongs to relay 0 of port-control"),
+                )
+            ):
+                extra = line(10 + number, f"net_null{number}")
+                made.scene.lines = {NEIGHBOUR: made.scene.lines[NEIGHBOUR], wanted.id: wanted, extra.id: extra}
+                made.scene.save()
+                known = {0: (VF, "port-control"), extra.id: (extra.vf, "file")}
+                wait_for("the rest of the file", lambda known=known: made.relays() == known, 30.0)  # type: ignore[misc]
+                assert f"relay {wanted.id} of file is left out: {why}" in made.planned()
+            assert made.unplug().returncode == 0
+            left = {2: (OTHER, "file"), 12: ("net_null2", "file")}
+            wait_for("the file's turn", lambda: made.relays() == left, 30.0)

@@ -21,14 +21,6 @@ def changed(made: Scene, **vhost_user: Any) -> None:
     made.save()
 
 
-def serve(made: Scene, relay: int = 1) -> TestpmdGuest:
-    """A guest that makes the socket and waits until somebody connects. Unlike QEMU it replaces no stale one."""
-    made.instance.socket(relay).unlink(missing_ok=True)
-    guest = TestpmdGuest.started([made.instance.socket(relay)], cpus=GUEST_CPUS, device=",server=1")
-    made.guests[relay] = guest
-    return guest
-
-
 def features(made: Scene, relay: int = 1) -> int:
     return int(made.live_socket(relay)["features"], 16)
 
@@ -38,7 +30,7 @@ def test_a_client_connects_to_a_socket_that_appears_and_to_the_next_one() -> Non
         path = made.instance.socket(1)
         assert not path.exists()
         for connects in (1, 2):
-            serve(made)
+            made.serve(1)
             made.wait_ping(1)
             assert made.live_socket(1)["connects"] >= connects
             made.guests.pop(1).kill()
@@ -70,7 +62,7 @@ def test_the_mode_of_a_live_socket_changes_there_and_back() -> None:
         made.instance.wait_applied()
         assert not path.exists()
         made.guests.pop(1).kill()
-        serve(made)
+        made.serve(1)
         made.wait_ping(1)
         made.guests.pop(1).kill()
         path.unlink(missing_ok=True)
@@ -84,7 +76,7 @@ def test_a_socket_that_a_guest_serves_is_not_taken_from_it() -> None:
     """The change is refused before anything is closed, so the guest goes on."""
     with scene(vhost_user=CLIENT) as made:
         path = made.instance.socket(1)
-        serve(made)
+        made.serve(1)
         made.wait_ping(1)
         session = made.session(1)
         changed(made)

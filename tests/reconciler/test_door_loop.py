@@ -22,6 +22,7 @@ from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortContro
 from reconciler.lock import APPLY, locked
 from reconciler.machine import Timing
 from reconciler.vfs.bind import HostVfs
+from tests.kit.smalldisk import SmallDisk, small_disk
 from tests.kit.waiting import wait_for
 from tests.reconciler.fake_engine import Served
 from tests.reconciler.steered import NEVER_POLL, Steered, document
@@ -54,21 +55,34 @@ class Doored(Steered):
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Doored]]:
-    monkeypatch.setattr(HostVfs, "require_pollable", lambda *_: None)
+def directory() -> Iterator[Path]:
+    """Short, because a socket's path is."""
     with tempfile.TemporaryDirectory(prefix="v4-") as name:
-        made = Doored(Path(name), Path(name) / "vio4wd.yaml")
+        yield Path(name)
 
-        def begin(relays: tuple[int, ...], timing: Timing = NEVER_POLL) -> Doored:
-            made.file.write_text(made.text(*relays))
-            made.start(timing)
-            wait_for("port control", made.door.exists, 20.0)
-            made.until_relays(*relays)
-            return made
 
-        with Served(made.engine, made.run_dir):
-            yield begin
-            made.stop()
+@pytest.fixture
+def disk(directory: Path) -> Iterator[SmallDisk]:
+    """That of the state. To be asked for before `start`, so that it goes after what uses it."""
+    with small_disk(directory / "state") as made:
+        yield made
+
+
+@pytest.fixture
+def start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Doored]]:
+    monkeypatch.setattr(HostVfs, "require_pollable", lambda *_: None)
+    made = Doored(directory, directory / "vio4wd.yaml")
+
+    def begin(relays: tuple[int, ...], timing: Timing = NEVER_POLL) -> Doored:
+        made.file.write_text(made.text(*relays))
+        made.start(timing)
+        wait_for("port control", made.door.exists, 20.0)
+        made.until_relays(*relays)
+        return made
+
+    with Served(made.engine, made.run_dir):
+        yield begin
+        made.stop()
 
 
 def test_ok_means_in_force_when_another_reading_was_faster(
@@ -200,3 +214,18 @@ def test_vfs_to_bind_that_are_not_there_yet_keep_nothing_up(
     made.host.vfs["ens9"] = ("0000:09:00.1",)
     made.until("the second VF", lambda: "0000:09:00.1" in bound)
     made.until("an end of that fault", lambda: lacking not in made.report["faults"])
+
+
+@pytest.mark.needs("root")
+def test_what_can_not_be_kept_is_refused_and_nothing_of_it_comes_later(
+    disk: SmallDisk, start: Callable[..., Doored]
+) -> None:
+    made = start((1,))
+    assert made.asked(ADD, 2)
+    disk.fill()
+    refused = made.ask(ADD, 3)
+    assert (refused.status, "can't be used" in refused.error_code_source) == (PortControlResponse.ERROR, True)
+    assert made.ask(REMOVE, 2).status == PortControlResponse.ERROR
+    disk.empty()
+    made.until("the disk again", lambda: made.ask(ADD, 4).status == PortControlResponse.OK)
+    made.until_relays(1, 2, 4)

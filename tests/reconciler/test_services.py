@@ -53,11 +53,13 @@ class MadeUpFront:
     def idle_sockets(self) -> tuple[str, ...]:
         return tuple(f"/t/{id_}" for id_ in range(64))
 
-    def put(self, relay: int, wanted: Mapping[str, Any]) -> None:
+    def put(self, relay: int, wanted: Mapping[str, Any]) -> str:
         self.wanted[relay] = dict(wanted)
+        return ""
 
-    def take(self, relay: int) -> None:
+    def take(self, relay: int) -> str:
         self.wanted.pop(relay, None)
+        return ""
 
     def workers(self) -> tuple[int, ...]:
         return (1, 2)

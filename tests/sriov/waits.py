@@ -22,12 +22,14 @@ LOOK_S = 0.7
 GOING = "allow_destroy: [relay:1, relay:2, relay:3]\n"
 
 
-def text(instance: Instance, *relays: str) -> str:
-    """A spec with these relays, each the inside of a flow mapping; all of them may go at once."""
+def text(instance: Instance, *relays: str, more: str = "", **vhost_user: bool | str) -> str:
+    """A spec with these relays, each the inside of a flow mapping; all of them may go at once. `more` are further
+    lines, `vhost_user` further keys of that part."""
     lines = "".join(f"  - {{{relay}}}\n" for relay in relays)
-    where = json.dumps({"directory": str(instance.sockets), "name": "vm%u.sock"})
+    where = json.dumps({"directory": str(instance.sockets), "name": "vm%u.sock", **vhost_user})
     cpus = "main_cpu: 0, worker_cpus: [0, 1]"
-    return f"apiVersion: vio4wd/v1\nengine: {{{cpus}}}\nvhost_user: {where}\nrelays:\n{lines or '  []'}\n{GOING}"
+    head = f"apiVersion: vio4wd/v1\nengine: {{{cpus}}}\nvhost_user: {where}\n{more}"
+    return f"{head}relays:\n{lines or '  []'}\n{GOING}"
 
 
 def vio4wd(instance: Instance, *words: str) -> tuple[str, str]:

@@ -1,0 +1,50 @@
+"""Everything that clients can send to all four of virtio-forwarder's services at once, for seconds, or ten minutes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+
+from tests.kit.waiting import wait_for
+from tests.live.counts import times
+from tests.live.fuzzers import Fuzz, Tally
+from tests.live.site import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
+from tests.live.test_leaks import held
+
+WARM_S, FUZZ_S = times(2, 20), times(5, 600)
+CROWD = times(200, 2000)
+GROWTH_KIB = 16 * 1024
+"""Of the loop's memory. Its allocators go on settling; a leak of 100 bytes a request would be more in ten minutes."""
+SEED = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))
+
+
+def fuzzed(made: Site, seconds: float, seed: int) -> Tally:
+    with Fuzz({name: made.service(name) for name in SERVICES}, seed, CROWD).running() as tally:
+        time.sleep(seconds)
+    return tally
+
+
+def test_no_client_ends_a_service_or_goes_without_its_reply() -> None:
+    with site(OPENSTACK) as made:
+        made.scene.serve(NEIGHBOUR)
+        made.greet()
+        watch, engine = int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid
+        fuzzed(made, WARM_S, SEED)
+        early = held(watch)
+        tally = fuzzed(made, FUZZ_S, SEED + 1)
+        print(f"VIO4WD_TEST_SEED={SEED}; {tally}")
+        wait_for("the clients' descriptors to be closed", lambda: held(watch).descriptors <= early.descriptors, 30.0)
+        late = held(watch)
+        print(f"the loop: {early} before, {late} after; {len(made.instance.log)} bytes of log")
+        assert tally.faults == []
+        assert tally.answered == tally.asked
+        assert late.resident_kib - early.resident_kib < GROWTH_KIB
+        assert (int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid) == (watch, engine)
+        assert "Traceback" not in made.instance.log
+        made.greet()
+        for relay, (vf, _) in made.relays().items():
+            name = ["--name", vf] if vf.startswith("net_bonding") else ["--pci-addr", vf]
+            assert made.ask("remove", "--virtio-id", str(relay), *name).returncode == 0
+        assert made.relays() == {}
+        made.instance.wait_applied()
