@@ -33,7 +33,7 @@ def settled(state: State) -> dict[str, object]:
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=times(150, 400), deadline=None)
+@settings(max_examples=times(100, 400), deadline=None)
 def test_leads_there(desired: State, observed: State) -> None:
     live = carried_out(desired, observed).state
     assert settled(live) == settled(desired)
@@ -43,13 +43,13 @@ def test_leads_there(desired: State, observed: State) -> None:
 
 
 @given(desired=states(max_relays=4, bonds=True), observed=states(observed=True, max_relays=4, bonds=True))
-@settings(max_examples=times(150, 400), deadline=None)
+@settings(max_examples=times(100, 400), deadline=None)
 def test_no_shorter_plan_exists(desired: State, observed: State) -> None:
     assert len(plan(desired, observed).actions) == shortest(desired, observed)
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=times(80, 200), deadline=None)
+@settings(max_examples=times(60, 200), deadline=None)
 def test_survivors_are_not_touched(desired: State, observed: State) -> None:
     before = FakeEngine.of(observed).serials
     after = carried_out(desired, observed)
@@ -66,7 +66,7 @@ def test_survivors_are_not_touched(desired: State, observed: State) -> None:
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=times(80, 200), deadline=None)
+@settings(max_examples=times(60, 200), deadline=None)
 def test_what_others_made_is_not_touched(desired: State, observed: State) -> None:
     live = carried_out(desired, observed).state
     for size, pages in observed.pages.items():
@@ -81,7 +81,7 @@ def test_what_others_made_is_not_touched(desired: State, observed: State) -> Non
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=times(80, 200), deadline=None)
+@settings(max_examples=times(60, 200), deadline=None)
 def test_a_member_that_leaves_is_said_to_cost_its_relay(desired: State, observed: State) -> None:
     for action in plan(desired, observed).actions:
         if (action.kind, action.verb) == (Kind.PORT, Verb.UPDATE):
@@ -92,7 +92,7 @@ def test_a_member_that_leaves_is_said_to_cost_its_relay(desired: State, observed
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_same_input_same_plan(desired: State, observed: State) -> None:
     again = State.from_json(desired.to_json()), State.from_json(observed.to_json())
     assert plan(desired, observed) == plan(*again)
