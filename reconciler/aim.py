@@ -56,7 +56,7 @@ def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, n
             return None
         return Aim(Guarded(left.before), Policy(left.protected), replace(left, reason=why), others=left.others)
     hold = current_hold(store)
-    if hold is not None and hold.sha256 != wish.sha256:
+    if hold is not None and wish.sha256 not in hold.contents:
         drop_hold(store)  # the content has changed
         hold = None
     policy = Policy(hold.protected, wish.policy.allowed) if hold is not None else wish.policy
@@ -69,4 +69,4 @@ def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, n
 def undone_instead(store: Store, sha256: str) -> bool:
     """Whether something else is, or may be, to be kept up than this content."""
     hold = current_hold(store)
-    return current_pending(store) is not None or (hold is not None and hold.sha256 == sha256)
+    return current_pending(store) is not None or (hold is not None and sha256 in hold.contents)

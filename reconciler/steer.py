@@ -38,7 +38,7 @@ from reconciler.trial import (
     waiting_words,
 )
 from schema.model import State, Worker
-from state.hold import Hold, current_hold, drop_hold, keep_hold
+from state.hold import Hold, current_hold, keep_hold, release
 from state.lasttarget import LastTarget, keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
 from state.store import Store
@@ -187,17 +187,17 @@ class Steering:
         write_down(self.store, order, job.saved, replace(outcome, held=job.guarded.held), job.own)
         if outcome.verdict is not Verdict.APPLIED:
             return
-        hold = current_hold(self.store)
         if order.instead_of:
             why = f"{order.source} was put in its place by {order.who}"
-            keep_hold(self.store, Hold(order.instead_of, job.own, why, time.time(), job.protected))
-        elif hold is not None and hold.sha256 == order.sha256:
-            drop_hold(self.store)  # who applies it by hand wants it tried
+            keep_hold(self.store, Hold(frozenset({order.instead_of}), job.own, why, time.time(), job.protected))
+        else:
+            release(self.store, order.sha256)  # who applies it by hand wants it tried
 
     def _begin(self, job: Job, order: Order) -> Pending:
         """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
         brought back."""
         last, before = last_target(self.store), as_wish(job.sighting.states.values())
+        hold = current_hold(self.store)
         pending = Pending(
             token=str(uuid.uuid4()),
             who=order.who,
@@ -207,6 +207,7 @@ class Steering:
             before=before,
             protected=last.protected if last is not None else frozenset(),
             others=self._others(before),
+            held=hold.contents if hold is not None else frozenset(),
             confirm_s=order.confirm_s,
         )
         begin(self.store, pending)

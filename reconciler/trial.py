@@ -46,10 +46,11 @@ class Order:
 
 
 def undone(store: Store, pending: Pending, outcome: Outcome) -> None:
-    """What was live before is live again: it stays, and the content that was rolled back is not tried again."""
+    """What was live before is live again: it stays, and the content that was rolled back is not tried again, nor what
+    was not to be tried before."""
     reason = f"it was rolled back: {pending.reason}"
     own = files_own(pending.before, pending.others)
-    keep_hold(store, Hold(pending.sha256, own, reason, time.time(), pending.protected))
+    keep_hold(store, Hold(pending.held | {pending.sha256}, own, reason, time.time(), pending.protected))
     boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
     keep_target(store, LastTarget(pending.before, pending.protected, boots))
     forget(store, pending)

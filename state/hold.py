@@ -1,9 +1,9 @@
-"""What is kept up in place of a spec that was rolled back, until the content of the spec changes."""
+"""What is kept up in place of specs that were rolled back, until the content of the spec is another."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schema.model import State
 from state.store import Store
@@ -13,10 +13,10 @@ NAME = "hold"
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """One content is not tried again; what stands in its place."""
+    """What is not tried again; what stands in its place."""
 
-    sha256: str
-    """Of the content."""
+    contents: frozenset[str]
+    """By sha256; of several, whichever a file has."""
     state: State
     """Of the file's relays; other owners go on beside them."""
     reason: str
@@ -30,7 +30,7 @@ class Hold:
 def keep_hold(store: Store, hold: Hold) -> None:
     """In place of any other."""
     value = {
-        "sha256": hold.sha256,
+        "contents": sorted(hold.contents),
         "state": hold.state.to_json(),
         "reason": hold.reason,
         "since": hold.since,
@@ -46,8 +46,25 @@ def current_hold(store: Store) -> Hold | None:
     if row is None:
         return None
     value = json.loads(row[0])
-    state, protected = State.from_json(value.pop("state")), frozenset(value.pop("protected"))
-    return Hold(state=state, protected=protected, **value)
+    return Hold(
+        contents=frozenset(value["contents"]),
+        state=State.from_json(value["state"]),
+        reason=value["reason"],
+        since=value["since"],
+        protected=frozenset(value["protected"]),
+    )
+
+
+def release(store: Store, sha256: str) -> None:
+    """This content is not held back any more; others stay so."""
+    hold = current_hold(store)
+    if hold is None or sha256 not in hold.contents:
+        return
+    left = hold.contents - {sha256}
+    if left:
+        keep_hold(store, replace(hold, contents=left))
+    else:
+        drop_hold(store)
 
 
 def drop_hold(store: Store) -> None:

@@ -212,6 +212,21 @@ def test_the_watch_rolls_back_for_a_dead_applier_and_does_not_try_the_content_ag
     steered.until("an end of the hold", lambda: looked(alone) == (None, False))
 
 
+def test_what_was_rolled_back_is_not_tried_again_because_something_else_is_rolled_back(
+    steered: Steered, alone: Shell
+) -> None:
+    process = begun(alone, "3s", draft(alone, 1, 2))
+    steered.file.write_text(text(1, 2))
+    process.communicate(timeout=30)
+    steered.until("a reason", lambda: "not confirmed" in str(steered.report.get("instead")))
+    assert alone("apply", "--confirm", "0.2s", draft(alone, 1, 3)).returncode == 1
+    assert alone("apply", draft(alone, 1, 3)).returncode == 0
+    steered.until_relays(1)
+    assert "not confirmed" in str(steered.report.get("instead"))
+    added = [action.resource for action in steered.engine.executed if action.verb is Verb.ADD]
+    assert added.count("relay:2") == 1
+
+
 def test_confirmed_the_watch_keeps_what_the_file_says_by_then(steered: Steered, alone: Shell) -> None:
     process = begun(alone, "60s", draft(alone, 1, 2))
     steered.file.write_text(text(1, 2))

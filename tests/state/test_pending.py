@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schema.model import Port, State
-from state.hold import Hold, current_hold, drop_hold, keep_hold
+from state.hold import Hold, current_hold, keep_hold, release
 from state.lasttarget import LastTarget, keep_target, last_target
 from state.pending import Pending, Phase, begin, confirm, current_pending, forget, undo, wait
 from state.store import Store
@@ -64,11 +64,14 @@ def test_what_was_confirmed_is_not_undone(tmp_path: Path) -> None:
 
 
 def test_a_hold_and_the_last_target_survive(tmp_path: Path) -> None:
-    hold = Hold("aa", STATE, "so", 1.0, frozenset({3}))
+    hold = Hold(frozenset({"aa", "bb"}), STATE, "so", 1.0, frozenset({3}))
     last = LastTarget(STATE, frozenset({3}), {0: "b"})
     keep_hold(Store(tmp_path), hold)
     keep_target(Store(tmp_path), last)
     store = Store(tmp_path)
     assert (current_hold(store), last_target(store)) == (hold, last)
-    drop_hold(store)
+    for content in ("cc", "aa"):
+        release(store, content)
+    assert current_hold(store) == replace(hold, contents=frozenset({"bb"}))
+    release(store, "bb")
     assert (current_hold(store), last_target(store)) == (None, last)
