@@ -67,7 +67,7 @@ class OvsdbServer:
             "-vsyslog:off",
         ]
         self._process = subprocess.Popen(line, stdin=subprocess.DEVNULL)
-        wait_for("ovsdb-server", self._answers)
+        wait_for("ovsdb-server", self._answers, 60.0)
         self.vsctl("init")
 
     def _answers(self) -> bool:
@@ -86,7 +86,7 @@ class OvsdbServer:
 
     def vsctl(self, *arguments: str, check: bool = True) -> str | None:
         """`ovs-vsctl`, which has no switch to wait for here. None where it failed and `check` is not asked for."""
-        return self._call("ovs-vsctl", f"--db=unix:{self.socket}", "--no-wait", "--timeout=10", *arguments, check=check)
+        return self._call("ovs-vsctl", f"--db=unix:{self.socket}", "--no-wait", "--timeout=60", *arguments, check=check)
 
     def unload(self) -> None:
         """The server goes on without the database."""

@@ -53,6 +53,16 @@ def set_vfs(interface_of_pf: str, count: int) -> None:
     Path("/sys/class/net", interface_of_pf, "device/sriov_numvfs").write_text(str(count))
 
 
+@contextlib.contextmanager
+def module(name: str) -> Iterator[None]:
+    """A module of the machine's kernel, which comes without any that are not needed to start it."""
+    run(["modprobe", "-d", os.environ["LAB_MODULES"], name])
+    try:
+        yield
+    finally:
+        run(["rmmod", name])
+
+
 def yielding(pid: int) -> None:
     """Lets a process that polls without rest run on what the others leave: the machine has two CPUs for everything."""
     for thread in os.listdir(f"/proc/{pid}/task"):
