@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from reconciler.rates import DIRECTIONS
 from tests.kit.guest import TestpmdGuest, wait_for_socket
 from tests.kit.specfile import RelayLine
 from tests.kit.vio4wd import Instance
@@ -50,19 +51,19 @@ def guest(instance: Instance, relays: Sequence[int]) -> TestpmdGuest:
     return TestpmdGuest(paths, "io", GUEST_CPUS, memory_mib=128, options=["--mbcache=64"])
 
 
-def moved(instance: Instance, relay: int) -> tuple[int, int]:
-    """Packets that went to the guest and to the VF."""
-    counted = instance.stats()["relays"][str(relay)]
-    return counted["vf_to_vm"]["tx_packets"], counted["vm_to_vf"]["tx_packets"]
+def moved(instance: Instance) -> dict[tuple[int, str], int]:
+    """Packets that were sent on, by relay and way."""
+    relays = instance.stats()["relays"].items()
+    return {(int(id_), way): ways[way]["tx_packets"] for id_, ways in relays for way in DIRECTIONS}
 
 
 def wait_traffic(instance: Instance, relays: Sequence[int]) -> None:
     """Wait until packets of each of these relays have gone both ways since now."""
-    before = {relay: moved(instance, relay) for relay in relays}
+    before = moved(instance)
 
     def probe() -> bool:
-        now = {relay: moved(instance, relay) for relay in relays}
-        return all(now[r][0] > before[r][0] and now[r][1] > before[r][1] for r in relays)
+        now = moved(instance)
+        return all(now[relay, way] > before[relay, way] for relay in relays for way in DIRECTIONS)
 
     wait_for(f"traffic on relays {relays}", probe, 120.0, 0.5)
 
