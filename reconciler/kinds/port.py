@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from schema.model import Action, Impact, Kind, Port, Verb
 
@@ -38,8 +38,9 @@ def change(before: Port, after: Port, relay: int | None) -> Action:
 def _set_when_attached(before: Port, after: Port) -> str:
     if before.bond_mode != after.bond_mode:
         return "a bond takes its mode"
-    numbers = [name for name in ("mtu", "queues", "descriptors") if getattr(before, name) != getattr(after, name)]
-    return f"a device takes {' and '.join(numbers) or 'arguments'}"
+    changed = [f.name for f in fields(Port) if getattr(before, f.name) != getattr(after, f.name)]
+    names = ["arguments" if name == "args" else name for name in changed if name != "members"]
+    return f"a device takes {' and '.join(names)}"
 
 
 def _impact(before: Port, after: Port) -> Impact:
