@@ -9,6 +9,7 @@ from reconciler.desired import SpecUnfit
 from reconciler.host import Host
 from reconciler.hostmemory import coming
 from reconciler.hostplan import HostPlan
+from reconciler.plural import number_of
 from reconciler.sighting import Sighting
 from schema.model import Action, Kind, Port, State
 
@@ -103,11 +104,12 @@ def _bytes(port: object, limits: Mapping[str, int]) -> int:
 
 
 def _words(ports: int, shards: int, need: int, free: Mapping[int, int]) -> str:
-    more = f" and {shards} more engine processes" if shards else ""
+    whole = number_of(ports, "more port")
+    whole += f" and {shards} more engine {'process' if shards == 1 else 'processes'}" if shards else ""
     each = ", ".join(f"node {node}: {size // MIB}" for node, size in sorted(free.items()))
     total = sum(free.values()) // MIB
     return (
-        f"hugepages: {ports} more ports{more} need about {-(-need // MIB)} MiB, and {total} MiB are free "
+        f"hugepages: about {-(-need // MIB)} MiB are needed for {whole}, and {total} MiB are free "
         f"({each}); reserve more (hugepages in the spec, or vm.nr_hugepages), or take out relays"
     )
 
@@ -118,8 +120,8 @@ def _files(todo: HostPlan, sighting: Sighting) -> Iterable[str]:
         need = files_of(target)
         if limit is not None and need > limit:
             yield (
-                f"file descriptors: shard {shard} with {len(target.relays)} relays needs about {need}, and may open "
-                f"{limit}; raise it (ulimit -n, or LimitNOFILE= of the unit), and start the engine again"
+                f"file descriptors: shard {shard} with {number_of(len(target.relays), 'relay')} needs about {need} "
+                f"and may open {limit}; raise it (ulimit -n, or LimitNOFILE= of the unit), and start the engine again"
             )
 
 

@@ -22,6 +22,7 @@ from reconciler.narrow import narrowed, scope
 from reconciler.outcome import Outcome, Verdict
 from reconciler.owned import files_own, others_of
 from reconciler.plan import Plan
+from reconciler.plural import number_of
 from reconciler.predict import predict
 from reconciler.room import refuse_shortage
 from reconciler.savedplan import Origin, SavedPlan, save
@@ -124,7 +125,8 @@ class Steering:
                 Job(guarded, protected, sighting, todo, saved, replan=False, others=self._others(guarded.target)), order
             )
         if outcome.verdict is Verdict.STALE and outcome.rollback is None:
-            raise Stale(f"{outcome.message}, after {len(outcome.steps)} actions of this plan; make a new one")
+            done = number_of(len(outcome.steps), "action")
+            raise Stale(f"{outcome.message}, after {done} of this plan; make a new one")
         return outcome
 
     def clear(self) -> None:

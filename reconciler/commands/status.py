@@ -230,11 +230,13 @@ def _facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _pause_facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from reconciler.plural import number_of
+
     pause, waiting = status["paused"], (status["watch"] or {}).get("waiting") or ()
     if pause is None:
         return
     yield "Paused", f"by {pause['who']} since {_clock(pause['since'])}{pause['reason'] and ': '}{pause['reason']}"
-    yield "", f"{len(waiting) or 'no'} changes wait for vio4wd resume{':' if waiting else ''}"
+    yield "", f"waiting for vio4wd resume: {number_of(len(waiting), 'change') if waiting else 'nothing'}"
     yield from (("", f"  {line}") for line in waiting[:SHOWN_CHANGES])
     if len(waiting) > SHOWN_CHANGES:
         yield "", f"  and {len(waiting) - SHOWN_CHANGES} more; vio4wd plan shows them all"

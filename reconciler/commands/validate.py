@@ -28,6 +28,7 @@ def execute(asked: argparse.Namespace) -> int:
     import schema
     from reconciler.host import ThisHost
     from reconciler.output import complain, emit, say
+    from reconciler.plural import number_of
     from schema.compose import head
 
     file = local(asked)
@@ -46,8 +47,9 @@ def execute(asked: argparse.Namespace) -> int:
         return 0
     for problem in spec.warnings:
         say(f"{problem} (warning)", "warn")
-    relays = f"{len(spec.relays)} relay{'' if len(spec.relays) == 1 else 's'}"
-    relays += f", and what {len(spec.sources)} sources add, which was not read" if spec.sources else ""
+    relays = number_of(len(spec.relays), "relay")
+    more = f"what {number_of(len(spec.sources), 'source')} {'adds' if len(spec.sources) == 1 else 'add'}"
+    relays += f", and {more}, which was not read" if spec.sources else ""
     say(f"{file.path} is valid: {relays}.", "good")
     return 0
 

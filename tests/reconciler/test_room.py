@@ -39,7 +39,8 @@ def test_hugepages() -> None:
     assert shortages(todo, sighting, TableHost(free={0: 50 * MIB, 1: 50 * MIB})) == []
     with pytest.raises(SpecUnfit) as refused:
         refuse_shortage(todo, sighting, TableHost(free={0: 20 * MIB, 1: 30 * MIB}))
-    assert "10 more ports need about 87 MiB, and 50 MiB are free (node 0: 20, node 1: 30)" in str(refused.value)
+    said = "about 87 MiB are needed for 10 more ports, and 50 MiB are free (node 0: 20, node 1: 30)"
+    assert said in str(refused.value)
 
 
 def test_a_node_with_too_little_is_named_and_no_obstacle() -> None:
@@ -59,7 +60,7 @@ def test_further_engines_cost_too() -> None:
     sighting = seen(**COSTS)
     todo = plan_host(wanted(*range(40)), sighting)
     (said,) = shortages(todo, sighting, TableHost(free={0: 350 * MIB}))
-    assert "40 more ports and 1 more engine processes need" in said
+    assert "needed for 40 more ports and 1 more engine process, and" in said
 
 
 def test_who_only_takes_away_is_never_short() -> None:
@@ -70,7 +71,7 @@ def test_who_only_takes_away_is_never_short() -> None:
 def test_file_descriptors() -> None:
     sighting = seen(files=256)
     (said,) = shortages(plan_host(wanted(*range(20)), sighting), sighting, TableHost())
-    assert "shard 0 with 20 relays needs about 564, and may open 256" in said
+    assert "shard 0 with 20 relays needs about 564 and may open 256" in said
 
 
 def test_an_engine_that_does_not_say_is_not_reckoned_with() -> None:

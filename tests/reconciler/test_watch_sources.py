@@ -343,7 +343,7 @@ def test_plan_and_apply_see_what_the_watch_sees(
         assert main(["plan", "--detailed-exitcode", str(made.file)]) == 0
         assert f"git {repository.url} main stays as it was:" in capsys.readouterr().err
         assert main(["validate", str(made.file)]) == 0
-        assert "0 relays, and what 1 sources add, which was not read" in capsys.readouterr().out
+        assert "0 relays, and what 1 source adds, which was not read" in capsys.readouterr().out
         assert main(["sync"]) == 1
         assert "no watch runs" in capsys.readouterr().err
     store.close()
