@@ -13,7 +13,6 @@ from schema.model import Port
 from schema.paths import normal_path
 from schema.problem import Problem
 
-API_VERSION = "vio4wd/v1"
 FILE, STATIC = "file", "static"
 """Whose the relays of a spec are: the spec's file, or the static VFs of virtio-forwarder's configuration file."""
 
