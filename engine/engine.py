@@ -23,6 +23,7 @@ from engine.ports import Attached, Ports
 from engine.relays import Live, Relays
 from engine.sockets import Open, Sockets, observed
 from engine.workers import Idle, Workers
+from schema.loglevel import log_from
 from schema.model import STARTED_WITH, Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
 from schema.vf import only_pci
 
@@ -93,6 +94,7 @@ class EngineCore:
         if fixed:
             raise Refused("unsupported", f"{' and '.join(fixed)} can only be changed by a replace")
         self._eal.set_log_level(eal.log_level(after.log_level))
+        log_from(after.log_level)
         self.workers.set_idle(Idle.of(after))
         self.engine = after
 

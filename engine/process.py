@@ -9,7 +9,6 @@ import os
 import queue
 import resource
 import signal
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from engine.dpdk import eal, library
 from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
 from engine.fault import Refused
 from engine.server import Change, Server, error
+from schema.loglevel import log_from, log_to_stderr
 from schema.model import MAX_RELAYS, Action, Pin
 from schema.notify import Notifier
 from schema.paths import cache_dir, engine_parameters
@@ -128,6 +128,7 @@ class EngineProcess:
 
     def _start(self) -> EngineCore:
         wanted = self._wait_for_parameters(engine_parameters(self._state_dir, self._shard))
+        log_from(wanted.engine.log_level)
         if wanted.hugepages:
             self._hugepages = hugepages_come(HUGEPAGES_WAIT_S, lambda: self._stop)
         self._unless_stopped()
@@ -308,7 +309,7 @@ def only_engine(run_dir: Path, shard: int) -> TextIO:
 
 def main(shard: int, run_dir: Path, state_dir: Path) -> int:
     """`vio4wd engine`: the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     os.umask(0o077)
     run_dir.mkdir(parents=True, exist_ok=True)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.shards import MAX_SHARDS
+from schema.loglevel import LEVELS
 from schema.model import State
 from schema.paths import engine_parameters
 
@@ -71,6 +72,15 @@ def _parameters(target: State) -> dict[str, Any]:
 def known_shards(state_dir: Path) -> list[int]:
     """The engine processes that are to run: those that parameters were left for."""
     return [shard for shard in range(MAX_SHARDS) if engine_parameters(state_dir, shard).exists()]
+
+
+def left_log_level(state_dir: Path) -> str:
+    """The log level that was left for engines; info where none was."""
+    try:
+        level = json.loads(engine_parameters(state_dir, 0).read_text(encoding="utf-8"))["engine"]["log_level"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "info"
+    return level if level in LEVELS else "info"
 
 
 def remembered_homes(state_dir: Path) -> dict[int, int]:

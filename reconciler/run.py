@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.files import known_shards
+from reconciler.files import known_shards, left_log_level
 from reconciler.gobetween import GoBetween, without_manager
 from reconciler.sources.local import Local
 from reconciler.supervise import AGAIN_AT_ONCE, Child
+from schema.loglevel import log_from
 from schema.paths import state_dir
 
 LOG = logging.getLogger("vio4wd.run")
@@ -75,6 +76,7 @@ def further_engines(state: Path) -> Wanted:
         nonlocal latest
         with contextlib.suppress(OSError):
             os.stat(state)
+            log_from(left_log_level(state))
             numbers = [str(shard) for shard in known_shards(state) if shard]
             latest = {f"engine {number}": [*BASE, "engine", "--shard", number] for number in numbers}
         return latest

@@ -42,6 +42,7 @@ from reconciler.standing import counted, standings
 from reconciler.steer import reached
 from reconciler.trial import UNDOING, undone
 from reconciler.wanted import with_owners
+from schema.loglevel import log_from
 from schema.model import State
 from schema.notify import Notifier
 from schema.paths import sync_file
@@ -187,6 +188,7 @@ class Watch:
         problems = "\n".join(refused.problems) if refused else ""
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
         if changed and accepted is not None:
+            log_from(accepted.spec.engine.log_level)
             LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
             for warning in accepted.spec.warnings:
                 LOG.warning("%s", warning)

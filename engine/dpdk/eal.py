@@ -6,11 +6,12 @@ import contextlib
 import ctypes
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.dpdk.library import Dpdk, DpdkError, check, function, rte_errno
+from schema.loglevel import LEVELS
 
 ABSENT_PCI_ADDRESS = "ffff:ff:1f.7"
 """Allowing only a device that cannot be stops the probing at start; `--no-pci` would make every later attach fail."""
@@ -118,10 +119,6 @@ class Eal:
         self._cleanup()
 
 
-LOG_LEVELS: Sequence[str] = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
-"""syslog's names from 0 to 7; DPDK counts from 1."""
-
-
 DEBUG, NOTICE, WARNING = 8, 6, 5
 
 
@@ -133,4 +130,5 @@ def log_levels(level: int) -> list[tuple[str, int]]:
 
 
 def log_level(name: str) -> int:
-    return LOG_LEVELS.index(name) + 1
+    """DPDK counts from 1."""
+    return LEVELS.index(name) + 1

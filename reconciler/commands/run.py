@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, local, log_to_stderr
+from reconciler.commands.common import file_argument, local
 
 NAME = "run"
 HELP = "start the engine and keep it as a file says, until Ctrl-C or SIGTERM"
@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     from reconciler.run import run
+    from schema.loglevel import log_to_stderr
 
     log_to_stderr()
     return run(local(asked))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, local, log_to_stderr
+from reconciler.commands.common import file_argument, local
 
 NAME = "watch"
 HELP = "keep a running engine as a file says (the engine goes on without it)"
@@ -26,6 +26,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.lock import Locked
     from reconciler.output import complain
     from reconciler.watch import Watch
+    from schema.loglevel import log_to_stderr
     from schema.notify import Notifier
     from schema.paths import run_dir, state_dir
 

@@ -35,7 +35,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsResponse,
 )
 
-LOG = logging.getLogger("doors")
+LOG = logging.getLogger("vio4wd.doors")
 PATIENCE_S = 1.5
 """Clients wait 2 s; the rest is for a machine that is busy."""
 SILENT_S = 60.0

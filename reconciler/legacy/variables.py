@@ -9,11 +9,10 @@ from types import MappingProxyType
 
 from reconciler.legacy.draft import Draft
 from reconciler.legacy.shell import Value
+from schema.loglevel import LEVELS
 from schema.model import MAX_RELAYS
 from schema.vf import is_pci, parse_vf
 
-LOG_LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
-"""By syslog's numbers, 0 to 7."""
 DEFAULT_TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"
 """DPDK's example, which virtio-forwarder took for `0`."""
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -46,9 +45,9 @@ def _main_cpu(draft: Draft, value: Value) -> None:
 def _log_level(draft: Draft, value: Value) -> None:
     if value.text:
         level = _number(value.text, "a level from 0 to 7")
-        if level >= len(LOG_LEVELS):
+        if level >= len(LEVELS):
             raise ValueError(f"{level} is no level from 0 to 7")
-        draft.engine["log_level"] = LOG_LEVELS[level]
+        draft.engine["log_level"] = LEVELS[level]
 
 
 def _token(draft: Draft, value: Value) -> None:

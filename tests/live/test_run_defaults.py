@@ -1,0 +1,301 @@
+"""virtio-forwarder's configuration file at work: each of its variables that has an effect, on a real engine with guests
+and traffic. VFs are veths, given as virtual devices or by a directory in place of /sys; PCI functions are in
+tests/sriov."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schema.loglevel import LEVELS
+from schema.model import MAX_RELAYS
+from tests.kit import ovsdb
+from tests.kit.guest import TestpmdGuest
+from tests.kit.specfile import save
+from tests.kit.sysfs import Sysfs
+from tests.kit.vio4wd import ROOT, Instance
+from tests.kit.waiting import wait_for
+from tests.live.scene import CPUS, GUEST_CPUS, MAIN_CPU, WORKER_CPU, Scene, scene
+
+pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
+
+JUMBO = 9000
+TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"
+MRG_RXBUF, GUEST_CSUM = 1 << 15, 1 << 1
+"""Feature bits of linux/virtio_net.h."""
+COMMAND_FILE = Path("/tmp/vio_cmd")
+"""Where the configuration file has it, with no variable to move it."""
+
+
+class Site:
+    """A host that keeps its configuration file."""
+
+    def __init__(self, made: Scene, sys: Path) -> None:
+        self.scene = made
+        self.instance = made.instance
+        self.host = Sysfs(sys)
+        self.file = made.instance.directory / "virtioforwarder"
+        self.variables = {
+            "VIRTIOFWD_CPU_MASK": str(WORKER_CPU),
+            "VIRTIOFWD_MASTER_LCORE": str(MAIN_CPU),
+            "VIRTIOFWD_SOCKET_OWNER": "",
+            "VIRTIOFWD_SOCKET_GROUP": "",
+            "VIRTIOFWD_SOCKET_DIR": str(self.instance.sockets),
+            "VIRTIOFWD_SOCKET_FNAME_PATTERN": "vm%u.sock",
+            "VIRTIOFWD_OVSDB_SOCK_PATH": str(self.instance.directory / "no-database"),
+        }
+
+    def save(self, **variables: str) -> None:
+        """With these besides, from now on; their prefix is left out."""
+        self.variables |= {f"VIRTIOFWD_{name}": value for name, value in variables.items()}
+        save(self.file, "".join(f"{name}={value}\n" for name, value in self.variables.items()))
+
+    def run(self, **variables: str) -> None:
+        self.save(**variables)
+        self.instance.start("run", "--defaults", str(self.file), name="run")
+        self.instance.wait_state("the engine", lambda _: True, 120.0)
+
+    def vf(self, relay: int) -> str:
+        """A veth, of which /sys says that it is this VF of a PF. Gives the name of its network device."""
+        wire = self.scene.wire(relay)
+        self.host.vf("0000:05:00.0", relay, wire.vf_device)
+        self.host.netdev(f"eth{relay}", device=wire.vf_device)
+        return f"eth{relay}"
+
+    def wait_relay(self, relay: int, there: bool = True) -> None:
+        self.instance.wait_state(f"relay {relay}", lambda state: (relay in state.relays) == there, 60.0)
+
+    def client(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", f"reconciler.legacy.clients.{name}", *options]
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    def passes(self, relay: int) -> None:
+        """Packets go both ways. That none is lost is shown elsewhere, on guests with a CPU of their own."""
+        self.scene.wait_ping(relay)
+        answered = self.scene.ping(relay, 20)
+        assert answered.received, f"{answered} {self.scene.counters(relay)}"
+        print(f"relay {relay}: {answered}")
+
+    def endpoint(self, name: str) -> str:
+        return f"ipc://{self.instance.directory}/z/{name}"
+
+    def in_force(self) -> str:
+        """The hash of what is; empty before anything is."""
+        report = self.instance.status()["watch"] or {}
+        return str((report.get("in_force") or {}).get("sha256", ""))
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
+    monkeypatch.setenv("VIO4WD_SYS_DIR", str(tmp_path / "sys"))
+    with scene(relays=(), run=False, mtu=JUMBO) as made:
+        yield Site(made, tmp_path / "sys")
+
+
+def test_a_static_vf_with_everything_that_it_can_be_given(site: Site) -> None:
+    services = {f"ZMQ_{name}_EP": site.endpoint(name) for name in ("STATS", "CONFIG", "CORE_SCHED")}
+    wire = site.scene.wire(3)
+    site.variables["VIO4WD_CORE_SCHED_ENABLE"] = "true"
+    site.run(
+        STATIC_VFS=f"({wire.vf_device}=3)",
+        CPU_MASK=hex(1 << WORKER_CPU),
+        CPU_PINS=f"'3:{WORKER_CPU}'",
+        JUMBO="y",
+        MRGBUF="y",
+        TSO="y",
+        VFIO_VF_TOKEN="0",
+        **services,
+    )
+    site.wait_relay(3)
+    guest = TestpmdGuest.started([site.instance.socket(3)], cpus=GUEST_CPUS, device=",mrg_rxbuf=1")
+    site.scene.guests[3] = guest
+    site.passes(3)
+    status = site.scene.wait_condition(3, "Ready")
+    assert (status["owner"], status["cpus"]) == ("static", [WORKER_CPU, WORKER_CPU])
+
+    seen = site.instance.observed()
+    assert seen is not None
+    (port,) = seen.state.ports.values()
+    assert (port.mtu, port.checksums, port.tso) == (JUMBO, True, True)
+    assert seen.state.sockets[str(site.instance.socket(3))].features == ("csum", "mrgbuf", "tso")
+    assert int(site.scene.live_socket(3)["features"], 16) & MRG_RXBUF
+    assert (seen.state.engine.main_cpu, seen.state.engine.vfio_vf_token) == (MAIN_CPU, TOKEN)
+    assert {worker.cpu for worker in seen.state.workers} == {WORKER_CPU}
+
+    stats, sched = f"--stats-ep={site.endpoint('STATS')}", f"--sched-ep={site.endpoint('CORE_SCHED')}"
+    shown = site.client("stats", stats)
+    assert re.search(r"^relay_3\.vf_to_vm\.\S*pkts_rx_from_vf=[1-9]", shown.stdout, re.MULTILINE), shown
+    assert str(WORKER_CPU) in site.client("config", f"--config-ep={site.endpoint('CONFIG')}").stdout
+    assert site.client("core_pinner", stats, sched, f"--virtio-cpu=3:{WORKER_CPU},{WORKER_CPU}").returncode == 0
+    assert site.client("core_pinner", stats, sched, f"--virtio-cpu=3:{MAIN_CPU},{MAIN_CPU}").returncode == 1
+
+    session = site.scene.session(3)
+    other = site.scene.wire(4)
+    site.save(STATIC_VFS=f"({wire.vf_device}=3 {other.vf_device}=4)")
+    site.wait_relay(4)
+    site.save(STATIC_VFS=f"({wire.vf_device}=3 ")
+    line = list(site.variables).index("VIRTIOFWD_STATIC_VFS") + 1
+    said = f"{site.file}:{line}:1: an array is opened and never closed"
+    wait_for(said, lambda: said in site.instance.call("status").stdout.replace("\n", ""), 60.0, 0.2)
+    site.save(STATIC_VFS=f"({wire.vf_device}=3)")
+    site.wait_relay(4, there=False)
+    assert site.scene.session(3) == session, "a relay that stays is not touched"
+    plan = site.instance.call("plan", "--defaults", str(site.file))
+    assert "Nothing to do" in plan.stdout, plan
+
+
+@pytest.mark.skipif(ovsdb.missing() is not None, reason=f"needs {ovsdb.missing()}")
+def test_sockets_are_there_before_any_vf_and_port_control_adds_one(site: Site) -> None:
+    """The guest comes first, as those do whose script waits for the socket and adds the VF afterwards."""
+    netdev = site.vf(5)
+    directory = site.instance.directory / "db"
+    directory.mkdir()
+    with ovsdb.OvsdbServer(directory) as database:
+        site.run(OVSDB_SOCK_PATH=str(database.socket), CPU_PINS=f"5:{WORKER_CPU}")
+        wait_for("all sockets", lambda: len(list(site.instance.sockets.iterdir())) == MAX_RELAYS, 60.0)
+        assert all(site.instance.socket(id_).is_socket() for id_ in range(MAX_RELAYS))
+        site.scene.boot(5)
+        session = site.scene.session(5)
+        database.bridge()
+        mark = "external_ids:virtio_forwarder=1"
+        database.vsctl("add-port", ovsdb.BRIDGE, netdev, "--", "set", "interface", netdev, mark)
+        site.passes(5)
+        assert site.scene.session(5) == session, "the guest did not see its socket go"
+        assert site.scene.wait_condition(5, "Ready")["owner"] == "ovsdb"
+        database.vsctl("remove", "interface", netdev, "external_ids", "virtio_forwarder")
+        site.wait_relay(5, there=False)
+        assert site.instance.socket(5).is_socket(), "the template's stays"
+        assert site.scene.session(5) == session
+
+
+def test_port_control_by_the_command_file(site: Site) -> None:
+    assert not os.path.lexists(COMMAND_FILE), f"{COMMAND_FILE} is in the way of this test"
+    netdev = site.vf(6)
+    site.run(IPC_PORT_CONTROL="y")
+    try:
+        COMMAND_FILE.write_text(f"add_port {netdev}\n")
+        site.wait_relay(6)
+        site.scene.boot(6)
+        site.passes(6)
+        COMMAND_FILE.write_text(f"del_port {netdev}\n")
+        site.wait_relay(6, there=False)
+    finally:
+        COMMAND_FILE.unlink(missing_ok=True)
+
+
+def test_dynamic_sockets_and_client_mode(site: Site) -> None:
+    """QEMU makes the sockets; none is there before port control asks for it."""
+    wire = site.scene.wire(7)
+    door = site.endpoint("port_control")
+    site.run(
+        DYNAMIC_SOCKETS="true", VHOST_CLIENT="y", ZMQ_PORT_CONTROL_EP=door, STATIC_VFS=f"{wire.vf_device}=7"
+    )
+    site.wait_relay(7)
+    assert list(site.instance.sockets.iterdir()) == []
+    guest = TestpmdGuest.started([site.instance.socket(7)], cpus=GUEST_CPUS, device=",server=1")
+    site.scene.guests[7] = guest
+    site.passes(7)
+    wait_for("port control", lambda: Path(door.removeprefix("ipc://")).exists(), 60.0)
+    path = f"--vhost-path={site.instance.sockets}/vhu1"
+    assert site.client("port_control", f"--zmq_ep={door}", "add_sock", "--pci-addr=05:08.1", path).returncode == 0
+    shown = {relay["id"]: relay["owner"] for relay in site.instance.status()["relays"]}
+    assert shown == {0: "port-control", 7: "static"}
+    taken = ("add", "--virtio-id=7", "--pci-addr=05:08.2")
+    refused = site.client("port_control", f"--zmq_ep={door}", *taken)
+    assert refused.returncode == 1
+    assert "wanted by static" in refused.stdout + refused.stderr
+    assert site.client("port_control", f"--zmq_ep={door}", "remove_sock", path).returncode == 0
+    guest = site.scene.guests.pop(7)
+    guest.kill()
+    site.instance.socket(7).unlink(missing_ok=True)
+
+
+class Logged:
+    """What was logged, by severity, as far as it came after a point."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.begins = len(site.instance.log)
+
+    def since(self) -> set[str]:
+        text = self.site.instance.log[self.begins :]
+        ours = set(re.findall(r"^\S+ \S+ vio4wd\.\w+ ([A-Z]+) ", text, re.MULTILINE))
+        return ours | ({"DPDK"} if re.search(r"^(EAL|VHOST_\w+|\w*ethdev\w*): ", text, re.MULTILINE | re.I) else set())
+
+
+def test_the_log_level_is_a_threshold_for_everybody(site: Site) -> None:
+    """Each save gives rise to an info (it is in force), a warning (a remark), an error (an endpoint that can't be) and,
+    since a socket goes and comes, to what DPDK says for debugging."""
+    site.variables["VIRTIOFWD_ZERO_COPY"] = "y"
+    (site.instance.directory / "file").touch()
+    site.run(LOG_LEVEL="6")
+    found = [_logged_at(site, level) for level in (7, 6, 5, 4, 3, 2, 1, 0, 6)]
+    expected = [{"DPDK", "INFO", "WARNING", "ERROR"}, {"INFO", "WARNING", "ERROR"}, {"WARNING", "ERROR"}]
+    expected += [{"WARNING", "ERROR"}, {"ERROR"}, set(), set(), set(), {"INFO", "WARNING", "ERROR"}]
+    assert found == expected, site.instance.log[-6000:]
+
+
+def _logged_at(site: Site, level: int) -> set[str]:
+    """First the level alone; then something happens."""
+    site.save(LOG_LEVEL=str(level))
+    name = LEVELS[level]
+    site.instance.wait_state(name, lambda state: state.engine.log_level == name)
+    wait_for("the watch to have done that", lambda: bool(site.in_force()), 30.0)
+    logged = Logged(site)
+    pattern = f"at{level}-{logged.begins}-%u"
+    missing = f"ipc://{site.instance.directory}/file/{logged.begins}"
+    site.save(SOCKET_FNAME_PATTERN=pattern, ZMQ_STATS_EP=missing)
+    path = site.instance.sockets / pattern.replace("%u", "63")
+    wait_for(f"the sockets of level {level}", path.is_socket, 60.0)
+    wait_for("the fault", lambda: any(missing in each for each in site.instance.status()["problems"]), 60.0, 0.2)
+    return logged.since()
+
+
+class Peopled(Instance):
+    """A vio4wd whose host has the users that libvirt makes: they are shown to it, and to nobody else."""
+
+    def people(self) -> None:
+        for name, line in (("passwd", "libvirt-qemu:x:64055:108::/:/bin/false"), ("group", "kvm:x:9908:")):
+            text = Path("/etc", name).read_text()
+            kept = "".join(each for each in text.splitlines(True) if each.split(":")[0] != line.split(":")[0])
+            (self.directory / name).write_text(f"{kept}{line}\n")
+
+    def command(self, *arguments: str) -> list[str]:
+        shown = " && ".join(f"mount --bind {self.directory}/{name} /etc/{name}" for name in ("passwd", "group"))
+        return ["unshare", "--mount", "sh", "-c", f'{shown} && exec "$@"', "sh", *super().command(*arguments)]
+
+
+def test_whose_the_sockets_are() -> None:
+    """Unset: libvirt's user and group. Set: those. Set and empty: the process's own."""
+    with Peopled() as instance:
+        instance.people()
+        file = instance.directory / "virtioforwarder"
+        base = f"VIRTIOFWD_CPU_MASK={WORKER_CPU}\nVIRTIOFWD_MASTER_LCORE={MAIN_CPU}\n"
+        base += f"VIRTIOFWD_SOCKET_DIR={instance.sockets}\n"
+        said = {
+            "": (64055, 9908),
+            "VIRTIOFWD_SOCKET_OWNER=65533\nVIRTIOFWD_SOCKET_GROUP=kvm\n": (65533, 9908),
+            "VIRTIOFWD_SOCKET_OWNER=\nVIRTIOFWD_SOCKET_GROUP=\n": (os.geteuid(), os.getegid()),
+            "VIRTIOFWD_SOCKET_GROUP=''\n": (64055, os.getegid()),
+        }
+        save(file, base)
+        instance.start("run", "--defaults", str(file), name="run")
+        for variables, owners in said.items():
+            save(file, base + variables)
+            wait_for(f"sockets of {owners}", lambda owners=owners: _owned(instance, owners), 120.0)  # type: ignore[misc]
+
+
+def _owned(instance: Instance, owners: tuple[int, int]) -> bool:
+    """Whether all sockets are there, are these's, and let nobody else in."""
+    names = [instance.sockets / f"virtio-forwarder{id_}.sock" for id_ in range(MAX_RELAYS)]
+    found: list[Any] = [path.stat() for path in names if path.is_socket()]
+    return len(found) == MAX_RELAYS and all(
+        (each.st_uid, each.st_gid, each.st_mode & 0o777) == (*owners, 0o660) for each in found
+    )
