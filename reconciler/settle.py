@@ -10,7 +10,7 @@ from reconciler.host import Host
 from reconciler.sources.local import Local
 from reconciler.sources.several import source_of
 from reconciler.sources.shape import Attempt, Reading, attempt
-from reconciler.wanted import Wanted, beside, wanted
+from reconciler.wanted import Wanted, beside
 from schema import Spec, SpecError, Tree, compose
 from schema.compose import head
 from state.readings import Kept, keep, kept
@@ -88,7 +88,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
         last = before.get(spec.name)
         tried = attempt(source_of(spec, host.name(), store.path.parent), last.revision if last is not None else "")
         offers.append(Offer(spec.name, tried, last))
-    settled = settle(local, offers, lambda spec: wanted(spec, known, host))
+    settled = settle(local, offers, lambda spec: place.judge(spec, known, host))
     for source in settled.sources:
         if source.problem:
             notice(f"{source.name} stays as it was: {source.problem}")

@@ -73,7 +73,7 @@ class SpecFile:
             if facts == self._seen and not self.lacking:
                 return False
             self._seen = facts
-            return self._accept(settle(facts[0], facts[1], lambda spec: wanted(spec, facts[2], self._host)))
+            return self._accept(settle(facts[0], facts[1], lambda spec: self._local.judge(spec, facts[2], self._host)))
         except (SpecError, SpecUnfit, Unread) as error:
             if not isinstance(error, SpecUnfit) or error.may_heal:
                 self._seen = None  # a user or a CPU may appear without the file changing

@@ -86,6 +86,19 @@ def read_defaults(path: Path) -> Tree:
     return Tree((Text(str(path), found.text.encode()),), owner=STATIC, remarks=found.remarks)
 
 
+def in_its_words(path: Path, reason: str) -> str:
+    """Why this host can't have the spec that the file is, as a fault of the variable that says so, if one does."""
+    key, colon, rest = reason.partition(": ")
+    if not colon or key not in SAID_BY:
+        return reason
+    try:
+        fragment = read_fragment(read_file(path).decode("utf-8", "replace"))
+    except SpecError:
+        fragment = Fragment()
+    rest = rest.replace("leave the key out", "set it to nothing")
+    return str(Source(str(path), fragment).problem(SAID_BY[key], rest))
+
+
 def _taken(draft: Draft, source: Source, wrong: list[Problem]) -> Iterator[Problem]:
     """The remarks on each variable; what can't be is added to `wrong`."""
     for variable, value in source.fragment.values.items():

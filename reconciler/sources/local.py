@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.desired import SpecUnfit
+from reconciler.host import Host
 from reconciler.sources.files import read_path
-from schema import Text, Tree
+from reconciler.wanted import Beside, Wanted, wanted
+from schema import Spec, Text, Tree
 from schema.spec import FILE, STATIC
 
 
@@ -24,6 +27,17 @@ class Local:
         from reconciler.legacy.defaults import read_defaults
 
         return read_defaults(self.path)
+
+    def judge(self, spec: Spec, known: Beside, host: Host) -> Wanted:
+        """What is wanted when it says this. Raises SpecUnfit, in the words of what was read."""
+        try:
+            return wanted(spec, known, host)
+        except SpecUnfit as unfit:
+            if not self.defaults:
+                raise
+            from reconciler.legacy.defaults import in_its_words
+
+            raise SpecUnfit((in_its_words(self.path, reason) for reason in unfit.reasons), unfit.codes) from None
 
     def once(self, text: str) -> Tree:
         """What it said when it was read as this text."""

@@ -93,6 +93,15 @@ def test_what_is_not_right_changes_nothing(site: Steered, content: str | None, s
     assert site.removed == []
 
 
+def test_what_this_host_can_not_have_is_said_of_the_variable(site: Steered) -> None:
+    save(site.file, static(1).replace("SOCKET_OWNER=", "SOCKET_OWNER=qemu"))
+    said = f"{site.file}:2:1: VIRTIOFWD_SOCKET_OWNER: this host has no user 'qemu'; create it, name another, or set it"
+    assert f"{said} to nothing" in site.until_refused()
+    save(site.file, static(1).replace("MASK=1,2", "MASK=1,9"))
+    said = f"{site.file}:1:1: VIRTIOFWD_CPU_MASK: CPU 9 is not to be had on this host"
+    site.until(said, lambda: said in site.until_refused())
+
+
 def test_nobody_prunes_what_is_anothers(site: Steered) -> None:
     with contextlib.closing(Store(site.directory / "state")) as store:
         put(store, "port-control", 5, {"vf": "net_null5"})
