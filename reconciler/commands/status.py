@@ -74,8 +74,17 @@ def collect() -> dict[str, Any]:
         "watch": {"running": running, **report} if report is not None else None,
         "workers": _workers(sighting),
         "relays": [asdict(relay) for relay in relays],
+        "idle_sockets": _idle_sockets(sighting),
         "problems": [*problems, *_unconfirmed(), *_source_problems(shown), *((shown or {}).get("faults") or ())],
     }
+
+
+def _idle_sockets(sighting: Sighting) -> int:
+    """How many of the template's no relay uses."""
+    return sum(
+        len(state.sockets.keys() - {relay.socket for relay in state.relays.values()})
+        for state in sighting.states.values()
+    )
 
 
 def _source_problems(report: Mapping[str, Any] | None) -> list[str]:
@@ -217,6 +226,8 @@ def _facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         which = f", shard {engine['shard']}" if len(status["engines"]) > 1 else ""
         yield "Engine", f"{engine['version']} (DPDK {engine['dpdk']}), {engine['state']}, pid {engine['pid']}{which}"
         yield "", f"boot id {engine['boot_id']}, generation {engine['generation']}, memory {engine['memory']}"
+    if status["idle_sockets"]:
+        yield "Sockets", f"{status['idle_sockets']} that no relay uses yet (owner: template)"
     yield from _pause_facts(status)
     if watch is None:
         return

@@ -161,6 +161,7 @@ def test_sockets_are_there_before_any_vf_and_port_control_adds_one(site: Site) -
         site.run(OVSDB_SOCK_PATH=str(database.socket), CPU_PINS=f"5:{WORKER_CPU}")
         wait_for("all sockets", lambda: len(list(site.instance.sockets.iterdir())) == MAX_RELAYS, 60.0)
         assert all(site.instance.socket(id_).is_socket() for id_ in range(MAX_RELAYS))
+        assert f"{MAX_RELAYS} that no relay uses yet (owner: template)" in site.instance.call("status").stdout
         site.scene.boot(5)
         session = site.scene.session(5)
         database.bridge()
