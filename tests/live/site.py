@@ -57,14 +57,23 @@ class Site:
         """The socket that QEMU makes."""
         return str(self.instance.sockets / "vhu1")
 
-    def ask(self, op: str, *options: str, folder: str = "lib64") -> subprocess.CompletedProcess[str]:
-        """A client, which gives up after 2 s without a reply. It looks for its service where that always was: this
-        process alone sees the instance's directory there."""
-        client = self.tree / "usr" / folder / "virtio-forwarder" / "virtioforwarder_port_control.py"
+    def command(self, name: str, *options: str, folder: str = "lib64") -> list[str]:
+        """A client as it is installed. It looks for its service where that always was: its process alone sees the
+        instance's directory there."""
+        client = self.tree / "usr" / folder / "virtio-forwarder" / f"virtioforwarder_{name}.py"
         see = f'mount --bind "{self.instance.directory}/run" /run && exec "$@"'
+        return ["unshare", "-m", "sh", "-c", see, "sh", str(client), *options]
+
+    def ask(self, op: str, *options: str, folder: str = "lib64") -> subprocess.CompletedProcess[str]:
+        """Port control."""
+        return self.client("port_control", op, *options, folder=folder)
+
+    def client(self, name: str, *options: str, folder: str = "lib64") -> subprocess.CompletedProcess[str]:
+        """A client, which gives up after 2 s without a reply."""
         began = time.monotonic()
         done = subprocess.run(
-            ["unshare", "-m", "sh", "-c", see, "sh", str(client), op, *options],
+            self.command(name, *options, folder=folder),
+            env=self.instance.environment,
             capture_output=True,
             text=True,
             timeout=60,

@@ -206,3 +206,13 @@ def test_what_is_held_back_is_left_as_it_is_and_so_is_what_needs_it() -> None:
 def test_what_failed_beside_what_is_held_back_is_a_failure() -> None:
     engine = FakeEngine.of(state(1), broken={(Verb.ADD, "port:net_null2"): "no-device"})
     assert steer_without(engine, state(2), {"relay:1"}).verdict is Verdict.FAILED
+
+
+def test_what_failed_counts_more_than_what_is_not_there_yet() -> None:
+    """A relay that only waits for its VF is pending; one whose socket is refused, too, is broken."""
+    engine = FakeEngine.of(EMPTY)
+    engine.broken[Verb.ADD, "port:net_null1"] = engine.broken[Verb.ADD, "port:net_null2"] = "no-device"
+    engine.broken[Verb.ADD, "socket:/tmp/2.sock"] = "socket"
+    first, second = steer(engine, state(1, 2)).relays
+    assert (first.pending, first.message.partition(":")[0]) == (True, "add port")
+    assert (second.pending, second.message.partition(":")[0]) == (False, "add socket")
