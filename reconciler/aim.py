@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.guards import Guarded, Policy, guard
 from reconciler.owned import beside, files_own
+from reconciler.savedplan import Origin
 from reconciler.sighting import Sighting
+from reconciler.specfile import Accepted
+from reconciler.trial import UNDOING
 from schema.model import State
 from state.hold import Hold, current_hold, drop_hold
 from state.lasttarget import LastTarget
@@ -70,3 +73,11 @@ def undone_instead(store: Store, sha256: str) -> bool:
     """Whether something else is, or may be, to be kept up than this content."""
     hold = current_hold(store)
     return current_pending(store) is not None or (hold is not None and sha256 in hold.contents)
+
+
+def origin(aimed: Aim, accepted: Accepted, last: LastTarget | None) -> Origin:
+    """Where a plan for it comes from."""
+    file, sha256, revisions = accepted.shown.file, accepted.spec.sha256, accepted.revisions
+    if aimed.undoing is not None:
+        file, sha256, revisions = f"{UNDOING}{aimed.undoing.source}", aimed.undoing.sha256, {}
+    return Origin(file, sha256, aimed.guarded, aimed.policy, last, revisions)

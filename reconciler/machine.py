@@ -37,6 +37,9 @@ class Timing:
 class ReadFile:
     """Read the file, then tell `file_read`."""
 
+    half: bool = False
+    """It is being written: only what stands beside it is to be believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class LookAtEngine:
@@ -72,6 +75,8 @@ class Machine:
         """Applies that failed in a row."""
         self._read_at = now
         self._first_touch: float | None = None
+        self._half_until = now
+        """Before that, half of the file may be missing."""
         self._look_at = now
         self._absent_looks = 0
         self._has_spec = False
@@ -89,6 +94,9 @@ class Machine:
     def step(self, now: float) -> Command:
         """What to do now. The same answer again until a fact or time changes it, except that each command but `Wait`
         is given once for its reason."""
+        if now >= self._read_at and now < self._half_until:
+            self._read_at = self._half_until
+            return ReadFile(half=True)
         if now >= self._read_at:
             self._read_at, self._first_touch = now + self.timing.poll_s, None
             return ReadFile()
@@ -111,6 +119,7 @@ class Machine:
             self._first_touch = now
         quiet = self.timing.writing_s if writing else self.timing.debounce_s
         self._read_at = min(now + quiet, self._first_touch + self.timing.patience_s)
+        self._half_until = self._read_at if writing else now
 
     def wished(self, now: float) -> None:
         """Somebody beside the file wants something else, all of which is recorded."""

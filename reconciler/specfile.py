@@ -68,7 +68,7 @@ class SpecFile:
         try:
             local = self._local.read(self._host.name())
             if disturbed():
-                return self._go_on()
+                return self.go_on()
             facts = (local, self._offers(local), beside(self._store))
             if facts == self._seen and not self.lacking:
                 return False
@@ -78,14 +78,14 @@ class SpecFile:
             if not isinstance(error, SpecUnfit) or error.may_heal:
                 self._seen = None  # a user or a CPU may appear without the file changing
             self._refuse(reasons(error))
-        return self._go_on() if self.accepted is not None else self._fall_back()
+        return self.go_on() if self.accepted is not None else self._fall_back()
 
     @property
     def lacking(self) -> tuple[str, ...]:
         """What the spec in force names and this host has not yet, as sentences."""
         return self.accepted.lacking if self.accepted is not None else ()
 
-    def _go_on(self) -> bool:
+    def go_on(self) -> bool:
         """With the spec in force, and what other owners want by now; whether that is another state than before."""
         before = self.accepted
         if before is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import zmq
 
 from engine.client import EngineError, EngineUnavailable
-from reconciler.aim import Aim, Wish, aim, undone_instead
+from reconciler.aim import Aim, Wish, aim, origin, undone_instead
 from reconciler.apply import Outcome, Verdict, apply_host
 from reconciler.condition import relay_statuses
 from reconciler.desired import SpecUnfit
@@ -33,20 +33,20 @@ from reconciler.pause import pause_file, read_pause
 from reconciler.pulse import Pulse
 from reconciler.report import Report, read_report, write_report
 from reconciler.room import shortages
-from reconciler.savedplan import Origin, save
+from reconciler.savedplan import save
 from reconciler.sighting import Sighting
 from reconciler.sources.local import Local
 from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import counted, standings
 from reconciler.steer import reached
-from reconciler.trial import UNDOING, undone
+from reconciler.trial import undone
 from reconciler.wanted import with_owners
 from schema.loglevel import log_from
 from schema.model import State
 from schema.notify import Notifier
 from schema.paths import sync_file
-from state.lasttarget import LastTarget, Spot, keep_target, last_target
+from state.lasttarget import Spot, keep_target, last_target
 from state.store import Store
 from state.wishes import gone, released
 
@@ -140,7 +140,7 @@ class Watch:
     def _hear(self, files: FileWatch, events: Events) -> None:
         self._hear_files(files)
         if self._sources.heard():
-            self._machine.file_touched(time.monotonic(), writing=False)
+            self._machine.wished(time.monotonic())
         with contextlib.suppress(BlockingIOError):
             if os.read(self._wake, 4096):
                 self._machine.wished(time.monotonic())
@@ -152,7 +152,10 @@ class Watch:
         touch = files.touched()
         if touch is None:
             return False
-        self._machine.file_touched(time.monotonic(), touch.writing)
+        if touch.paths and touch.paths <= {sync_file(self._run_dir), pause_file(self._state_dir)}:
+            self._machine.wished(time.monotonic())
+        else:
+            self._machine.file_touched(time.monotonic(), touch.writing)
         if sync_file(self._run_dir) in touch.paths:
             self._pulse.reloading(time.monotonic())
             self._sources.poke()
@@ -162,12 +165,12 @@ class Watch:
 
     def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, fleet: Fleet) -> None:
         match command:
-            case ReadFile():
+            case ReadFile(half):
                 paths = self._paths()
                 files.arm(*paths)
-                self._read(files, fleet)
+                self._read(files, fleet, half)
                 if self._paths() != paths:  # what the file names only now may have changed before anybody watched it
-                    self._machine.file_touched(time.monotonic(), writing=False)
+                    self._machine.wished(time.monotonic())
             case LookAtEngine():
                 self._look(fleet)
             case Reconcile():
@@ -181,9 +184,9 @@ class Watch:
         own = (sync_file(self._run_dir), pause_file(self._state_dir))
         return [self._file.path, *own, *self._sources.watched()]
 
-    def _read(self, files: FileWatch, fleet: Fleet) -> None:
+    def _read(self, files: FileWatch, fleet: Fleet, half: bool) -> None:
         self._ticket = self._exchange.asked()
-        changed = self._file.read(lambda: self._hear_files(files))
+        changed = self._file.go_on() if half else self._file.read(lambda: self._hear_files(files))
         refused, accepted = self._file.refused, self._file.accepted
         problems = "\n".join(refused.problems) if refused else ""
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
@@ -284,7 +287,7 @@ class Watch:
         news = self._tell_held(guarded)
         self._tell_instead(aimed)
         if todo.actions or todo.missing or healed or news:
-            saved = save(todo, sighting, _origin(aimed, accepted, last))
+            saved = save(todo, sighting, origin(aimed, accepted, last))
             text = accepted.spec.text if aimed.undoing is None else ""
             last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, aimed.own)
             self._report = replace(self._report, last_apply=last_apply)
@@ -391,11 +394,3 @@ class Watch:
             LOG.warning(words, fault)
         elif healed:
             LOG.info(healed)
-
-
-def _origin(aimed: Aim, accepted: Accepted, last: LastTarget | None) -> Origin:
-    """Where the plan comes from."""
-    file, sha256, revisions = accepted.shown.file, accepted.spec.sha256, accepted.revisions
-    if aimed.undoing is not None:
-        file, sha256, revisions = f"{UNDOING}{aimed.undoing.source}", aimed.undoing.sha256, {}
-    return Origin(file, sha256, aimed.guarded, aimed.policy, last, revisions)

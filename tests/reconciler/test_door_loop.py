@@ -21,7 +21,9 @@ from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 from reconciler.lock import APPLY, locked
 from reconciler.machine import Timing
+from reconciler.pause import pause_file
 from reconciler.vfs.bind import HostVfs
+from schema.paths import sync_file
 from tests.kit.smalldisk import SmallDisk, small_disk
 from tests.kit.waiting import wait_for
 from tests.reconciler.fake_engine import Served
@@ -140,6 +142,44 @@ def test_a_file_that_somebody_is_writing_keeps_nobody_waiting(start: Callable[..
             stop.set()
             writer.join()
     assert set(made.engine.state.relays) == {1, 2, 3, 4}
+
+
+def half_written(made: Doored, more: Callable[[], None]) -> None:
+    """Half of it is a valid file with fewer relays; meanwhile `more` happens."""
+    whole = made.text(1, 2, 3)
+    half = whole.index("  - {id: 2")
+    with made.file.open("w") as file:
+        file.write(whole[:half])
+        file.flush()
+        time.sleep(0.1)
+        more()
+        time.sleep(0.3)
+        file.write(whole[half:])
+
+
+def test_what_a_door_asks_for_is_no_reason_to_believe_half_a_file(start: Callable[..., Doored]) -> None:
+    made = start((1, 2))
+    half_written(made, lambda: assert_ok(made.ask(ADD, 4)))
+    made.until_relays(1, 2, 3, 4)
+    assert made.removed == []
+
+
+def assert_ok(answer: PortControlResponse) -> None:
+    assert answer.status == PortControlResponse.OK, answer
+
+
+@pytest.mark.parametrize("what", ["sync", "pause"])
+def test_nor_is_what_a_command_asks_for(start: Callable[..., Doored], what: str) -> None:
+    made = start((1, 2))
+    path = sync_file(made.run_dir) if what == "sync" else pause_file(made.directory / "state")
+
+    def ask() -> None:
+        path.touch()
+        path.unlink()
+
+    half_written(made, ask)
+    made.until_relays(1, 2, 3)
+    assert made.removed == []
 
 
 def rolled_back(made: Doored, *arguments: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reconciler.apply import Verdict
 from reconciler.machine import Command, LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 
@@ -86,6 +88,18 @@ def test_a_file_that_is_being_written_is_read_when_it_is_closed() -> None:
     assert isinstance(clock.next(), Wait)
     clock.machine.file_touched(clock.now, writing=False)
     assert clock.wait() == 0.05
+    assert clock.next() == ReadFile()
+
+
+def test_what_others_want_is_read_at_once_and_half_a_file_is_not_believed() -> None:
+    clock = settled()
+    clock.machine.file_touched(clock.now, writing=True)
+    clock.now += 0.3
+    clock.machine.wished(clock.now)
+    assert clock.next() == ReadFile(half=True)
+    assert clock.wait() == pytest.approx(0.7)
+    assert clock.next() == ReadFile()
+    clock.machine.wished(clock.now)
     assert clock.next() == ReadFile()
 
 
