@@ -188,7 +188,7 @@ def test_further_engines_end_after_the_watch(family: Family) -> None:
 def test_stopped_and_continued_it_goes_on(family: Family) -> None:
     """Past the time-out of its wait; `kill -STOP`, a debugger or a suspended machine do that."""
     engine, watch = family.pid("engine"), family.pid("watch")
-    for _ in range(5):
+    for _ in range(2):
         family.parent.send_signal(signal.SIGSTOP)
         time.sleep(0.6)
         family.parent.send_signal(signal.SIGCONT)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.machine import Timing
 from reconciler.report import read_report
 from schema.model import Action, Kind, Verb
 from state.hold import current_hold
@@ -176,7 +177,7 @@ def steered(alone: Shell) -> Iterator[Steered]:
     made = Steered(alone.directory, alone.file)
     made.engine = alone.engine
     with Served(alone.engine, alone.run_dir):
-        made.start()
+        made.start(Timing(poll_s=3600.0, look_s=0.2))
         try:
             made.until_relays(1)
             yield made
