@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.kit import cleanup
+from tests.kit import cleanup, echo
 
 PREFIX = "v4t"
 _NETNS_DIR = Path("/var/run/netns")
@@ -106,32 +106,40 @@ class Namespace:
 
     def ping(self, address: str, count: int = 5, interval_s: float = 0.05, flood: bool = False) -> PingReport:
         """Ping `address` from here; `flood` sends as fast as answers come, at least 100 a second."""
-        pace = ["-f"] if flood else ["-i", f"{interval_s:g}"]
-        line = ["ping", "-n", "-q", "-c", str(count), "-W", "1", *pace, address]
-        done = self.run(line, check=False, timeout_s=count * max(interval_s, 0.02) + 30)
-        return parse_ping(done.stdout)
+        if flood:
+            line = ["ping", "-n", "-q", "-f", "-c", str(count), "-W", "1", address]
+            return parse_ping(self.run(line, check=False, timeout_s=count * 0.02 + 30).stdout)
+        with self._socket(socket.AF_INET, socket.IPPROTO_ICMP) as raw:
+            return PingReport(count, *echo.exchange(raw, address, count, interval_s))
 
     def packet_socket(self, interface: str, ethertype: int) -> socket.socket:
         """A raw packet socket on an interface in here, for frames of one ethertype."""
+        opened = self._socket(socket.AF_PACKET, socket.htons(ethertype))
+        try:
+            opened.bind((interface, ethertype))
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def _socket(self, family: int, protocol: int) -> socket.socket:
         made: list[socket.socket | OSError] = []
         # Only the calling thread changes namespace, so a thread is spent on it.
-        thread = threading.Thread(target=lambda: made.append(self._open(interface, ethertype)))
+        thread = threading.Thread(target=lambda: made.append(self._open(family, protocol)))
         thread.start()
         thread.join()
         if isinstance(made[0], OSError):
             raise made[0]
         return made[0]
 
-    def _open(self, interface: str, ethertype: int) -> socket.socket | OSError:
+    def _open(self, family: int, protocol: int) -> socket.socket | OSError:
         try:
             with (_NETNS_DIR / self.name).open() as namespace:
                 if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) != 0:
                     return OSError(ctypes.get_errno(), f"setns to {self.name} failed")
-            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype))
-            opened.bind((interface, ethertype))
+            return socket.socket(family, socket.SOCK_RAW, protocol)
         except OSError as error:
             return error
-        return opened
 
 
 class VethWire:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit import cleanup, host
 from tests.kit.guest import TestpmdGuest
-from tests.kit.netns import Namespace, VethWire, parse_ping
+from tests.kit.netns import Namespace, PingReport, VethWire, parse_ping
 from tests.kit.sequence import ETHERTYPE, SequencedFlow, frame, judge, number_of
 from tests.kit.testpmd import Cpus, Testpmd, parse_port_stats
 from tests.kit.waiting import wait_for
@@ -99,6 +99,13 @@ def test_a_wire_has_one_end_here_and_one_there_and_goes() -> None:
         assert not Path("/sys/class/net", wire.inner).exists()
     assert not Path("/sys/class/net", wire.vf).exists()
     assert not Path("/var/run/netns", namespace.name).exists()
+
+
+@pytest.mark.needs("root", "netns")
+def test_pings_are_counted_one_by_one() -> None:
+    with Namespace() as namespace:
+        assert namespace.ping("127.0.0.1", 20, 0.001) == PingReport(20, 20, 0)
+        assert namespace.ping("10.77.9.9", 2, 0.001) == PingReport(2, 0, 0)
 
 
 @pytest.mark.needs("root", "netns", "dpdk-testpmd")

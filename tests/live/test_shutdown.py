@@ -13,7 +13,7 @@ from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.scene import Scene, scene, wait_frames
 
-ENDINGS = times(3, 20)
+ENDINGS = times(2, 20)
 
 
 def remains(made: Scene) -> list[str]:
