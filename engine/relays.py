@@ -29,8 +29,9 @@ class Live:
     """Kept here because the entries hold its address, also while the port is gone."""
 
     def entries(self) -> tuple[tuple[Block, int], ...]:
-        """Each direction's entry and the CPU that polls it."""
-        return (self.vf_to_vm, self.pin.vf_to_vm), (self.vm_to_vf, self.pin.vm_to_vf)
+        """Each direction's entry and the CPU that polls it, in the order in which a worker visits them: what a device
+        gives back at once is on its way to the guest in the same pass."""
+        return (self.vm_to_vf, self.pin.vm_to_vf), (self.vf_to_vm, self.pin.vf_to_vm)
 
 
 def who(asked: bool, by_device: bool) -> int:

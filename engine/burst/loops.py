@@ -295,9 +295,10 @@ def timed_turn(entry: int, fp_ops: int, drain_pool: int, before: int) -> tuple[i
 
 
 @njit(cache=True)
-def further_turns(busy: int, most: int, fp_ops: int, drain_pool: int) -> int:
-    """Turns for the entries in the chain `busy`, until none gives a whole burst or `most` packets moved: how many."""
-    moved, now = 0, rdtsc()
+def further_turns(busy: int, most: int, fp_ops: int, drain_pool: int, now: int) -> tuple[int, int]:
+    """Turns for the entries in the chain `busy`, until none gives a whole burst or `most` packets moved: how many did,
+    and when it ended (TSC)."""
+    moved = 0
     while busy != 0 and moved < most:
         entry, busy = busy, 0
         while entry != 0:
@@ -308,12 +309,12 @@ def further_turns(busy: int, most: int, fp_ops: int, drain_pool: int) -> int:
                 store64(entry + at.ENTRY_NEXT, busy)
                 busy = entry
             entry = following
-    return moved
+    return moved, now
 
 
 @njit(cache=True)
-def one_pass(table: int, fp_ops: int, drain_pool: int) -> int:
-    """Visits every entry, and then again those that moved a whole burst: how many packets moved.
+def one_pass(table: int, fp_ops: int, drain_pool: int) -> tuple[int, int]:
+    """Visits every entry, and then again those that moved a whole burst: how many packets moved, and when it ended.
 
     So a busy entry does not pay a look at all the idle ones for each of its bursts.
     """
@@ -326,19 +327,19 @@ def one_pass(table: int, fp_ops: int, drain_pool: int) -> int:
         if packets >= BURST:
             store64(entry + at.ENTRY_NEXT, busy)
             busy = entry
-    return moved + further_turns(busy, entries * FURTHER_PACKETS, fp_ops, drain_pool)
+    further, now = further_turns(busy, entries * FURTHER_PACKETS, fp_ops, drain_pool, now)
+    return moved + further, now
 
 
 @njit(cache=True, error_model="numpy")
-def rest(worker: int, idle_since: int) -> int:
+def rest(worker: int, idle_since: int, now: int) -> int:
     """What a worker does after a pass in which nothing moved: pause, then sleep ever longer up to its bound.
 
-    `idle_since` is 0 after a pass in which something did; gives what it is for the next (TSC).
+    `now` is when the pass ended, `idle_since` 0 after one in which something did; gives the latter for the next (TSC).
 
     Its division must not be able to raise, which would take the GIL: with Numpy's rules n // 0 is 0.
     """
     longest_us = load_acquire(worker + at.WORKER_SLEEP_US)
-    now = rdtsc()
     if idle_since == 0:
         idle_since = now
     idle_cycles = now - idle_since
@@ -371,12 +372,12 @@ def work(worker: int) -> int:
     idle_since = 0
     while load_acquire(worker + at.WORKER_STOP) == 0:
         enter_pass(worker, sequence)
-        moved = one_pass(load_acquire(worker + at.WORKER_TABLE), fp_ops, drain_pool)
+        moved, now = one_pass(load_acquire(worker + at.WORKER_TABLE), fp_ops, drain_pool)
         end_pass(worker, sequence)
         sequence += 2
         store64(worker + at.WORKER_PASSES, load64(worker + at.WORKER_PASSES) + 1)
         if moved == 0:
-            idle_since = rest(worker, idle_since)
+            idle_since = rest(worker, idle_since, now)
         else:
             idle_since = 0
             if BREATH_LEAST <= moved < BURST:

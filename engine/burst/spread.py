@@ -67,28 +67,32 @@ def renew_active(entry: int, guest: int, mask: int) -> None:
 
 
 @njit(cache=True)
-def put(entry: int, queue: int, index: int) -> None:
-    """Moves one of the entry's mbufs to the end of a queue's stage, or drops it when the stage is full."""
-    mbuf = entry + at.ENTRY_MBUFS + 8 * index
+def put(entry: int, queue: int, first: int, last: int) -> None:
+    """Moves some of the entry's mbufs to the end of a queue's stage, or drops them when it is full."""
     waiting = load64(staged_word(entry, queue))
-    if waiting == at.STAGE:
-        drop_mbufs(entry, at.GUEST_FULL, mbuf, 1)
-        return
-    store64(stage_of(entry, queue) + 8 * waiting, load64(mbuf))
-    store64(staged_word(entry, queue), waiting + 1)
-    store64(entry + at.ENTRY_STAGED, load64(entry + at.ENTRY_STAGED) + 1)
+    end = min(last, first + at.STAGE - waiting)
+    for index in range(first, end):
+        store64(stage_of(entry, queue) + 8 * (waiting + index - first), load64(entry + at.ENTRY_MBUFS + 8 * index))
+    store64(staged_word(entry, queue), waiting + end - first)
+    store64(entry + at.ENTRY_STAGED, load64(entry + at.ENTRY_STAGED) + end - first)
+    if end < last:
+        drop_mbufs(entry, at.GUEST_FULL, entry + at.ENTRY_MBUFS + 8 * end, last - end)
 
 
 @njit(cache=True)
 def distribute(entry: int, packets: int) -> None:
-    """Puts the entry's first packets into the stages of their flows."""
+    """Puts the entry's first packets into the stages of their flows: what goes to one stage in a row, at once."""
     mbufs, active = entry + at.ENTRY_MBUFS, load64(entry + at.ENTRY_ACTIVE_COUNT)
     for index in range(packets):
         prefetch(load64(load64(mbufs + 8 * index) + BUF_ADDR) + PKTMBUF_HEADROOM)
+    first, before = 0, 0
     for index in range(packets):
         # The upper half of a product with 32 random bits: a remainder without a division.
         choice = (flow_hash(load64(mbufs + 8 * index)) * active) >> 32
-        put(entry, load64(entry + at.ENTRY_ACTIVE + 8 * choice), index)
+        if choice != before:
+            put(entry, load64(entry + at.ENTRY_ACTIVE + 8 * before), first, index)
+            first, before = index, choice
+    put(entry, load64(entry + at.ENTRY_ACTIVE + 8 * before), first, packets)
     store64(entry + at.ENTRY_WAITING, 0)
 
 
