@@ -74,7 +74,7 @@ class Side(ABC):
     def _guest(self, sockets: list[Path]) -> TestpmdGuest:
         """The guests; those that are not busy are connected and left alone."""
         case = self.case
-        busy = ",".join(map(str, range(case.busy)))
+        busy = ",".join(map(str, range(case.busy + bool(case.source))))
         return TestpmdGuest(
             sockets,
             case.guest_mode,
@@ -82,7 +82,8 @@ class Side(ABC):
             case.queues,
             case.frame_bytes,
             memory_mib=256 if case.relays == 1 else 384,
-            options=[f"--portlist={busy}"],
+            options=[f"--portlist={busy}", *(["--port-topology=paired"] if case.source else [])],
+            beside=[f"net_null0,{case.source}"] if case.source else [],
             device=",packed_vq=1" if case.packed else "",
         )
 

@@ -19,6 +19,7 @@ class TestpmdGuest(Testpmd):
     `io` and `mac` send back what comes on the same port, `icmpecho` answers ARP and ping for any address, `rxonly` and
     `txonly` do half of that. The sockets must be there when it is entered. Entered, it is connected; `start()` makes
     it forward. `device` are more arguments of each virtio device: with `,server=1` it makes the sockets and waits.
+    `beside` are devices that it has after them.
     """
 
     __test__ = False
@@ -34,11 +35,13 @@ class TestpmdGuest(Testpmd):
         memory_mib: int = 256,
         options: Sequence[str] = (),
         device: str = "",
+        beside: Sequence[str] = (),
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"a guest can't be {mode!r}; it can be one of {', '.join(MODES)}")
         self.sockets = tuple(Path(path) for path in sockets)
         vdevs = [virtio_user(index, path, queues, queue_size) + device for index, path in enumerate(self.sockets)]
+        vdevs += beside
         own = ["--port-topology=loop", f"--rxq={queues}", f"--txq={queues}", f"--rxd={queue_size}"]
         super().__init__(
             vdevs,
