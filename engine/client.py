@@ -164,8 +164,12 @@ class EngineClient:
     def _ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         self._probe()
         connection = self._connected()
-        connection.send(json.dumps(request).encode())
-        raw = self._answer(connection, timeout_s)
+        try:
+            connection.send(json.dumps(request).encode())
+            raw = self._answer(connection, timeout_s)
+        except BaseException:  # Ctrl-C too: the next question is none for a connection that owes an answer
+            self._drop()
+            raise
         try:
             reply = json.loads(raw)
             refused = not reply["ok"]
@@ -180,7 +184,6 @@ class EngineClient:
         deadline = time.monotonic() + timeout_s
         while not connection.poll(PROBE_EVERY_MS):
             if time.monotonic() > deadline:
-                self._drop()
                 raise EngineSilent(
                     f"the engine at {self.path} did not answer within {timeout_s:g} s; is it stopped or overloaded?"
                 )
