@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,8 +28,10 @@ def say(text: str = "", style: str | None = None) -> None:
 
 
 def complain(text: str) -> None:
-    """Says on standard error what is wrong; standard output is for what was asked for."""
-    print(text, file=sys.stderr)
+    """Says on standard error what is wrong; standard output is for what was asked for. That nobody reads it any more is
+    no reason to leave off in the middle."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -74,12 +74,22 @@ def carried_out(asked: argparse.Namespace, fleet: Fleet, store: Store, do: Calla
     from reconciler.output import complain
     from reconciler.steer import Steering
 
+    _end_as_by_ctrl_c()
     carrier = Carrier(fleet, asked.wait, complain, None if asked.json else _show_step)
     outcome = do(Steering(carrier, store, ThisHost()))
     if store.fault:
         complain(store.fault)
     store.close()
     return outcome
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Also when the terminal is closed, or somebody ends the command: what has to be undone is undone first."""
+    import signal
+
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, signal.default_int_handler)
 
 
 def conclude(asked: argparse.Namespace, outcome: Outcome, source: str) -> int:
@@ -152,6 +162,8 @@ def _text(asked: argparse.Namespace) -> str:
 
 
 def _show_step(step: Step) -> None:
+    import contextlib
+
     from reconciler.output import say
     from reconciler.render import SYMBOLS, words
 
@@ -159,7 +171,8 @@ def _show_step(step: Step) -> None:
     detail = f"  {words(step.action)}".rstrip()
     where = f" (shard {step.shard})" if step.shard else ""
     line = f"  {SYMBOLS[step.action.verb]:>3} {step.action.resource}{where}{detail}: {step.ending}{took}"
-    say(f"{line}: {step.message}" if step.message else line, None if step.ending == "done" else "bad")
+    with contextlib.suppress(OSError):  # that nobody reads it any more is no reason to leave off in the middle
+        say(f"{line}: {step.message}" if step.message else line, None if step.ending == "done" else "bad")
 
 
 def _say_ending(outcome: Outcome, source: str) -> None:

@@ -91,11 +91,32 @@ def test_not_confirmed_it_is_as_before(applied: Shell) -> None:
     assert (outcome["confirmed"], outcome["rollback"]["verdict"]) == (False, "applied")
 
 
-def test_interrupted_it_is_as_before(applied: Shell) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_it_is_as_before_also_when_nobody_reads_any_more(applied: Shell, how: signal.Signals) -> None:
     before = applied.engine.state
     process = waiting(applied)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
+    process.send_signal(how)
+    assert process.wait(30) == 1
+    assert (applied.engine.state, looked(applied)) == (before, (None, True))
+
+
+def test_interrupted_in_the_middle_of_an_action_it_is_as_before(applied: Shell) -> None:
+    before = applied.engine.state
+    process: list[subprocess.Popen[str]] = []
+
+    def interrupt(action: Action) -> None:
+        if process and action.kind is Kind.RELAY and action.verb is Verb.ADD:
+            process.pop().send_signal(signal.SIGINT)
+
+    applied.engine.before_execute = interrupt
+    process.append(started := applied.popen("apply", "--confirm", "60s", applied.file))
+    _, said = started.communicate(timeout=30)
+    assert "Traceback" not in said
+    applied.engine.before_execute = None
+    assert started.returncode == 1
     assert (applied.engine.state, looked(applied)) == (before, (None, True))
 
 
