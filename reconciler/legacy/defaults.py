@@ -54,9 +54,12 @@ class Source:
 
 def imported(text: str, name: str) -> Imported:
     """The spec that says what the file says. Raises SpecError with everything in the file that can't be."""
+    if "\0" in text:  # as after a power cut; bash would drop it
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise SpecError([Problem(name, line, 1, "", "a zero byte stands here; save the file as text")])
     source = Source(name, read_fragment(text))
     draft = Draft()
-    lines = text.splitlines()
+    lines = text.split("\n")
     foreign = [Problem(name, line, 1, "", sentence) for line, sentence in source.fragment.remarks]
     unread = tuple(problem for problem in foreign if _SETS_OURS.match(lines[problem.line - 1]))
     wrong: list[Problem] = []
@@ -80,7 +83,7 @@ def read_defaults(path: Path) -> Tree:
     found = imported(content, str(path))
     if found.unread:
         raise SpecError(replace(each, message=f"{each.message}; write out what is meant") for each in found.unread)
-    if not any(map(_SETS_OURS.match, content.splitlines())):
+    if not any(map(_SETS_OURS.match, content.split("\n"))):
         why = "no variable of virtio-forwarder's is set here; to relay nothing, write VIRTIOFWD_STATIC_VFS="
         raise refused(str(path), why)
     return Tree((Text(str(path), found.text.encode()),), owner=STATIC, remarks=found.remarks)

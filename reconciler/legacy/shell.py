@@ -98,6 +98,8 @@ class _Reader:
         while self._skip(" \t\n\0") and self._peek() != ")":
             if self._peek() == "[":
                 raise _Foreign("an array with subscripts stands here")
+            if self._peek() in _BREAKS:
+                raise _Foreign(f"'{self._peek()}' has a meaning to a shell here")
             words.append(self._word())
         if not self._peek():
             raise _Foreign("an array is opened and never closed")

@@ -195,7 +195,10 @@ def test_dynamic_sockets_and_client_mode(site: Site) -> None:
     """QEMU makes the sockets; none is there before port control asks for it."""
     wire = site.scene.wire(7)
     door = site.endpoint("port_control")
+    sched = site.endpoint("core_sched")
+    site.variables["VIO4WD_CORE_SCHED_ENABLE"] = "yes"
     site.run(
+        ZMQ_CORE_SCHED_EP=sched,
         DYNAMIC_SOCKETS="true", VHOST_CLIENT="y", ZMQ_PORT_CONTROL_EP=door, STATIC_VFS=f"{wire.vf_device}=7"
     )
     site.wait_relay(7)
@@ -204,6 +207,7 @@ def test_dynamic_sockets_and_client_mode(site: Site) -> None:
     site.scene.guests[7] = guest
     site.passes(7)
     wait_for("port control", lambda: Path(door.removeprefix("ipc://")).exists(), 60.0)
+    assert not Path(sched.removeprefix("ipc://")).exists(), "it takes exactly true to be had"
     path = f"--vhost-path={site.instance.sockets}/vhu1"
     assert site.client("port_control", f"--zmq_ep={door}", "add_sock", "--pci-addr=05:08.1", path).returncode == 0
     shown = {relay["id"]: relay["owner"] for relay in site.instance.status()["relays"]}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import schema
 from reconciler.cli import main
@@ -158,6 +161,19 @@ def test_unknown_variables_are_named_with_the_nearest() -> None:
     remark = imported("VIRTIOFWD_SOKET_DIR=/tmp", NAME).remarks[0].message
     assert remark.endswith("nothing is made of it; is VIRTIOFWD_SOCKET_DIR meant?")
     assert "VIRTIOFWD_SOCKET_DIR" in TAKEN
+
+
+VALUES = ("0000:05:08.1=1", "net_null1=2", "1:1,2", "0x6", "7", "/tmp", "ipc:///run/x", "vm%u.sock", "\u2028", "\ud800")
+SHELL = (*"=()'\"\\\n\0\x0b#$`; &|<>", "\r\n", "${", "[0]=", "+=", "export ")
+PIECES = (*(f"\n{variable}=" for variable in TAKEN), *VALUES, *SHELL)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_whatever_stands_in_it_is_a_spec_or_refused_in_sentences(text: str) -> None:
+    with contextlib.suppress(SpecError):
+        found = imported(text, NAME)
+        assert schema.parse(found.text, "spec")
+        assert set(found.unread) <= set(found.remarks)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
