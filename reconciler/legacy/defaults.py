@@ -172,6 +172,9 @@ def _conflicts(draft: Draft, source: Source) -> Iterator[Problem]:
 
 def _one_door(draft: Draft, source: Source) -> Iterator[Problem]:
     """Leaves one in the draft: OVSDB where none is set."""
+    if not draft.doors:
+        why = "is not set, nor is any other port control; as virtio-forwarder did, OVSDB's usual socket is waited for"
+        yield source.problem(DOOR_VARIABLES["ovsdb"], why)
     first, *others = [door for door in PRECEDENCE if door in draft.doors] or ["ovsdb"]
     for other in others:
         why = f"{DOOR_VARIABLES[first]} comes first, and there is one port control only"

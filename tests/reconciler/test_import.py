@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schema
@@ -168,6 +168,7 @@ SHELL = (*"=()'\"\\\n\0\x0b#$`; &|<>", "\r\n", "${", "[0]=", "+=", "export ")
 PIECES = (*(f"\n{variable}=" for variable in TAKEN), *VALUES, *SHELL)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_whatever_stands_in_it_is_a_spec_or_refused_in_sentences(text: str) -> None:
     with contextlib.suppress(SpecError):
