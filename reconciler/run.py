@@ -85,7 +85,7 @@ def further_engines(state: Path) -> Wanted:
 
 
 def keep_up(always: Sequence[Started], wanted: Wanted | None = None, between: GoBetween | None = None) -> int:
-    """Starts these in order and again when they die; ends them in reverse when told to. As `run`."""
+    """Starts these in order and again when they die; ends them when told to, the watch first. As `run`."""
     children = list(always)
     libc = ctypes.CDLL(None, use_errno=True)  # before any fork: a child must not load libraries
     old = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
@@ -94,9 +94,9 @@ def keep_up(always: Sequence[Started], wanted: Wanted | None = None, between: Go
     finally:
         if between is not None:
             between.stopping()
-        ended = [_end(started) for started in reversed(children)]
+        ended = _end_all(children)
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
-    return 0 if all(ended) else 1
+    return 0 if ended else 1
 
 
 def _until_told_to_end(
@@ -191,20 +191,28 @@ def _how(code: int) -> str:
     return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
-def _patience_s(name: str) -> float:
-    return WATCH_ENDS_WITHIN_S if name == WATCH else ENGINE_ENDS_WITHIN_S
+def _end_all(children: Sequence[Started]) -> bool:
+    """Ends the watch, then all engines at once, which together have to be done when a service manager loses patience.
+    Whether all ended by themselves."""
+    watch = [started for started in children if started.child.name == WATCH]
+    engines = [started for started in children if started.child.name != WATCH]
+    return all([*_end(watch, WATCH_ENDS_WITHIN_S), *_end(engines, ENGINE_ENDS_WITHIN_S)])
 
 
-def _end(started: Started) -> bool:
-    """Whether it ended by itself."""
-    process, name = started.process, started.child.name
-    if process is None:
-        return True
-    process.terminate()
+def _end(children: Sequence[Started], within_s: float) -> list[bool]:
+    running = [(started.child.name, started.process) for started in children if started.process is not None]
+    for _, process in running:
+        process.terminate()
+    deadline = time.monotonic() + within_s
+    return [_ended(name, process, deadline) for name, process in running]
+
+
+def _ended(name: str, process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Whether it ended by itself; else it is killed."""
     try:
-        code = process.wait(_patience_s(name))
+        code = process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        LOG.error("%s did not end within %g s and is killed", name, _patience_s(name))
+        LOG.error("%s did not end in time and is killed", name)
         process.kill()
         process.wait()
         return False

@@ -182,7 +182,36 @@ def test_further_engines_end_after_the_watch(family: Family) -> None:
         family.pid(name)
     family.parent.terminate()
     assert family.parent.wait(PATIENCE_S) == 0
-    assert (family.directory / "ended").read_text().split() == ["watch", "more", "engine"]
+    first, *others = (family.directory / "ended").read_text().split()
+    assert (first, sorted(others)) == ("watch", ["engine", "more"])
+
+
+def test_engines_that_take_their_time_end_side_by_side(tmp_path: Path) -> None:
+    """Each waits for the other to be told too: one after the other they would never end."""
+    both = """
+import os, signal, sys, time
+name, other = sys.argv[2:]
+def end(*_):
+    open(sys.argv[1] + "/told-" + name, "w").close()
+    while not os.path.exists(sys.argv[1] + "/told-" + other):
+        time.sleep(0.01)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+open(sys.argv[1] + "/" + name, "w").close()
+while True:
+    time.sleep(60)
+"""
+    parent = """
+import sys
+from reconciler.run import Started, keep_up
+from reconciler.supervise import Child
+commands = [[sys.executable, "-c", sys.argv[2], sys.argv[1], *pair] for pair in (("a", "b"), ("b", "a"))]
+sys.exit(keep_up([Started(Child(f"engine {n}"), command) for n, command in enumerate(commands)]))
+"""
+    with subprocess.Popen([sys.executable, "-c", parent, str(tmp_path), both]) as process:
+        until("both", lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_stopped_and_continued_it_goes_on(family: Family) -> None:
