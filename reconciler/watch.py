@@ -371,11 +371,13 @@ class Watch:
         self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")
         if self._said.get("report") == repr(report):
             return
-        self._report, self._said["report"] = report, repr(report)
+        self._report, fault = report, ""
         try:
             write_report(self._run_dir, report)
+            self._said["report"] = repr(report)
         except OSError as error:
-            LOG.error("status can not be kept: %s", error)
+            fault = str(error)
+        self._tell("status", fault, "status can not be kept: %s", "status is kept again")
 
     def _in_a_line(self) -> str:
         parts = [counted(self._report.standings)]

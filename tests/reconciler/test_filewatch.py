@@ -16,6 +16,7 @@ from reconciler.filewatch import FileWatch, watched_names
 from reconciler.machine import Timing
 from reconciler.report import read_report
 from schema.model import Verb
+from tests.kit.smalldisk import small_disk
 from tests.reconciler.fake_engine import Served
 from tests.reconciler.steered import Steered, document
 
@@ -239,6 +240,28 @@ def test_hosts_that_lead_nowhere_are_no_end_of_watching(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").touch()
     assert watch.touched() is not None
     watch.close()
+
+
+@pytest.mark.needs("root")
+def test_a_status_that_could_not_be_written_is_written_once_there_is_room(tmp_path: Path) -> None:
+    file = tmp_path / "vio4wd.yaml"
+    file.write_text(document(1))
+    with tempfile.TemporaryDirectory(prefix="v4-") as name, small_disk(Path(name) / "run") as disk:
+        made = Steered(Path(name), file)
+        with Served(made.engine, made.run_dir):
+            made.start(Timing(look_s=0.05))
+            try:
+                made.until_relays(1)
+                made.until("a status", lambda: "in_force" in made.report)
+                disk.fill()
+                file.write_text("nothing")
+                made.until("a look at it", lambda: made.watch is not None and made.watch._file.refused is not None)
+                time.sleep(0.3)
+                assert not made.report["refused"], "there was no room for it"
+                disk.empty()
+                assert made.until_refused()
+            finally:
+                made.stop()
 
 
 def held(steered: Steered) -> list[str]:
