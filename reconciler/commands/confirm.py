@@ -32,7 +32,7 @@ def execute(asked: argparse.Namespace) -> int:
     import time
 
     from reconciler.fleet import Fleet
-    from reconciler.output import complain, say
+    from reconciler.output import complain
     from schema.paths import run_dir, state_dir
     from state.pending import Phase, confirm, current_pending
     from state.store import Store
@@ -46,14 +46,24 @@ def execute(asked: argparse.Namespace) -> int:
         boots = {shard: hello.boot_id for shard, hello in fleet.greet().items()}
         why = left.due(time.time(), boots)
         if not why and confirm(store, left, time.time()):
-            say(f"Confirmed: {left.source}, applied by {left.who}, stays.", "good")
-            _warn(left)
-            return 0
+            return _confirmed(left, store.fault)
         if left.phase is Phase.APPLYING and _busy():
             complain(f"{left.source} is still being applied by {left.who}; confirm it when that has ended.")
             return 1
         complain(f"Too late: {why or 'its time is over'}. It is rolled back.")
         return _roll_back(fleet, store, asked.wait)
+
+
+def _confirmed(left: Pending, fault: str | None) -> int:
+    """What is written to memory only, nobody else sees."""
+    from reconciler.output import complain, say
+
+    if fault:
+        complain(f"{fault}\nso it could not be confirmed: try again, or it is rolled back when its time is over")
+        return 1
+    say(f"Confirmed: {left.source}, applied by {left.who}, stays.", "good")
+    _warn(left)
+    return 0
 
 
 def _busy() -> bool:

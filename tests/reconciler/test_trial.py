@@ -4,7 +4,9 @@ is live in the end is the old state or the new one.
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli import main
 from reconciler.machine import Timing
 from reconciler.report import read_report
 from schema.model import Action, Kind, Verb
 from state.hold import current_hold
 from state.pending import Pending, Phase, current_pending
-from state.store import Store
+from state.store import FILE, Store
 from tests.kit.waiting import wait_for
 from tests.reconciler.fake_engine import Served
 from tests.reconciler.steered import Steered
@@ -80,6 +83,23 @@ def test_confirmed_in_time_it_stays(applied: Shell) -> None:
     assert (relays(applied), looked(applied)) == ({1, 2}, (None, False))
     done = applied("confirm")
     assert (done.returncode, "Nothing waits" in done.stderr) == (1, True)
+
+
+def test_what_can_not_be_written_down_is_not_confirmed(
+    applied: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever waits looks on the disk. Here somebody holds the database; a full disk is as bad."""
+    process = waiting(applied)
+    for name, value in applied.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("state.store.BUSY_TIMEOUT_S", 0.1)
+    with contextlib.closing(sqlite3.connect(applied.directory / "state" / FILE)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert main(["confirm"]) == 1
+    assert "database is locked" in capsys.readouterr().err
+    assert looked(applied)[0] is not None
+    assert applied("confirm").returncode == 0
+    process.communicate(timeout=30)
 
 
 def test_not_confirmed_it_is_as_before(applied: Shell) -> None:
