@@ -299,7 +299,9 @@ def _parsed(service: str, payload: bytes | None) -> Message | None:
         message.ParseFromString(payload)
     except DecodeError:
         return None
-    return message if message.IsInitialized() else None
+    # A string that is not UTF-8 is handed over as bytes, and no message has a field of these.
+    sound = message.IsInitialized() and not any(isinstance(value, bytes) for _, value in message.ListFields())
+    return message if sound else None
 
 
 def _garbage(service: str) -> bytes:

@@ -180,6 +180,13 @@ def test_garbage_is_answered_and_ends_nothing(
     assert stage.add().status == PortControlResponse.OK
 
 
+def test_a_string_that_is_not_utf_8_is_garbage(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    request = PortControlRequest(op=PortControlRequest.QUERY_PCI, vhost_path="/tmp/vhu?").SerializeToString()
+    reply = stage.ask("port_control", request.replace(b"?", b"\xea"), PortControlResponse())
+    assert reply.status == PortControlResponse.ERROR
+    assert "could not be carried out" not in caplog.text
+
+
 def test_a_client_that_is_gone_before_its_reply_costs_nothing(stage: Stage) -> None:
     for relay in range(10):
         with Service(f"ipc://{stage.path('port_control')}") as service:

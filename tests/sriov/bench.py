@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tests.kit.guest import TestpmdGuest, wait_for_socket
 from tests.kit.netns import Namespace
@@ -49,12 +48,6 @@ class Bench:
         self.pairs[relay].guest = guest
         if well:
             wait_condition(self.instance, relay, "Ready", "")
-
-    def serve(self, path: Path, cpu: int = 1) -> None:
-        """A guest that sends frames back, on a socket that it makes itself."""
-        guest = TestpmdGuest.started([path], "io", Cpus(cpu, (cpu,)), device=",server=1")
-        self.stack.callback(guest.kill)
-        yielding(guest.pid)
 
     def shut_down(self, relay: int) -> None:
         guest = self.pairs[relay].guest
