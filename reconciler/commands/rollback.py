@@ -61,7 +61,7 @@ def execute(asked: argparse.Namespace) -> int:
         order = Order(asking(), saved.file, entry.sha256, instead_of=instead_of)
         outcome = carried_out(asked, fleet, store, lambda steering: steering.apply_saved(saved, order))
     code = conclude(asked, outcome, saved.file)
-    if instead_of and code == 0 and not asked.json:
+    if instead_of and code == 0 and not asked.json and not store.fault:
         say(f"This holds until the content of the spec changes (sha256 {instead_of[:12]} is left out until then).")
     return code
 

@@ -85,16 +85,35 @@ def test_confirmed_in_time_it_stays(applied: Shell) -> None:
     assert (done.returncode, "Nothing waits" in done.stderr) == (1, True)
 
 
+@contextlib.contextmanager
+def disk_full(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As far as the database can tell, for commands in this process: somebody holds it, and it can only be read."""
+    for name, value in shell.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("state.store.BUSY_TIMEOUT_S", 0.1)
+    with contextlib.closing(sqlite3.connect(shell.directory / "state" / FILE)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_a_rollback_that_can_not_be_written_down_is_not_said_to_hold(
+    applied: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    applied("apply", applied.file)
+    with disk_full(applied, monkeypatch):
+        assert main(["rollback", "--yes"]) == 0
+    said = capsys.readouterr()
+    assert relays(applied) == {1}
+    assert "database is locked" in said.err
+    assert "This holds" not in said.out
+
+
 def test_what_can_not_be_written_down_is_not_confirmed(
     applied: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever waits looks on the disk. Here somebody holds the database; a full disk is as bad."""
+    """Whoever waits looks on the disk."""
     process = waiting(applied)
-    for name, value in applied.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("state.store.BUSY_TIMEOUT_S", 0.1)
-    with contextlib.closing(sqlite3.connect(applied.directory / "state" / FILE)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with disk_full(applied, monkeypatch):
         assert main(["confirm"]) == 1
     assert "database is locked" in capsys.readouterr().err
     assert looked(applied)[0] is not None
