@@ -150,6 +150,13 @@ def test_a_static_vf_with_everything_that_it_can_be_given(site: Site) -> None:
     plan = site.instance.call("plan", "--defaults", str(site.file))
     assert "Nothing to do" in plan.stdout, plan
 
+    site.save(STATIC_VFS="")
+    wait_for("the guest to hold it back", lambda: bool(site.instance.status()["watch"]["held"]), 60.0, 0.2)
+    assert site.scene.session(3) == session
+    done = site.instance.call("apply", "--defaults", str(site.file), "--allow-destroy", "relay:3")
+    assert done.returncode == 0, done
+    site.wait_relay(3, there=False)
+
 
 @pytest.mark.skipif(ovsdb.missing() is not None, reason=f"needs {ovsdb.missing()}")
 def test_sockets_are_there_before_any_vf_and_port_control_adds_one(site: Site) -> None:
