@@ -54,6 +54,24 @@ MAX_FAULTS = 20
 """So many are shown, with how many more there are."""
 
 
+class _Strict:
+    """In place of the IDL's log: of an update that it can't read it only logs that, and goes on with a copy that is
+    wrong. So it is left, and the database asked anew."""
+
+    def warn(self, words: str) -> None:
+        raise ValueError(words)
+
+    err = warn
+
+    def info(self, words: str) -> None:
+        LOG.debug("%s", words)
+
+    dbg = info
+
+
+ovs.db.idl.vlog = _Strict()
+
+
 class Ovsdb:
     """The door, open until `stop`."""
 

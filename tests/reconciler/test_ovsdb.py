@@ -49,9 +49,8 @@ class Site:
     def vf(index: int) -> str:
         return f"0000:05:08.{index}"
 
-    def open(self) -> Ovsdb:
-        self.door = Ovsdb(str(self.server.socket), self.directory / "state", self.exchange)
-        return self.door
+    def open(self, path: Path | None = None) -> None:
+        self.door = Ovsdb(str(path or self.server.socket), self.directory / "state", self.exchange)
 
     def close(self) -> None:
         if self.door is not None:
@@ -286,6 +285,39 @@ def test_whatever_a_server_says_the_door_goes_on(
     site.add_marked("eth3")
     site.wait(1, 3)
     site.wait_no_fault()
+
+
+def test_a_copy_that_has_gone_wrong_is_made_anew(site: Site) -> None:
+    site.add_marked("eth1")
+    site.add_marked("eth2")
+    altered: list[bytes] = []
+
+    def alter(data: bytes) -> bytes:
+        if b'"modify"' in data and not altered:
+            altered.append(data)
+            return data.replace(b'"modify"', b'"mangle"')
+        return data
+
+    def pass_on(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(alter(data))
+
+    def serve(connection: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(site.server.socket))
+        threading.Thread(target=pass_on, args=(connection, server), daemon=True).start()
+        threading.Thread(target=pass_on, args=(server, connection), daemon=True).start()
+
+    front = site.directory / "front.sock"
+    impostor = Impostor(front, serve)
+    site.open(front)
+    site.wait(1, 2)
+    site.server.vsctl("remove", "interface", "eth1", "external_ids", "virtio_forwarder")
+    site.wait(2)
+    assert (len(altered), impostor.served) == (1, 2)
+    site.close()
+    impostor.close()
 
 
 def test_another_database_on_that_socket_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
