@@ -9,8 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.kit.vio4wd import READY_S, ROOT
-from tests.kit.waiting import wait_for
+from tests.kit.vio4wd import ROOT
 from tests.live.scene import Scene, scene, shrunken
 
 PLAN_SCHEMA = json.loads((ROOT / "schema" / "plan.schema.json").read_text())
@@ -22,7 +21,6 @@ def alone() -> Iterator[Scene]:
     """Wires for relays 1 to 3 and an engine without a watch, so that `apply` alone changes it."""
     with scene((1, 2, 3), run=False) as made:
         made.instance.start("engine")
-        wait_for("the engine", lambda: made.instance.observed() is not None, READY_S)
         yield made
 
 
