@@ -70,7 +70,7 @@ ENTRY_WAITING: Final = 64
 ENTRY_TURN: Final = 72
 """Counts turns: which of several queues is served first."""
 ENTRY_MASK: Final = 80
-"""The guest's queues for which ENTRY_ACTIVE was made, and of which no kicks are asked for."""
+"""The guest's queues that ENTRY_ACTIVE lists, and of which no kicks are asked for."""
 ENTRY_ACTIVE_COUNT: Final = 88
 ENTRY_STAGED: Final = 96
 """How many mbufs wait in all stages together."""

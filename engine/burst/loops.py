@@ -27,15 +27,15 @@ from engine.burst.intrinsics import (
     call_burst,
     load64,
     load_acquire,
-    pause,
     rdtsc,
     store64,
 )
 from engine.burst.kicks import GUEST_RX, GUEST_TX, ask_for_none
-from engine.burst.quiesce import end_pass, enter_pass, usleep
+from engine.burst.quiesce import end_pass, enter_pass
+from engine.burst.rest import breathe, rest
 from engine.burst.segment import any_long, cut, hold, ready_all_for_nic, sift
 from engine.burst.service import serve
-from engine.burst.spread import drop_stages, enqueue_burst, spread
+from engine.burst.spread import drop_stages, enqueue_burst, list_active, spread
 from engine.dpdk import installed
 from engine.dpdk.layout import VHOST_F_LOG_ALL, VIRTIO_F_RING_PACKED
 
@@ -54,8 +54,6 @@ avail_entries = types.ExternalFunction("rte_vhost_avail_entries", types.uint16(_
 sched_setaffinity = types.ExternalFunction("rte_thread_set_affinity", types.int32(_i64))
 prctl = types.ExternalFunction("prctl", types.int32(_i32, _i64))
 PR_SET_TIMERSLACK = 29
-BREATH_PAUSES = 64
-"""About 1 us. At 64 B this is worth 10 % from VF to VM; 32 did not show, 128 brought no more."""
 BREATH_LEAST = 4
 """Fewer packets come singly: a single one's answer shall not wait."""
 FURTHER_PACKETS = BURST
@@ -263,15 +261,15 @@ def gather(entry: int, fp_ops: int, port_id: int, guest: int, pool: int, mask: i
     """
     if mask != load64(entry + at.ENTRY_MASK):
         ask_for_none(guest - 1, mask, GUEST_TX)
-        store64(entry + at.ENTRY_MASK, mask)
-    moved, queue = 0, load64(entry + at.ENTRY_TURN)
-    for _ in range(at.MAX_QUEUES):
-        queue = (queue + 1) % at.MAX_QUEUES
-        if (mask >> queue) & 1 == 1:
-            moved += take_from_guest(entry, fp_ops, port_id, guest, pool, 2 * queue + GUEST_TX)
-            if load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED) > 0:
-                break
-    store64(entry + at.ENTRY_TURN, queue)
+        list_active(entry, mask)
+    moved, last, active = 0, load64(entry + at.ENTRY_TURN), load64(entry + at.ENTRY_ACTIVE_COUNT)
+    for _ in range(active):
+        last = last + 1 if last + 1 < active else 0
+        queue = load64(entry + at.ENTRY_ACTIVE + 8 * last)
+        moved += take_from_guest(entry, fp_ops, port_id, guest, pool, 2 * queue + GUEST_TX)
+        if load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED) > 0:
+            break
+    store64(entry + at.ENTRY_TURN, last)
     return moved
 
 
@@ -332,40 +330,6 @@ def one_pass(table: int, fp_ops: int, drain_pool: int, now: int) -> tuple[int, i
             busy = entry
     further, now = further_turns(busy, entries * FURTHER_PACKETS, fp_ops, drain_pool, now)
     return moved + further, now
-
-
-@njit(cache=True, error_model="numpy")
-def rest(worker: int, idle_since: int, now: int) -> tuple[int, int]:
-    """What a worker does after a pass in which nothing moved, unless it is never to rest: pause, then sleep ever longer
-    up to its bound.
-
-    `now` is when the pass ended, `idle_since` 0 after one in which something did; gives the latter and the time (TSC).
-
-    Its division must not be able to raise, which would take the GIL: with Numpy's rules n // 0 is 0.
-    """
-    longest_us = load_acquire(worker + at.WORKER_SLEEP_US)
-    if idle_since == 0:
-        idle_since = now
-    if longest_us == 0:
-        return idle_since, now
-    idle_cycles = now - idle_since
-    if idle_cycles < load_acquire(worker + at.WORKER_SPIN_CYCLES):
-        pause()
-        return idle_since, rdtsc()
-    # A quarter of the time idle so far: what just went quiet is looked after sooner than what sleeps since long.
-    usleep(max(1, min(longest_us, idle_cycles // (4 * load_acquire(worker + at.WORKER_CYCLES_PER_US)))))
-    after = rdtsc()
-    store64(worker + at.WORKER_SLEPT_CYCLES, load64(worker + at.WORKER_SLEPT_CYCLES) + after - now)
-    return idle_since, after
-
-
-@njit(cache=True)
-def breathe() -> int:
-    """Lets a guest that is slower than its worker fill a burst: fetching its ring's cache lines for each few packets
-    costs both sides more than the wait. Gives when it ended (TSC)."""
-    for _ in range(BREATH_PAUSES):
-        pause()
-    return rdtsc()
 
 
 @cfunc(types.int32(types.int64), cache=True)

@@ -52,18 +52,25 @@ def drop_stages(entry: int, counter: int) -> int:
 
 
 @njit(cache=True)
-def renew_active(entry: int, guest: int, mask: int) -> None:
-    """Lists the queues that the guest has enabled; what waits for one that it has disabled is dropped."""
-    ask_for_none(guest - 1, mask, GUEST_RX)
+def list_active(entry: int, mask: int) -> None:
+    """Lists the queues in `mask`, so that a turn need not look for them."""
     active = 0
     for queue in range(at.MAX_QUEUES):
         if (mask >> queue) & 1 == 1:
             store64(entry + at.ENTRY_ACTIVE + 8 * active, queue)
             active += 1
-        else:
-            drop_stage(entry, at.GUEST_ABSENT, queue)
     store64(entry + at.ENTRY_ACTIVE_COUNT, active)
     store64(entry + at.ENTRY_MASK, mask)
+
+
+@njit(cache=True)
+def renew_active(entry: int, guest: int, mask: int) -> None:
+    """Lists the queues that the guest has enabled; what waits for one that it has disabled is dropped."""
+    ask_for_none(guest - 1, mask, GUEST_RX)
+    list_active(entry, mask)
+    for queue in range(at.MAX_QUEUES):
+        if (mask >> queue) & 1 == 0:
+            drop_stage(entry, at.GUEST_ABSENT, queue)
 
 
 @njit(cache=True)

@@ -31,7 +31,8 @@ binding.add_symbol("usleep", ctypes.cast(usleep, ctypes.c_void_p).value or 0)
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
     from engine.burst import layout as at
-    from engine.burst.loops import rest, work
+    from engine.burst.loops import work
+    from engine.burst.rest import rest
     from engine.memory import Block
 
 IDLE_FOR_EVER = -(2**62)

@@ -37,6 +37,8 @@ class Rig:
         self.room: dict[int, int] = defaultdict(int)
         self.freed: list[int] = []
         self.kickless: set[tuple[int, int]] = set()
+        self.asked: list[int] = []
+        self.sends = 0
 
     def enqueue(self, _vid: int, vring: int, mbufs: int, count: int) -> int:
         queue, left = divmod(vring, 2)
@@ -51,6 +53,12 @@ class Rig:
         for index, mbuf in enumerate(now):
             _i64.from_address(mbufs + 8 * index).value = mbuf
         return len(now)
+
+    def dequeue(self, _vid: int, vring: int, _pool: int, mbufs: int, most: int) -> int:
+        queue, left = divmod(vring, 2)
+        assert left == 1
+        self.asked.append(queue)
+        return self.receive(0, mbufs, min(self.sends, most))
 
     def free(self, mbufs: int, count: int) -> None:
         self.freed += words(mbufs, count)
@@ -72,6 +80,8 @@ CALLBACKS: dict[str, Any] = {
     "rte_vhost_enqueue_burst": ctypes.CFUNCTYPE(_u16, _int, _u16, _i64, _u16)(lambda *a: rig.enqueue(*a)),
     "rte_pktmbuf_free_bulk": ctypes.CFUNCTYPE(None, _i64, ctypes.c_uint)(lambda *a: rig.free(*a)),
     "rte_vhost_enable_guest_notification": ctypes.CFUNCTYPE(_int, _int, _u16, _int)(lambda *a: rig.notify(*a)),
+    "rte_vhost_dequeue_burst": ctypes.CFUNCTYPE(_u16, _int, _u16, _i64, _i64, _u16)(lambda *a: rig.dequeue(*a)),
+    "full": ctypes.CFUNCTYPE(_u16, _i64, _i64, _u16)(lambda *_: 0),
     "rx": ctypes.CFUNCTYPE(_u16, _i64, _i64, _u16)(lambda *a: rig.receive(*a)),
 }
 
@@ -83,9 +93,9 @@ def address_of(name: str) -> int:
 with numba_cache(cache_dir(), library.load().version):
     from engine.dpdk.installed import LAYOUT  # isort: skip - loads the libraries, whose symbols then give way to these
 
-    for _name in CALLBACKS.keys() - {"rx"}:
+    for _name in CALLBACKS.keys() - {"rx", "full"}:
         binding.add_symbol(_name, address_of(_name))
-    from engine.burst import checksum, flow, spread
+    from engine.burst import checksum, flow, loops, spread
     from engine.memory import Block
     from tests.engine.pool import LCORE, CachedPool
 
@@ -258,3 +268,23 @@ def test_every_packet_is_delivered_in_its_flows_order_or_counted(turns: list[tup
         for number in range(8):
             order = [alive[mbuf][0] for mbuf in seen if flows[mbuf] == number]
             assert order == sorted(order)
+
+
+@given(st.lists(st.integers(2, 2**32 - 1), min_size=1, max_size=6))
+def test_a_guests_queues_are_asked_once_a_turn_and_in_turns_while_the_vf_is_full(masks: list[int]) -> None:
+    global rig
+    entry, port, fp_ops, queue = Block(at.ENTRY_SIZE), Block(at.PORT_SIZE), Block(128), Block(8)
+    entry.write(at.ENTRY_PORT, port.address)
+    fp_ops.write(LAYOUT.fp_ops.tx_pkt_burst, address_of("full"))
+    fp_ops.write(LAYOUT.fp_ops.txq_data, queue.address)
+    blocks = mbuf_of(ipv4(1, 1))
+    for mask in masks:
+        enabled = [index for index in range(32) if mask >> index & 1]
+        rig = Rig()
+        loops.gather(entry.address, fp_ops.address, 1, 1, 0, mask)
+        assert sorted(rig.asked) == enabled
+        rig.asked, rig.sends, rig.arriving = [], 1, [blocks[0].address] * len(enabled)
+        for _ in enabled:
+            assert loops.gather(entry.address, fp_ops.address, 1, 1, 0, mask) == 1
+            entry.write(at.ENTRY_WAITING, 0)
+        assert sorted(rig.asked) == enabled
