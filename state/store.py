@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 FILE = "vio4wd.db"
 SCHEMA_VERSION = 1
+PRIVATE = 0o700
+"""The mode of the directory where it has to be made: specs and start-up parameters may hold the VF token."""
 BUSY_TIMEOUT_S = 5.0
 AGAIN_S = 10.0
 """How long after a fault the disk is tried again."""
@@ -68,7 +70,7 @@ class Store:
         self._file: tuple[int, int] | None = None
         """The one that is open, when it is on the disk: SQLite goes on with a file that has no name any more."""
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
+            state_dir.mkdir(PRIVATE, parents=True, exist_ok=True)
             self._connection = _opened(str(self.path))
             self._file = _identity(self.path)
         except (sqlite3.Error, OSError) as error:
@@ -97,7 +99,7 @@ class Store:
         if self._now() < self._again_at if self.fault is not None else self._file == _identity(self.path):
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(PRIVATE, parents=True, exist_ok=True)
             connection = self._caught_up(gone=_identity(self.path) is None)
         except (sqlite3.Error, OSError) as error:
             if self.fault is None:

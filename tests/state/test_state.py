@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -243,3 +244,8 @@ def test_a_read_only_disk_is_read_and_written_to_again_when_it_can_be(tmp_path: 
         assert store.fault is None
         store.close()
         assert who(Store(disk.path)) == ["meanwhile", "before"]
+
+
+def test_a_directory_that_it_makes_is_nobody_elses(tmp_path: Path) -> None:
+    Store(tmp_path / "state").close()
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
