@@ -15,6 +15,8 @@ from schema.spec import FILE, STATIC
 
 @dataclass(frozen=True, slots=True)
 class Local:
+    """Where it is, and how it is read."""
+
     path: Path
     """A spec's is a file, or a directory of files."""
     defaults: bool = False

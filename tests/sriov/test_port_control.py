@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from reconciler.legacy.clients import port_control
-from reconciler.legacy.defaults import imported
 from reconciler.report import read_report
 from schema.paths import sync_file
 from state.store import Store
@@ -24,7 +23,7 @@ from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench
 from tests.sriov.machine import Qmp, driver
 from tests.sriov.test_nics import active
-from tests.sriov.waits import GOING, LONG_S, LOOK_S, port, text, wait_condition, wait_ports
+from tests.sriov.waits import LONG_S, LOOK_S, port, text, wait_condition, wait_ports
 
 
 def lines(door: Path, *bound: str) -> str:
@@ -119,32 +118,3 @@ def test_a_bond_by_its_members_fails_over_and_goes_by_its_name(
     assert ask("remove", *name) == 0
     wait_ports(instance)
     assert instance.socket(1).is_socket(), "the template's sockets stay"
-
-
-def test_an_imported_configuration_binds_its_vfs_and_has_its_sockets_before_any_is_added(
-    bench: Bench, nics: list[str], vfs: list[str], door: Path, ask: Callable[..., int]
-) -> None:
-    """The guest is there first. VFs are bound by the name of their PF and a count, and need no relay for that."""
-    nic, peer = nics[:2]
-    instance, (pf,) = bench.instance, os.listdir(f"/sys/bus/pci/devices/{os.environ['PF']}/net")
-    bench.lay(3, nic, peer)
-    configuration = {
-        "CPU_MASK": "1",
-        "SOCKET_OWNER": "",
-        "SOCKET_GROUP": "",
-        "SOCKET_DIR": str(instance.sockets),
-        "SOCKET_FNAME_PATTERN": "vm%u.sock",
-        "BIND_VFIO_PCI": f"{nic},{pf}:2",
-        "ZMQ_PORT_CONTROL_EP": f"ipc://{door}",
-    }
-    said = "".join(f"VIRTIOFWD_{name}={value}\n" for name, value in configuration.items())
-    instance.save(imported(said, "virtioforwarder").text + GOING)
-    opened(door, nic, *vfs[:2])
-    wait_for("the template's sockets", instance.socket(63).is_socket, LONG_S, LOOK_S)
-    bench.boot(3, well=False)
-    assert ask("add", f"--pci-addr={nic}", "--virtio-id=3") == 0
-    bench.pass_frames(3)
-    assert ask("remove", f"--pci-addr={nic}", "--virtio-id=3") == 0
-    wait_ports(instance)
-    assert instance.socket(3).is_socket(), "the template's stay"
-    assert driver(nic) == "vfio-pci", "it is bound whether a relay uses it or not"
