@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -97,6 +98,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         finally:
             made.close()
             made.exchange.close()
+            shutil.rmtree(made.directory)
 
 
 def test_the_users_guide_line_by_line(site: Site) -> None:
