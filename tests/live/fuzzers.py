@@ -72,7 +72,7 @@ class Fuzz:
     @contextmanager
     def running(self) -> Iterator[Tally]:
         kinds = (self._right, self._wrong, self._long, self._hasty, self._raw, self._many)
-        threads = [threading.Thread(target=self._keep_on, args=(kind, n)) for n, kind in enumerate(kinds)]
+        threads = [threading.Thread(target=self._keep_on, args=(kind, n), daemon=True) for n, kind in enumerate(kinds)]
         for thread in threads:
             thread.start()
         try:
@@ -84,14 +84,15 @@ class Fuzz:
 
     def _keep_on(self, kind: Callable[[random.Random, zmq.Context[zmq.Socket[bytes]]], None], number: int) -> None:
         chance = random.Random(self._seed * 100 + number)
-        with zmq.Context() as context:
-            context.set(zmq.MAX_SOCKETS, 4096)
-            while not self._stop.is_set():
-                try:
-                    kind(chance, context)
-                except Exception as error:  # the test tells of it; the thread's end would hide it
-                    self.tally.faults.append(f"{kind.__name__}: {error!r}")
-                time.sleep(BREATH_S)
+        context = zmq.Context()
+        context.set(zmq.MAX_SOCKETS, 4096)
+        while not self._stop.is_set():
+            try:
+                kind(chance, context)
+            except Exception as error:  # the test tells of it; the thread's end would hide it
+                self.tally.faults.append(f"{kind.__name__}: {error!r}")
+            time.sleep(BREATH_S)
+        context.destroy(linger=0)
 
     # ---- who waits for a reply ---------------------------------------------------------------------------------------
 

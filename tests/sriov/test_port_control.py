@@ -1,20 +1,16 @@
-"""virtio-forwarder's port control over NICs that carry traffic: pairs of VF and socket, as OpenStack plugs them, and a
-bond by its members and its name. The clients run in this process: to start one takes ten seconds here. Guests that make
-the socket themselves are in tests/live: testpmd as one dies in this machine when it is connected to."""
+"""virtio-forwarder's port control over NICs that carry traffic. The client runs in this process: to start one takes ten
+seconds here."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.legacy.clients import port_control
-from reconciler.report import read_report
 from schema.paths import sync_file
 from state.store import Store
 from state.wishes import remove, wishes
@@ -23,7 +19,7 @@ from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench
 from tests.sriov.machine import Qmp, driver
 from tests.sriov.test_nics import active
-from tests.sriov.waits import LONG_S, LOOK_S, port, text, wait_condition, wait_ports
+from tests.sriov.waits import LONG_S, LOOK_S, port, text, wait_ports
 
 
 def lines(door: Path, *bound: str) -> str:
@@ -52,47 +48,6 @@ def ask(door: Path) -> Callable[..., int]:
 def opened(door: Path, *bound: str) -> None:
     wait_for("port control", door.exists, LONG_S, LOOK_S)
     wait_for("the NICs to be bound", lambda: {driver(nic) for nic in bound} == {"vfio-pci"}, LONG_S, LOOK_S)
-
-
-def watch_pid(instance: Instance) -> int:
-    return int((read_report(instance.run_dir) or {"pid": 0})["pid"])
-
-
-DYNAMIC = {"dynamic_sockets": True}
-
-
-def test_the_plug_with_traffic_through_every_death(
-    bench: Bench, nics: list[str], door: Path, ask: Callable[..., int]
-) -> None:
-    vf, peer = nics[:2]
-    instance, socket = bench.instance, bench.instance.socket(0)
-    bench.lay(0, vf, peer)
-    instance.save(text(instance, more=lines(door, vf), **DYNAMIC))
-    opened(door, vf)
-    plug = f"--pci-addr={vf}", f"--vhost-path={socket}"
-    assert ask("add_sock", *plug) == 0
-    wait_ports(instance, vf)
-    bench.boot(0)
-    bench.pass_frames(0)
-    assert ask("add_sock", *plug) == 1, "it is there"
-    instance.save(text(instance, "id: 3, vf: net_null3", more=lines(door, vf), **DYNAMIC))
-    wait_ports(instance, vf, "net_null3")
-    bench.pass_frames(0)
-    killed = watch_pid(instance)
-    os.kill(killed, signal.SIGKILL)
-    bench.pass_frames(0)
-    wait_for("another watch", lambda: watch_pid(instance) != killed, LONG_S, LOOK_S)
-    os.kill(instance.engine_pid, signal.SIGKILL)
-    guest = bench.pairs[0].guest
-    assert guest is not None
-    guest.kill()
-    wait_condition(instance, 0, "Pending", "no guest is connected")
-    bench.boot(0)
-    bench.pass_frames(0)
-    assert ask("remove_sock", *plug) == 0
-    wait_ports(instance, "net_null3")
-    assert str(socket) not in instance.client.observe().state.sockets
-    assert ask("remove_sock", *plug) == 1
 
 
 def test_a_bond_by_its_members_fails_over_and_goes_by_its_name(
