@@ -38,6 +38,7 @@ from reconciler.trial import (
     waited,
     waiting_words,
 )
+from reconciler.wanted import with_owners
 from schema.model import State, Worker
 from state.hold import Hold, current_hold, keep_hold, release
 from state.lasttarget import LastTarget, keep_target, last_target
@@ -94,7 +95,7 @@ class Steering:
             if only:
                 target, last = narrowed(target, sighting, only, last), scope(last, only)
             guarded = guard(target, sighting, policy, last)
-            todo = plan_host(guarded.target, sighting)
+            todo = with_owners(plan_host(guarded.target, sighting), order.owners)
             refuse_shortage(todo, sighting, self.host)
             saved = save(todo, sighting, Origin(order.source, order.sha256, guarded, policy, last))
             protected = carried_over(guarded, policy, last)

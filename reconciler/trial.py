@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from reconciler.outcome import Outcome, Verdict
 from reconciler.owned import files_own
@@ -39,6 +39,8 @@ class Order:
     """How long to wait to be confirmed; 0: it counts at once."""
     instead_of: str = ""
     """The sha256 of the content that is not carried out from now on; empty: none."""
+    owners: Mapping[int, str] = field(default_factory=dict)
+    """Of the relays that are not the file's."""
 
     @property
     def undoable(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.commands.common import (
@@ -122,7 +123,8 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
         return lambda steering: steering.apply_saved(saved, order, allowed)
     settled = read_now(local(asked), ThisHost(), store, complain)
     spec = settled.wanted.spec
-    policy, order = policy_of(spec, asked.allow_destroy), _order(asked, spec.sha256, spec.text)
+    policy = policy_of(spec, asked.allow_destroy)
+    order = replace(_order(asked, spec.sha256, spec.text), owners=settled.wanted.owners)
 
     def do(steering: Steering) -> Outcome:
         outcome = steering.apply_state(settled.wanted.target, policy, order, relay_ids(asked.target))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from reconciler.cli import main
 from reconciler.commands import COMMANDS
 from reconciler.savedplan import PlanError, is_plan, parse_plan, read_plan
 from schema.model import Engine, Verb
+from state.store import Store
+from state.wishes import put
 from tests.reconciler.fake_engine import FakeEngine, Served
 
 PLAN_SCHEMA = json.loads((Path(__file__).parents[2] / "schema" / "plan.schema.json").read_text())
@@ -315,6 +318,16 @@ def test_status_stats_and_history(shell: Shell) -> None:
     assert "+ relay:2" in shell("history", "--limit", "1").stdout
     applied = shell.json("history", "--limit", "1")["applies"][0]
     assert (applied["source"], applied["outcome"]["verdict"]) == (str(shell.file), "applied")
+
+
+def test_history_says_whose_a_relay_is(shell: Shell) -> None:
+    with closing(Store(shell.directory / "state")) as store:
+        put(store, "ovsdb", 7, {"vf": "net_null7"})
+    shell("apply", shell.write(ONE))
+    lines = shell("history", "show", "1").stdout.splitlines()
+    owned = {line.split()[1] for line in lines if "(owner: ovsdb)" in line}
+    assert "relay:7" in owned, lines
+    assert owned.isdisjoint({"relay:1", "port:net_null1"}), lines
 
 
 def test_a_corrupt_database_does_not_stop_an_apply(shell: Shell) -> None:
