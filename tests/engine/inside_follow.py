@@ -60,12 +60,20 @@ def test_without_memory_there_nobody_is_stopped() -> None:
     core.relays.quiet.assert_not_called()
 
 
-def test_not_a_bond_nor_a_device_of_the_kernels() -> None:
-    bond = Port("net_bonding0", bond_mode="balance", members=("0000:05:08.1", "0000:05:08.2"))
-    for port in (bond, Port("net_af_packet0", "iface=veth1")):
-        core = core_with(port)
-        core.look_around(0.0)
-        core.ports.pool_on.assert_not_called()
+def test_a_bond_only_if_all_its_members_are_vfs() -> None:
+    members = "0000:05:08.1", "0000:05:08.2"
+    core = core_with(Port("net_bonding0", bond_mode="balance", members=members))
+    core.look_around(0.0)
+    core.ports.change_pool.assert_called_once()
+    core = core_with(Port("net_bonding0", bond_mode="balance", members=(*members, "net_af_packet0,iface=veth1")))
+    core.look_around(0.0)
+    core.ports.pool_on.assert_not_called()
+
+
+def test_no_device_of_the_kernels() -> None:
+    core = core_with(Port("net_af_packet0", "iface=veth1"))
+    core.look_around(0.0)
+    core.ports.pool_on.assert_not_called()
 
 
 def test_a_host_with_one_node_is_asked_nothing() -> None:
