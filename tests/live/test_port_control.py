@@ -1,5 +1,5 @@
 """The old command lines against a real engine and watch, beside a relay that has traffic: what OpenStack's plug and
-site scripts run, in every order that they may. Port control of NICs that are there is in tests/sriov.
+site scripts run, in every order that they may. Relays that have VFs, and their traffic, are in tests/sriov.
 """
 
 from __future__ import annotations

@@ -1,16 +1,21 @@
-"""virtio-forwarder's port control over NICs that carry traffic. The client runs in this process: to start one takes ten
-seconds here."""
+"""virtio-forwarder's port control over NICs that carry traffic: pairs of VF and socket, as OpenStack plugs them, and a
+bond by its members and its name. The clients run in this process: to start one takes ten seconds here. Guests that make
+the socket themselves are in tests/live: testpmd as one dies in this machine when it is connected to."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.legacy.clients import port_control
+from reconciler.legacy.defaults import imported
+from reconciler.report import read_report
 from schema.paths import sync_file
 from state.store import Store
 from state.wishes import remove, wishes
@@ -19,7 +24,7 @@ from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench
 from tests.sriov.machine import Qmp, driver
 from tests.sriov.test_nics import active
-from tests.sriov.waits import LONG_S, LOOK_S, port, text, wait_ports
+from tests.sriov.waits import GOING, LONG_S, LOOK_S, port, text, wait_condition, wait_ports
 
 
 def lines(door: Path, *bound: str) -> str:
@@ -50,6 +55,47 @@ def opened(door: Path, *bound: str) -> None:
     wait_for("the NICs to be bound", lambda: {driver(nic) for nic in bound} == {"vfio-pci"}, LONG_S, LOOK_S)
 
 
+def watch_pid(instance: Instance) -> int:
+    return int((read_report(instance.run_dir) or {"pid": 0})["pid"])
+
+
+DYNAMIC = {"dynamic_sockets": True}
+
+
+def test_the_plug_with_traffic_through_every_death(
+    bench: Bench, nics: list[str], door: Path, ask: Callable[..., int]
+) -> None:
+    vf, peer = nics[:2]
+    instance, socket = bench.instance, bench.instance.socket(0)
+    bench.lay(0, vf, peer)
+    instance.save(text(instance, more=lines(door, vf), **DYNAMIC))
+    opened(door, vf)
+    plug = f"--pci-addr={vf}", f"--vhost-path={socket}"
+    assert ask("add_sock", *plug) == 0
+    wait_ports(instance, vf)
+    bench.boot(0)
+    bench.pass_frames(0)
+    assert ask("add_sock", *plug) == 1, "it is there"
+    instance.save(text(instance, "id: 3, vf: net_null3", more=lines(door, vf), **DYNAMIC))
+    wait_ports(instance, vf, "net_null3")
+    bench.pass_frames(0)
+    killed = watch_pid(instance)
+    os.kill(killed, signal.SIGKILL)
+    bench.pass_frames(0)
+    wait_for("another watch", lambda: watch_pid(instance) != killed, LONG_S, LOOK_S)
+    os.kill(instance.engine_pid, signal.SIGKILL)
+    guest = bench.pairs[0].guest
+    assert guest is not None
+    guest.kill()
+    wait_condition(instance, 0, "Pending", "no guest is connected")
+    bench.boot(0)
+    bench.pass_frames(0)
+    assert ask("remove_sock", *plug) == 0
+    wait_ports(instance, "net_null3")
+    wait_for("the socket to go", lambda: str(socket) not in instance.client.observe().state.sockets, LONG_S, LOOK_S)
+    assert ask("remove_sock", *plug) == 1
+
+
 def test_a_bond_by_its_members_fails_over_and_goes_by_its_name(
     bench: Bench, nics: list[str], qmp: Qmp, door: Path, ask: Callable[..., int]
 ) -> None:
@@ -73,3 +119,32 @@ def test_a_bond_by_its_members_fails_over_and_goes_by_its_name(
     assert ask("remove", *name) == 0
     wait_ports(instance)
     assert instance.socket(1).is_socket(), "the template's sockets stay"
+
+
+def test_an_imported_configuration_binds_its_vfs_and_has_its_sockets_before_any_is_added(
+    bench: Bench, nics: list[str], vfs: list[str], door: Path, ask: Callable[..., int]
+) -> None:
+    """The guest is there first. VFs are bound by the name of their PF and a count, and need no relay for that."""
+    nic, peer = nics[:2]
+    instance, pf = bench.instance, os.environ["PF"]
+    bench.lay(3, nic, peer)
+    configuration = {
+        "CPU_MASK": "1",
+        "SOCKET_OWNER": "",
+        "SOCKET_GROUP": "",
+        "SOCKET_DIR": str(instance.sockets),
+        "SOCKET_FNAME_PATTERN": "vm%u.sock",
+        "BIND_VFIO_PCI": f"{nic},{pf}:2",
+        "ZMQ_PORT_CONTROL_EP": f"ipc://{door}",
+    }
+    said = "".join(f"VIRTIOFWD_{name}={value}\n" for name, value in configuration.items())
+    instance.save(imported(said, "virtioforwarder").text + GOING)
+    opened(door, nic, *vfs[:2])
+    wait_for("the template's sockets", instance.socket(63).is_socket, LONG_S, LOOK_S)
+    bench.boot(3, well=False)
+    assert ask("add", f"--pci-addr={nic}", "--virtio-id=3") == 0
+    bench.pass_frames(3)
+    assert ask("remove", f"--pci-addr={nic}", "--virtio-id=3") == 0
+    wait_ports(instance)
+    assert instance.socket(3).is_socket(), "the template's stay"
+    assert driver(nic) == "vfio-pci", "it is bound whether a relay uses it or not"
