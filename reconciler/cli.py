@@ -74,12 +74,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; gives its exit code."""
     asked = parser().parse_args(argv)
     try:
-        code: int = asked.execute(asked)
-        sys.stdout.flush()
+        code = _executed(asked)
     except BrokenPipeError:
-        # Whoever read us has seen enough. Python must not complain about the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 1
+    return code if _read_to_the_end() else 1
+
+
+def _executed(asked: argparse.Namespace) -> int:
+    """Raises BrokenPipeError when whoever read us has seen enough."""
+    try:
+        code: int = asked.execute(asked)
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         return 1
     except Exception as error:
@@ -89,6 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(sentence, file=sys.stderr)
         return 1
     return code
+
+
+def _read_to_the_end() -> bool:
+    """Whether all that was said could be. Python must not end with a complaint and a code of its own."""
+    whole = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            whole = False
+    return whole
 
 
 def _sentence(error: Exception) -> str | None:
