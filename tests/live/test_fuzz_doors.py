@@ -39,7 +39,7 @@ def test_no_client_ends_a_service_or_goes_without_its_reply() -> None:
         print(f"the loop: {early} before, {late} after; {len(made.instance.log)} bytes of log")
         assert tally.faults == []
         assert tally.answered == tally.asked
-        assert late.resident_kib - early.resident_kib < GROWTH_KIB
+        assert late.memory_kib - early.memory_kib < GROWTH_KIB
         assert (int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid) == (watch, engine)
         log = made.instance.log
         assert "Traceback" not in log, log[log.index("Traceback") - 300 :][:3000]
