@@ -59,6 +59,9 @@ BREATH_LEAST = 4
 FURTHER_PACKETS = BURST
 """So many packets for each entry of its table a worker moves between two looks at all of them. Looking at an idle entry
 costs about as much as moving one packet, so idle entries take a few hundredths of a busy worker's time."""
+TIMED_PASSES = 11
+"""One pass in so many is timed, and stands for all of them: two looks at the clock are a fifth of a pass over one idle
+relay, and a packet waits for them. A prime, so as not to keep step with bursts and rings, which are powers of 2."""
 
 
 @njit(cache=True)
@@ -283,53 +286,54 @@ def turn(entry: int, fp_ops: int, drain_pool: int) -> int:
 
 
 @njit(cache=True)
-def timed_turn(entry: int, fp_ops: int, drain_pool: int, before: int) -> tuple[int, int]:
-    """A turn that began at `before`, charged to the entry if packets moved: how many did, and when it ended (TSC)."""
+def charged_turn(entry: int, fp_ops: int, drain_pool: int, weight: int, before: int) -> tuple[int, int]:
+    """A turn that began at `before` (TSC): how many packets moved, and when it ended. If any did it is charged to the
+    entry, `weight` times; with 0 no clock is read, and nothing charged."""
     packets = turn(entry, fp_ops, drain_pool)
+    if weight == 0:
+        return packets, 0
     after = rdtsc()
     if packets > 0:
-        store64(entry + at.BUSY_CYCLES, load64(entry + at.BUSY_CYCLES) + after - before)
+        store64(entry + at.BUSY_CYCLES, load64(entry + at.BUSY_CYCLES) + weight * (after - before))
     return packets, after
 
 
 @njit(cache=True)
-def further_turns(busy: int, most: int, fp_ops: int, drain_pool: int, now: int) -> tuple[int, int]:
-    """Turns for the entries in the chain `busy`, until none gives a whole burst or `most` packets moved: how many did,
-    and when it ended (TSC)."""
+def further_turns(busy: int, most: int, fp_ops: int, drain_pool: int, weight: int, now: int) -> int:
+    """Turns for the entries in the chain `busy`, until none gives a whole burst or `most` packets moved: how many
+    did."""
     moved = 0
     while busy != 0 and moved < most:
         entry, busy = busy, 0
         while entry != 0:
             following = load64(entry + at.ENTRY_NEXT)
-            packets, now = timed_turn(entry, fp_ops, drain_pool, now)
+            packets, now = charged_turn(entry, fp_ops, drain_pool, weight, now)
             moved += packets
             if packets >= BURST:
                 store64(entry + at.ENTRY_NEXT, busy)
                 busy = entry
             entry = following
-    return moved, now
+    return moved
 
 
 @njit(cache=True)
-def one_pass(table: int, fp_ops: int, drain_pool: int, now: int) -> tuple[int, int]:
-    """Visits every entry, and then again those that moved a whole burst: how many packets moved, and when it ended.
+def one_pass(table: int, fp_ops: int, drain_pool: int, weight: int) -> int:
+    """Visits every entry, and then again those that moved a whole burst: how many packets moved.
 
-    So a busy entry does not pay a look at all the idle ones for each of its bursts. `now` is when the last pass, or the
-    rest after it, ended (TSC): reading that clock takes 10 ns, a tenth of a pass over one idle relay.
+    So a busy entry does not pay a look at all the idle ones for each of its bursts. `weight` says how many passes
+    this one's cycles are charged for, 0 that they are not.
     """
     moved, busy = 0, 0
+    now = rdtsc() if weight > 0 else 0
     entries = load64(table + at.TABLE_COUNT)
-    if entries == 0:
-        now = rdtsc()
     for index in range(entries):
         entry = load64(table + at.TABLE_ENTRIES + 8 * index)
-        packets, now = timed_turn(entry, fp_ops, drain_pool, now)
+        packets, now = charged_turn(entry, fp_ops, drain_pool, weight, now)
         moved += packets
         if packets >= BURST:
             store64(entry + at.ENTRY_NEXT, busy)
             busy = entry
-    further, now = further_turns(busy, entries * FURTHER_PACKETS, fp_ops, drain_pool, now)
-    return moved + further, now
+    return moved + further_turns(busy, entries * FURTHER_PACKETS, fp_ops, drain_pool, weight, now)
 
 
 @cfunc(types.int32(types.int64), cache=True)
@@ -340,19 +344,21 @@ def work(worker: int) -> int:
     fp_ops = load64(worker + at.WORKER_FP_OPS)
     drain_pool = load64(worker + at.WORKER_DRAIN_POOL)
     sequence = load64(worker + at.WORKER_SEQUENCE)
-    idle_since, now = 0, rdtsc()
+    idle_since, untimed = 0, 0
     while load_acquire(worker + at.WORKER_STOP) == 0:
+        weight = 0 if untimed > 0 else TIMED_PASSES
+        untimed = untimed - 1 if untimed > 0 else TIMED_PASSES - 1
         enter_pass(worker, sequence)
-        moved, now = one_pass(load_acquire(worker + at.WORKER_TABLE), fp_ops, drain_pool, now)
+        moved = one_pass(load_acquire(worker + at.WORKER_TABLE), fp_ops, drain_pool, weight)
         end_pass(worker, sequence)
         sequence += 2
         store64(worker + at.WORKER_PASSES, load64(worker + at.WORKER_PASSES) + 1)
         if moved == 0:
-            idle_since, now = rest(worker, idle_since, now)
+            idle_since = rest(worker, idle_since)
         else:
             idle_since = 0
             if BREATH_LEAST <= moved < BURST:
-                now = breathe()
+                breathe()
     return 0
 
 

@@ -13,34 +13,33 @@ BREATH_PAUSES = 64
 
 
 @njit(cache=True, error_model="numpy")
-def rest(worker: int, idle_since: int, now: int) -> tuple[int, int]:
+def rest(worker: int, idle_since: int) -> int:
     """What a worker does after a pass in which nothing moved, unless it is never to rest: pause, then sleep ever longer
     up to its bound.
 
-    `now` is when the pass ended, `idle_since` 0 after one in which something did; gives the latter and the time (TSC).
+    `idle_since` (TSC) is 0 after a pass in which something did; gives since when it is idle.
 
     Its division must not be able to raise, which would take the GIL: with Numpy's rules n // 0 is 0.
     """
     longest_us = load_acquire(worker + at.WORKER_SLEEP_US)
+    if longest_us == 0:
+        return 0
+    now = rdtsc()
     if idle_since == 0:
         idle_since = now
-    if longest_us == 0:
-        return idle_since, now
     idle_cycles = now - idle_since
     if idle_cycles < load_acquire(worker + at.WORKER_SPIN_CYCLES):
         pause()
-        return idle_since, rdtsc()
+        return idle_since
     # A quarter of the time idle so far: what just went quiet is looked after sooner than what sleeps since long.
     usleep(max(1, min(longest_us, idle_cycles // (4 * load_acquire(worker + at.WORKER_CYCLES_PER_US)))))
-    after = rdtsc()
-    store64(worker + at.WORKER_SLEPT_CYCLES, load64(worker + at.WORKER_SLEPT_CYCLES) + after - now)
-    return idle_since, after
+    store64(worker + at.WORKER_SLEPT_CYCLES, load64(worker + at.WORKER_SLEPT_CYCLES) + rdtsc() - now)
+    return idle_since
 
 
 @njit(cache=True)
-def breathe() -> int:
+def breathe() -> None:
     """Lets a guest that is slower than its worker fill a burst: fetching its ring's cache lines for each few packets
-    costs both sides more than the wait. Gives when it ended (TSC)."""
+    costs both sides more than the wait."""
     for _ in range(BREATH_PAUSES):
         pause()
-    return rdtsc()

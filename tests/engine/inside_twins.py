@@ -173,7 +173,7 @@ def test_a_pass_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
         for pair, now in zip(pairs, nows, strict=False):
             pair.surround(now)
         before = [pair.place.counters() for pair in pairs]
-        moved, _ = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 0)
+        moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 1)
         by_twin = slow_pass(pairs, nows)
         assert moved == sum(by_twin)
         for pair, old, packets in zip(pairs, before, by_twin, strict=True):
@@ -192,7 +192,7 @@ def test_a_busy_entry_does_not_pay_for_idle_ones_with_each_burst() -> None:
         table.write(at.TABLE_ENTRIES + 8 * index, place.entry.address)
         place.surround(Surroundings(True, True, 0, (), 256, 32), [])
     busy.inbox += world.packets((64,) * 1000)
-    moved, _ = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 0)
+    moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 1)
     assert moved == at.BURST + 10 * loops.FURTHER_PACKETS
     assert [place.looked_at for place in idle] == [1] * 9
     assert world.wrongs == []
