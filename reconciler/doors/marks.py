@@ -7,12 +7,11 @@ with some integer is what counts, 0 and negative ones included; which relay it i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.doors.netdev import NetdevVf, NotAVf
+from reconciler.doors.netdev import NetdevVf, NotAVf, quoted
 
 KEYS = ("virtio_forwarder", "virtio_relay")
 STRTOL = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
@@ -47,8 +46,8 @@ def read_marks(interfaces: Iterable[tuple[str, Mapping[str, str]]]) -> Marked:
         for key in KEYS:
             value = external_ids.get(key)
             if value is not None and _integer(value) is None:
-                words = f"{key}={_short(value)} is no integer and counts as no mark; write {key}=1, or remove it"
-                faults.append(f"interface {_short(name)}: {words}")
+                words = f"{key}={quoted(value)} is no integer and counts as no mark; write {key}=1, or remove it"
+                faults.append(f"interface {quoted(name)}: {words}")
             elif value is not None:
                 netdevs.add(name)
     return Marked(tuple(sorted(netdevs)), tuple(sorted(faults)))
@@ -63,7 +62,7 @@ def decide(netdevs: Collection[str], find: Callable[[str], NetdevVf], known: Kno
         try:
             claim = find(netdev)
         except NotAVf as reason:
-            faults.append(f"interface {_short(netdev)}: {reason}")
+            faults.append(f"interface {quoted(netdev)}: {reason}")
             before = known(netdev)
             if before is None or had.get(before.index) != before.vf:
                 continue
@@ -94,7 +93,3 @@ def _integer(text: str) -> int | None:
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
     number = -int(digits, base) if sign == "-" else int(digits, base)
     return number if number in LONG else None
-
-
-def _short(text: str) -> str:
-    return json.dumps(text if len(text) <= 40 else text[:37] + "...", ensure_ascii=False)

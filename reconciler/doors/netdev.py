@@ -66,7 +66,7 @@ class Netdevs:
     def find(self, netdev: str) -> NetdevVf:
         """What it stands for now; what it stood for if there is none of that name any more. Raises NotAVf."""
         if not _is_name(netdev):
-            raise NotAVf(f"{_quoted(netdev)} is no name that a network device can have")
+            raise NotAVf(f"{quoted(netdev)} is no name that a network device can have")
         known = self.remembered(netdev)
         if not (self._net / netdev).exists():
             if known is None:
@@ -174,7 +174,8 @@ def _is_name(text: str) -> bool:
     return not any(character in "/:" or character.isspace() for character in text)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """What somebody else wrote, in a sentence: cut short, on one line, in quotes."""
     return json.dumps(text if len(text) <= 40 else text[:37] + "...", ensure_ascii=False)
 
 

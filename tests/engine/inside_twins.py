@@ -159,9 +159,10 @@ def slow_pass(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
 @given(
     directions=st.lists(DIRECTIONS, max_size=6),
     story=st.lists(st.tuples(*[SURROUNDINGS] * 6), max_size=8),
+    weight=st.sampled_from([0, 1, loops.TIMED_PASSES]),
 )
 def test_a_pass_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
-    directions: list[int], story: list[tuple[Surroundings, ...]]
+    directions: list[int], story: list[tuple[Surroundings, ...]], weight: int
 ) -> None:
     world = stand_ins.fresh()
     pairs = [Pair.of(world, direction) for direction in directions]
@@ -173,13 +174,14 @@ def test_a_pass_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
         for pair, now in zip(pairs, nows, strict=False):
             pair.surround(now)
         before = [pair.place.counters() for pair in pairs]
-        moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 1)
+        moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, weight)
         by_twin = slow_pass(pairs, nows)
         assert moved == sum(by_twin)
         for pair, old, packets in zip(pairs, before, by_twin, strict=True):
             pair.compare(old)
             charged = pair.place.counters()["busy_cycles"] - old["busy_cycles"]
-            assert (charged > 0) == (packets > 0), "cycles are charged to the entries that moved packets"
+            assert (charged > 0) == (packets > 0 and weight > 0), "charged to the entries that moved packets"
+            assert weight == 0 or charged % weight == 0
     check_mbufs(world, pairs)
 
 
