@@ -6,10 +6,11 @@ of the guest block, tell Python by the ring of events, and free nothing. What a 
 
 from __future__ import annotations
 
-from numba import cfunc, njit, types
+from numba import cfunc, types
 
 from engine.burst import doors as _doors  # noqa: F401 - defines the symbol that this code is linked to
 from engine.burst import layout as at
+from engine.burst.compiling import called
 from engine.burst.connection import same_path, take_connection
 from engine.burst.gate import forget_rings, hung_up, note_ring, sound, turn_away
 from engine.burst.intrinsics import (
@@ -25,26 +26,23 @@ from engine.burst.intrinsics import (
 )
 from engine.burst.kicks import GUEST_RX, GUEST_TX, ask_for_none
 from engine.burst.quiesce import leave_passes
-from engine.dpdk import installed
+from engine.burst.vring import VRING_DESC, get_vring, vring_space
 
 _i32, _i64, _u64 = types.int32, types.int64, types.uint64
 doors_address = symbol_address(at.DOORS_SYMBOL)
 get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i64))
 get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
-get_vring = types.ExternalFunction("rte_vhost_get_vhost_vring", _i32(_i32, types.uint16, _i64))
 look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", _i32(_i32, _i64, _i64))
 write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
 path_space = stack_space(at.GUEST_PATH_BYTES)
 word_space = stack_space(8)
-vring_space = stack_space(installed.LAYOUT.vring.size)
-VRING_DESC = installed.LAYOUT.vring.desc
 FIRST_QUEUE = 1
 """The mask of the first pair of queues."""
 REFUSED, GO_ON = -1, 2
 """RTE_VHOST_MSG_RESULT_ERR and _NOT_HANDLED: rte_vhost acts on the message itself."""
 
 
-@njit(cache=True)
+@called
 def push_event(doors: int, kind: int, guest: int) -> None:
     """Appends to the ring, or counts as lost when Python is a whole ring behind. Wakes Python either way."""
     while True:
@@ -62,7 +60,7 @@ def push_event(doors: int, kind: int, guest: int) -> None:
     write(_i32(load_acquire(doors + at.DOORS_EVENT_FD)), one, 8)
 
 
-@njit(cache=True)
+@called
 def guest_of(doors: int, vid: int) -> int:
     """The index of the guest block whose socket the device came on, -1 if it is none of ours."""
     path = path_space()
@@ -75,12 +73,12 @@ def guest_of(doors: int, vid: int) -> int:
     return -1
 
 
-@njit(cache=True)
+@called
 def guest_block(doors: int, index: int) -> int:
     return load_acquire(doors + at.DOORS_GUESTS) + index * at.GUEST_SIZE
 
 
-@njit(cache=True)
+@called
 def read_features(vid: int, guest: int) -> None:
     """Puts the negotiated features where the workers read them."""
     features = word_space()
@@ -89,11 +87,11 @@ def read_features(vid: int, guest: int) -> None:
     exchange(guest + at.GUEST_FEATURES, load64(features))
 
 
-@njit(cache=True)
+@called
 def read_ring(vid: int, guest: int) -> None:
     """Puts down where the guest's memory is: on which NUMA node that is, Python asks the kernel."""
     vring = vring_space()
-    found = get_vring(vid, types.uint16(0), vring) == 0
+    found = get_vring(vid, 0, vring) == 0
     store64(guest + at.GUEST_RING, load64(vring + VRING_DESC) if found else 0)
 
 

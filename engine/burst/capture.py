@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from engine.burst import layout as at
+from engine.burst.compiling import called, inlined
 from engine.burst.intrinsics import load16, load32, load64, load_acquire, rdtsc, store64, store_release
 from engine.dpdk import installed
 
@@ -16,7 +17,7 @@ NO_ROOM = -1
 copy = types.ExternalFunction("memcpy", types.int64(types.int64, types.int64, types.int64))
 
 
-@njit(cache=True)
+@called
 def copy_packet(mbuf: int, to: int, most: int) -> int:
     """Copies up to `most` bytes of a packet, which may be a chain of mbufs: how many it was."""
     copied = 0
@@ -28,7 +29,7 @@ def copy_packet(mbuf: int, to: int, most: int) -> int:
     return copied
 
 
-@njit(cache=True)
+@called
 def find_room(ring: int, head: int, tail: int, size: int) -> int:
     """Where in the stream of records one of `size` bytes goes, or NO_ROOM."""
     capacity = load64(ring + at.RING_BYTES)
@@ -41,7 +42,7 @@ def find_room(ring: int, head: int, tail: int, size: int) -> int:
     return start
 
 
-@njit(cache=True)
+@called
 def write_record(ring: int, start: int, size: int, tsc: int, mbuf: int, most: int) -> None:
     record = ring + at.RING_RECORDS + (start & (load64(ring + at.RING_BYTES) - 1))
     store64(record + at.RECORD_BYTES, size)
@@ -50,7 +51,7 @@ def write_record(ring: int, start: int, size: int, tsc: int, mbuf: int, most: in
     store64(record + at.RECORD_CAPTURED, copy_packet(mbuf, record + at.RECORD_HEADER, most))
 
 
-@njit(cache=True)
+@called
 def fill(ring: int, mbufs: int, packets: int) -> None:
     """Copies the packets into the ring. From the first that has no room on they are missed, uncopied and unread: a
     reader that is slow must not cost the neighbours on this worker more than that."""
@@ -70,7 +71,7 @@ def fill(ring: int, mbufs: int, packets: int) -> None:
     store_release(ring + at.RING_HEAD, head)
 
 
-@njit(cache=True)
+@inlined
 def capture(entry: int, mbufs: int, packets: int) -> None:
     """Called with what an entry has just received, before any of it is handed on. One load when nobody captures."""
     ring = load_acquire(entry + at.ENTRY_CAPTURE)

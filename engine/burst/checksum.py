@@ -6,8 +6,7 @@ rest to the device (virtio 1.1, 5.1.6.2); vhost marks such an mbuf with its L4 t
 
 from __future__ import annotations
 
-from numba import njit
-
+from engine.burst.compiling import called
 from engine.burst.flow import BUF_ADDR, DATA_LEN, DATA_OFF, OL_FLAGS
 from engine.burst.intrinsics import load8, load16, load32, load64, store16, store64
 from engine.dpdk import installed
@@ -21,7 +20,7 @@ TCP_FIELD, UDP_FIELD = 16, 6
 """Where the checksum stands in the header."""
 
 
-@njit(cache=True)
+@called
 def fold(total: int) -> int:
     """A ones' complement sum in 16 bits."""
     while total >> 16 != 0:
@@ -29,7 +28,7 @@ def fold(total: int) -> int:
     return total
 
 
-@njit(cache=True)
+@called
 def sum_words(address: int, size: int) -> int:
     """The sum of the 16-bit words, in the machine's byte order, of `size` bytes; an odd last byte counts as a word."""
     total, end = 0, address + size
@@ -44,12 +43,12 @@ def sum_words(address: int, size: int) -> int:
     return total
 
 
-@njit(cache=True)
+@called
 def swap16(value: int) -> int:
     return ((value & 0xFF) << 8) | (value >> 8)
 
 
-@njit(cache=True)
+@called
 def sum_packet(mbuf: int, start: int) -> int:
     """The 16-bit ones' complement sum from byte `start` of a chained packet to its end."""
     total, done = 0, 0
@@ -67,7 +66,7 @@ def sum_packet(mbuf: int, start: int) -> int:
     return fold(total)
 
 
-@njit(cache=True)
+@called
 def finish_checksum(mbuf: int) -> None:
     """Completes the packet's TCP or UDP checksum if it is marked as open. A guest may have lied: nothing outside the
     packet's first segment is written."""
@@ -86,7 +85,7 @@ def finish_checksum(mbuf: int) -> None:
     store64(mbuf + OL_FLAGS, load64(mbuf + OL_FLAGS) & ~MBUF_F_TX_L4_MASK)
 
 
-@njit(cache=True)
+@called
 def finish_checksums(mbufs: int, packets: int) -> None:
     for index in range(packets):
         finish_checksum(load64(mbufs + 8 * index))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from engine.burst import layout as at
+from engine.burst.compiling import called
 from engine.burst.gate import never_wait
 from engine.burst.intrinsics import load8, load64, load_acquire, stack_space, store64
 
@@ -22,7 +23,7 @@ address_space = stack_space(at.GUEST_PATH_BYTES + 8)
 length_space = stack_space(8)
 
 
-@njit(cache=True)
+@called
 def same_path(left: int, right: int) -> bool:
     for index in range(at.GUEST_PATH_BYTES):
         if load8(left + index) != load8(right + index):
@@ -32,7 +33,7 @@ def same_path(left: int, right: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@called
 def is_connection(fd: int, path: int) -> bool:
     """Whether a descriptor is a socket connected to this name, or accepted by the one that listens there."""
     address, length = address_space(), length_space()
@@ -47,7 +48,7 @@ def is_connection(fd: int, path: int) -> bool:
     return same_path(address + SOCKADDR_PATH, path)
 
 
-@njit(cache=True)
+@called
 def take_connection(doors: int, path: int, known: int) -> int:
     """The descriptor of a socket's newest connection, -1 if it is not found; `known` is that of the one before.
 

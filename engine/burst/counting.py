@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from engine.burst import layout as at
 from engine.burst.capture import capture
+from engine.burst.compiling import called, inlined
 from engine.burst.intrinsics import call_burst, load32, load64, store32, store64
 from engine.dpdk import installed
 from engine.dpdk.layout import MBUF_F_EXTERNAL, MBUF_F_INDIRECT
 
 _FP, _MBUF = installed.LAYOUT.fp_ops, installed.LAYOUT.mbuf
 FP_SIZE, FP_RX, FP_RXQ = _FP.size, _FP.rx_pkt_burst, _FP.rxq_data
+FP_TX, FP_TXQ = _FP.tx_pkt_burst, _FP.txq_data
 PKT_LEN, OL_FLAGS, POOL = _MBUF.pkt_len, _MBUF.ol_flags, _MBUF.pool
 REFCNT_AND_SEGMENTS = _MBUF.refcnt
 """Two words of 16 bits, side by side."""
@@ -25,13 +27,13 @@ _i32, _i64 = types.int32, types.int64
 free_mbufs = types.ExternalFunction("rte_pktmbuf_free_bulk", types.void(_i64, _i32))
 
 
-@njit(cache=True)
+@inlined
 def count(counter: int, packets: int, size: int) -> None:
     store64(counter, load64(counter) + packets)
     store64(counter + 8, load64(counter + 8) + size)
 
 
-@njit(cache=True)
+@inlined
 def total_bytes(mbufs: int, first: int, last: int) -> int:
     """Sum of the packet lengths of mbufs `first` to `last - 1`; they must not have been handed on."""
     size = 0
@@ -40,7 +42,7 @@ def total_bytes(mbufs: int, first: int, last: int) -> int:
     return size
 
 
-@njit(cache=True)
+@inlined
 def close_up(mbufs: int, waiting: int, first: int, last: int) -> None:
     """Moves what was not taken to the front, where it waits in its order; how much stands in the word `waiting`."""
     if first > 0:
@@ -49,7 +51,7 @@ def close_up(mbufs: int, waiting: int, first: int, last: int) -> None:
     store64(waiting, last - first)
 
 
-@njit(cache=True)
+@inlined
 def cached(pool: int, place: int, mbufs: int, packets: int) -> bool:
     """Writes the mbufs to `place` in a cache of their pool; False when one of them must be freed in another way."""
     for index in range(packets):
@@ -61,7 +63,7 @@ def cached(pool: int, place: int, mbufs: int, packets: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@inlined
 def recycle(entry: int, mbufs: int, packets: int) -> None:
     """Frees mbufs that the entry's worker received, as DPDK's inline functions do: into its part of the pool's cache.
 
@@ -77,21 +79,21 @@ def recycle(entry: int, mbufs: int, packets: int) -> None:
         free_mbufs(mbufs, packets)
 
 
-@njit(cache=True)
+@called
 def drop_mbufs(entry: int, counter: int, mbufs: int, packets: int) -> None:
     """Frees `packets` mbufs, counted at the offset `counter`."""
     count(entry + counter, packets, total_bytes(mbufs, 0, packets))
     free_mbufs(mbufs, packets)
 
 
-@njit(cache=True)
+@called
 def drop(entry: int, counter: int, packets: int) -> None:
     """Frees the first `packets` mbufs of the entry, counted as dropped."""
     drop_mbufs(entry, counter, entry + at.ENTRY_MBUFS, packets)
     store64(entry + at.ENTRY_WAITING, 0)
 
 
-@njit(cache=True)
+@inlined
 def receive_from_vf(entry: int, fp_ops: int, port_id: int, room: int) -> int:
     """Up to `room` packets into the entry's mbufs, uncounted: how many came. Of several queues, one a turn."""
     fp = fp_ops + (port_id - 1) * FP_SIZE

@@ -6,8 +6,7 @@ included; of fragments the addresses alone, since only the first has ports; of a
 
 from __future__ import annotations
 
-from numba import njit
-
+from engine.burst.compiling import called, inlined
 from engine.burst.intrinsics import load8, load16, load32, load64
 from engine.dpdk import installed
 from engine.dpdk.layout import MBUF_F_RX_RSS_HASH
@@ -26,25 +25,25 @@ FRAGMENT = 0x3FFF
 """More-fragments flag and offset of an IPv4 header."""
 
 
-@njit(cache=True)
+@inlined
 def big16(address: int) -> int:
     return (load8(address) << 8) | load8(address + 1)
 
 
-@njit(cache=True)
+@inlined
 def mix(value: int, word: int) -> int:
     mixed = ((value ^ word) * GOLDEN) & WORD
     return mixed ^ (mixed >> 15)
 
 
-@njit(cache=True)
+@inlined
 def mix_words(value: int, address: int, words: int) -> int:
     for index in range(words):
         value = mix(value, load32(address + 4 * index))
     return value
 
 
-@njit(cache=True)
+@inlined
 def with_ports(value: int, protocol: int, ports: int, end: int) -> int:
     """The hash with the port numbers at `ports`, where the protocol has them and the frame reaches so far."""
     if protocol in (TCP, UDP, SCTP) and ports + 4 <= end:
@@ -52,7 +51,7 @@ def with_ports(value: int, protocol: int, ports: int, end: int) -> int:
     return value
 
 
-@njit(cache=True)
+@inlined
 def ipv4_hash(value: int, header: int, end: int) -> int:
     protocol = load8(header + 9)
     value = mix(mix_words(value, header + 12, 2), protocol)
@@ -61,14 +60,14 @@ def ipv4_hash(value: int, header: int, end: int) -> int:
     return with_ports(value, protocol, header + 4 * (load8(header) & 15), end)
 
 
-@njit(cache=True)
+@called
 def ipv6_hash(value: int, header: int, end: int) -> int:
     protocol = load8(header + 6)
     value = mix(mix_words(value, header + 8, 8), protocol)
     return with_ports(value, protocol, header + IPV6_BYTES, end)
 
 
-@njit(cache=True)
+@inlined
 def header_hash(frame: int, size: int) -> int:
     """32 bits from the headers of a frame of which `size` bytes lie at `frame`."""
     end = frame + size
@@ -86,7 +85,7 @@ def header_hash(frame: int, size: int) -> int:
     return mix(mix_words(value, frame, 3), kind)
 
 
-@njit(cache=True)
+@inlined
 def flow_hash(mbuf: int) -> int:
     """32 bits: equal for packets of one flow."""
     if load64(mbuf + OL_FLAGS) & MBUF_F_RX_RSS_HASH != 0:

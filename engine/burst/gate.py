@@ -9,11 +9,21 @@ rules are narrower than rte_vhost's, and everything that QEMU and virtio-user do
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from engine.burst import layout as at
+from engine.burst.compiling import called
 from engine.burst.intrinsics import load16, load32, load64, load_acquire, stack_space, store32, store64, store_release
-from engine.dpdk import installed
+from engine.burst.vring import (
+    VRING_AVAIL,
+    VRING_DESC,
+    VRING_ENTRIES,
+    VRING_USED,
+    bases_space,
+    get_vring,
+    get_vring_base,
+    vring_space,
+)
 from engine.dpdk.layout import (
     RTE_VHOST_MESSAGE,
     VIRTIO_F_RING_PACKED,
@@ -52,12 +62,8 @@ S_IFMT, S_IFREG = 0o170000, 0o100000
 F_GETFL, F_SETFL, O_NONBLOCK = 3, 4, 0o4000
 POLLERR, POLLHUP, POLLRDHUP = 0x8, 0x10, 0x2000
 PROT_READ_WRITE, MAP_SHARED, MAP_FAILED = 3, 1, -1
-_VRING = installed.LAYOUT.vring
-VRING_DESC, VRING_AVAIL, VRING_USED, VRING_ENTRIES = _VRING.desc, _VRING.avail, _VRING.used, _VRING.entries
 
 _i32, _i64 = types.int32, types.int64
-get_vring = types.ExternalFunction("rte_vhost_get_vhost_vring", _i32(_i32, _i32, _i64))
-get_vring_base = types.ExternalFunction("rte_vhost_get_vring_base", _i32(_i32, _i32, _i64, _i64))
 fcntl = types.ExternalFunction("fcntl", _i32(_i32, _i32, _i64))
 poll = types.ExternalFunction("poll", _i32(_i64, _i64, _i32))
 fstat = types.ExternalFunction("fstat", _i32(_i32, _i64))
@@ -65,17 +71,16 @@ close = types.ExternalFunction("close", _i32(_i32))
 mmap = types.ExternalFunction("mmap", _i64(_i64, _i64, _i32, _i32, _i32, _i64))
 munmap = types.ExternalFunction("munmap", _i32(_i64, _i64))
 stat_space = stack_space(STAT_BYTES)
-vring_space = stack_space(_VRING.size)
-word_space = stack_space(16)
+word_space = stack_space(8)
 
 
-@njit(cache=True)
+@called
 def never_wait(fd: int) -> None:
     """Makes whatever is done with a descriptor return at once."""
     fcntl(_i32(fd), F_SETFL, _i64(fcntl(_i32(fd), F_GETFL, 0)) | O_NONBLOCK)
 
 
-@njit(cache=True)
+@called
 def hung_up(fd: int) -> bool:
     """Whether the peer at the other end of a connection has gone, whatever he has said before."""
     poll_word = word_space()
@@ -83,7 +88,7 @@ def hung_up(fd: int) -> bool:
     return poll(poll_word, 1, 0) == 1 and (load64(poll_word) >> 48) & (POLLRDHUP | POLLERR | POLLHUP) != 0
 
 
-@njit(cache=True)
+@called
 def mappable(fd: int, size: int, offset: int) -> bool:
     """Whether `size` bytes from `offset` can be mapped and are there. Reading beyond a file's end is a bus error."""
     end = offset + size
@@ -103,7 +108,7 @@ def mappable(fd: int, size: int, offset: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@called
 def memory_sound(message: int) -> bool:
     """SET_MEM_TABLE: every region can be had. After a failure rte_vhost would have unmapped what workers still use."""
     regions = load32(message + PAYLOAD)
@@ -116,7 +121,7 @@ def memory_sound(message: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@called
 def log_sound(message: int) -> bool:
     """SET_LOG_BASE: the bitmap of dirty pages is there. rte_vhost counts an offset twice, and QEMU has none."""
     if load32(message + FD_COUNT) != 1 or load64(message + PAYLOAD + 8) != 0:
@@ -124,7 +129,7 @@ def log_sound(message: int) -> bool:
     return mappable(load32(message + FDS), load64(message + PAYLOAD), 0)
 
 
-@njit(cache=True)
+@called
 def addressed(vid: int, ring: int, size: int) -> bool:
     """Whether the addresses of a ring are in use, for another number of descriptors than `size`."""
     vring = vring_space()
@@ -134,7 +139,7 @@ def addressed(vid: int, ring: int, size: int) -> bool:
     return used != 0 and load16(vring + VRING_ENTRIES) != size
 
 
-@njit(cache=True)
+@called
 def size_sound(vid: int, ring: int, size: int, packed: bool) -> bool:
     """SET_VRING_NUM. rte_vhost keeps a size that it refuses, and does not look at the addresses again."""
     if size < 1 or size > LARGEST_RING or (not packed and size & (size - 1) != 0):
@@ -142,19 +147,19 @@ def size_sound(vid: int, ring: int, size: int, packed: bool) -> bool:
     return not addressed(vid, ring, size)
 
 
-@njit(cache=True)
+@called
 def kick_sound(vid: int, guest: int, ring: int, packed: bool) -> bool:
     """SET_VRING_KICK starts a ring, which must have a size; where a packed one goes on is not checked by rte_vhost."""
     if (load_acquire(guest + at.GUEST_RINGS) >> ring) & 1 == 0:
         return False
-    vring, bases = vring_space(), word_space()
+    vring, bases = vring_space(), bases_space()
     if get_vring(vid, ring, vring) != 0 or get_vring_base(vid, ring, bases, bases + 8) != 0:
         return False
     size = load16(vring + VRING_ENTRIES)
     return size > 0 and (not packed or load32(bases) & 0x7FFF < size)
 
 
-@njit(cache=True)
+@called
 def ring_sound(vid: int, guest: int, message: int, features: int) -> bool:
     """A message about one ring."""
     request, body = load32(message + REQUEST), message + PAYLOAD
@@ -173,7 +178,7 @@ def ring_sound(vid: int, guest: int, message: int, features: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@called
 def ring_of(request: int, body: int) -> int:
     """The ring that a message is about, -1 for none."""
     if request >= SET_VRING_KICK and request <= SET_VRING_ERR:
@@ -183,7 +188,7 @@ def ring_of(request: int, body: int) -> int:
     return -1
 
 
-@njit(cache=True)
+@called
 def needed(request: int, body: int) -> int:
     """How many bytes of payload a message must have to be understood; what it lacks would be read from the stack."""
     if request == SET_MEM_TABLE:
@@ -196,7 +201,7 @@ def needed(request: int, body: int) -> int:
     return 8 if words or ring_of(request, body) >= 0 else 0
 
 
-@njit(cache=True)
+@called
 def sound(vid: int, guest: int, message: int, features: int) -> bool:
     """Whether a message may be acted on. `features` are those that were negotiated so far."""
     request, body = load32(message + REQUEST), message + PAYLOAD
@@ -213,7 +218,7 @@ def sound(vid: int, guest: int, message: int, features: int) -> bool:
     return ring_sound(vid, guest, message, features)
 
 
-@njit(cache=True)
+@called
 def forget_rings(guest: int, message: int) -> None:
     """Before a message that takes a ring's size away, or may."""
     request = load32(message + REQUEST)
@@ -222,7 +227,7 @@ def forget_rings(guest: int, message: int) -> None:
         store_release(guest + at.GUEST_RINGS, rings & ~(1 << load32(message + PAYLOAD)))
 
 
-@njit(cache=True)
+@called
 def note_ring(guest: int, message: int) -> None:
     """After a message that was acted on: a ring has a size now."""
     if load32(message + REQUEST) == SET_VRING_NUM:
@@ -230,7 +235,7 @@ def note_ring(guest: int, message: int) -> None:
         store_release(guest + at.GUEST_RINGS, rings | (1 << load32(message + PAYLOAD)))
 
 
-@njit(cache=True)
+@called
 def turn_away(guest: int, message: int) -> None:
     """Nothing of the message stays, its descriptors included, and rte_vhost ends the connection."""
     for index in range(min(load32(message + FD_COUNT), MAX_REGIONS)):

@@ -6,9 +6,10 @@ makes room for. Even where the guest is no virtual machine, the call of the kern
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from engine.burst import layout as at
+from engine.burst.compiling import called
 
 GUEST_RX, GUEST_TX = 0, 1
 """Vring numbers of the first pair, as the guest names them; those of each further pair are 2 higher."""
@@ -17,7 +18,7 @@ _i32, _u16 = types.int32, types.uint16
 guest_notification = types.ExternalFunction("rte_vhost_enable_guest_notification", _i32(_i32, _u16, _i32))
 
 
-@njit(cache=True)
+@called
 def ask_for_none(vid: int, mask: int, side: int) -> None:
     """For the rings on one side (GUEST_RX or GUEST_TX) of the queue pairs in `mask`.
 

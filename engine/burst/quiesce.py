@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from numba import cfunc, njit, types
+from numba import cfunc, types
 
 from engine.burst import layout as at
+from engine.burst.compiling import called
 from engine.burst.intrinsics import exchange, load_acquire, store_release
 
 NAP_US = 20
@@ -13,7 +14,7 @@ NAP_US = 20
 usleep = types.ExternalFunction("usleep", types.int32(types.int32))
 
 
-@njit(cache=True)
+@called
 def leave_pass(worker: int) -> None:
     """Returns once the worker is outside a pass, or in one that began after this call.
 
@@ -26,34 +27,34 @@ def leave_pass(worker: int) -> None:
         usleep(NAP_US)
 
 
-@njit(cache=True)
+@called
 def leave_passes(doors: int) -> None:
     """`leave_pass` for every worker that was ever started."""
     for index in range(load_acquire(doors + at.DOORS_WORKERS)):
         leave_pass(load_acquire(doors + at.DOORS_WORKER + 8 * index))
 
 
-@njit(cache=True)
+@called
 def publish(worker: int, table: int) -> None:
     """Makes `table` the worker's and returns when the old one is used no more."""
     exchange(worker + at.WORKER_TABLE, table)
     leave_pass(worker)
 
 
-@njit(cache=True)
+@called
 def publish_word(doors: int, address: int, value: int) -> None:
     """Writes a word that workers read and returns when the old value is used no more."""
     exchange(address, value)
     leave_passes(doors)
 
 
-@njit(cache=True)
+@called
 def enter_pass(worker: int, sequence: int) -> None:
     """Called by the worker itself: what others changed before they saw the odd number is seen from here on."""
     exchange(worker + at.WORKER_SEQUENCE, sequence + 1)
 
 
-@njit(cache=True)
+@called
 def end_pass(worker: int, sequence: int) -> None:
     store_release(worker + at.WORKER_SEQUENCE, sequence + 2)
 

@@ -9,11 +9,12 @@ hostile guest can ask 65536, and leaves checksums alone, for which the payload h
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from engine.burst import layout as at
 from engine.burst.capture import copy
 from engine.burst.checksum import L2_BITS, L3_BITS, PKT_LEN, TCP_FIELD, TX_OFFLOAD, fold, sum_words, swap16
+from engine.burst.compiling import called, dividing
 from engine.burst.counting import close_up, count, drop_mbufs, free_mbufs
 from engine.burst.flow import (
     BUF_ADDR,
@@ -45,38 +46,38 @@ _i32, _i64 = types.int32, types.int64
 copy_mbuf = types.ExternalFunction("rte_pktmbuf_copy", _i64(_i64, _i64, _i32, _i32))
 
 
-@njit(cache=True)
+@called
 def field(mbuf: int, shift: int, bits: int) -> int:
     return (load64(mbuf + TX_OFFLOAD) >> shift) & ((1 << bits) - 1)
 
 
-@njit(cache=True)
+@called
 def l2_bytes(mbuf: int) -> int:
     return field(mbuf, 0, L2_BITS)
 
 
-@njit(cache=True)
+@called
 def l3_bytes(mbuf: int) -> int:
     return field(mbuf, L2_BITS, L3_BITS)
 
 
-@njit(cache=True)
+@called
 def header_bytes(mbuf: int) -> int:
     return l2_bytes(mbuf) + l3_bytes(mbuf) + field(mbuf, L2_BITS + L3_BITS, L4_BITS)
 
 
-@njit(cache=True)
+@called
 def payload_bytes(mbuf: int) -> int:
     """How much of the TCP stream the guest wants in each segment."""
     return field(mbuf, L2_BITS + L3_BITS + L4_BITS, SIZE_BITS)
 
 
-@njit(cache=True)
+@called
 def is_long(mbuf: int) -> bool:
     return load64(mbuf + OL_FLAGS) & dpdk.MBUF_F_TX_TCP_SEG != 0
 
 
-@njit(cache=True)
+@called
 def fits(mbuf: int, mtu: int) -> bool:
     """Whether a frame can leave: short enough, or to be cut and with headers that hold what they say."""
     size = load32(mbuf + PKT_LEN)
@@ -94,7 +95,7 @@ def fits(mbuf: int, mtu: int) -> bool:
     )
 
 
-@njit(cache=True)
+@called
 def sift(entry: int, packets: int) -> int:
     """Drops of the entry's first packets those that can't leave: how many remain, in their order."""
     mbufs, mtu, kept = entry + at.ENTRY_MBUFS, load64(entry + at.ENTRY_MTU), 0
@@ -108,7 +109,7 @@ def sift(entry: int, packets: int) -> int:
     return kept
 
 
-@njit(cache=True)
+@called
 def any_long(mbufs: int, packets: int) -> bool:
     flags = 0
     for index in range(packets):
@@ -116,13 +117,13 @@ def any_long(mbufs: int, packets: int) -> bool:
     return flags & dpdk.MBUF_F_TX_TCP_SEG != 0
 
 
-@njit(cache=True)
+@called
 def put16(address: int, value: int) -> None:
     """In the network's byte order."""
     store16(address, swap16(value & 0xFFFF))
 
 
-@njit(cache=True)
+@called
 def add32(address: int, value: int) -> None:
     """Adds to a number in the network's byte order."""
     total = ((big16(address) << 16) | big16(address + 2)) + value
@@ -130,7 +131,7 @@ def add32(address: int, value: int) -> None:
     put16(address + 2, total)
 
 
-@njit(cache=True)
+@called
 def pseudo_sum(mbuf: int, l3: int, size: int) -> int:
     """The sum, in the machine's byte order, of the pseudo header of `size` bytes of TCP (RFC 9293, RFC 8200)."""
     six = load64(mbuf + OL_FLAGS) & dpdk.MBUF_F_TX_IPV6 != 0
@@ -138,7 +139,7 @@ def pseudo_sum(mbuf: int, l3: int, size: int) -> int:
     return fold(addresses + swap16(TCP) + swap16(size))
 
 
-@njit(cache=True)
+@called
 def ready_for_nic(mbuf: int) -> None:
     """What a NIC wants that cuts the frame itself (rte_mbuf_core.h, RTE_MBUF_F_TX_TCP_SEG)."""
     l3 = load64(mbuf + BUF_ADDR) + load16(mbuf + DATA_OFF) + l2_bytes(mbuf)
@@ -150,7 +151,7 @@ def ready_for_nic(mbuf: int) -> None:
     store16(l3 + l3_bytes(mbuf) + TCP_FIELD, pseudo_sum(mbuf, l3, 0))
 
 
-@njit(cache=True)
+@called
 def ready_all_for_nic(mbufs: int, packets: int) -> None:
     for index in range(packets):
         mbuf = load64(mbufs + 8 * index)
@@ -158,7 +159,7 @@ def ready_all_for_nic(mbufs: int, packets: int) -> None:
             ready_for_nic(mbuf)
 
 
-@njit(cache=True)
+@called
 def fill_l3(mbuf: int, l3: int, index: int) -> None:
     """The IP header of a frame's segment number `index`."""
     size = load32(mbuf + PKT_LEN) - l2_bytes(mbuf)
@@ -171,7 +172,7 @@ def fill_l3(mbuf: int, l3: int, index: int) -> None:
     store16(l3 + 10, ~fold(sum_words(l3, l3_bytes(mbuf))) & 0xFFFF)
 
 
-@njit(cache=True)
+@called
 def fill_l4(mbuf: int, l3: int, done: int, last: bool) -> None:
     """The TCP header of a segment behind `done` bytes of payload, its checksum open."""
     tcp = l3 + l3_bytes(mbuf)
@@ -186,7 +187,7 @@ def fill_l4(mbuf: int, l3: int, done: int, last: bool) -> None:
     store16(tcp + TCP_FIELD, pseudo_sum(mbuf, l3, size))
 
 
-@njit(cache=True, error_model="numpy")  # its division must not be able to raise, which would take the GIL
+@dividing
 def cut_one(frame: int, done: int, pool: int) -> int:
     """The segment behind `done` bytes of a frame's payload as an mbuf of `pool`, or 0 where that has none left.
 
@@ -214,7 +215,7 @@ def cut_one(frame: int, done: int, pool: int) -> int:
     return segment
 
 
-@njit(cache=True)
+@called
 def hold(entry: int, packets: int) -> None:
     """Moves the entry's first packets to its first stage, which is empty, to be cut from there."""
     copy(stage_of(entry, 0), entry + at.ENTRY_MBUFS, 8 * packets)
@@ -223,7 +224,7 @@ def hold(entry: int, packets: int) -> None:
     store64(entry + at.ENTRY_CUT, 0)
 
 
-@njit(cache=True)
+@called
 def cut_next(entry: int, frame: int, pool: int) -> int:
     """The next packet of a frame that is to be cut, or the frame itself: 0 when there is no mbuf for it.
 
@@ -244,7 +245,7 @@ def cut_next(entry: int, frame: int, pool: int) -> int:
     return segment
 
 
-@njit(cache=True)
+@called
 def cut(entry: int, pool: int) -> int:
     """Fills the entry's mbufs, of which none may wait, from the frames of its first stage: how many packets."""
     mbufs, stage, waiting = entry + at.ENTRY_MBUFS, stage_of(entry, 0), load64(staged_word(entry, 0))

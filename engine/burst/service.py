@@ -7,18 +7,13 @@ the guest has no room: what has been waiting for room longest is dropped for it.
 
 from __future__ import annotations
 
-from numba import njit
-
 from engine.burst import layout as at
-from engine.burst.counting import FP_SIZE, count, drop, receive_from_vf, total_bytes
+from engine.burst.compiling import called
+from engine.burst.counting import FP_SIZE, FP_TX, FP_TXQ, count, drop, receive_from_vf, total_bytes
 from engine.burst.intrinsics import call_burst, load64, load_acquire, rdtsc, store64
-from engine.dpdk import installed
-
-_FP = installed.LAYOUT.fp_ops
-FP_TX, FP_TXQ = _FP.tx_pkt_burst, _FP.txq_data
 
 
-@njit(cache=True)
+@called
 def serve(entry: int, fp_ops: int) -> int:
     """After a turn in which nothing moved, at most once in PORT_SERVICE cycles: how many packets were received."""
     port_block = load64(entry + at.ENTRY_PORT)

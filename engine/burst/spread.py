@@ -6,9 +6,10 @@ counted, so that one queue that its guest does not serve never stops the others.
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
 from engine.burst import layout as at
+from engine.burst.compiling import called
 from engine.burst.counting import close_up, count, drop_mbufs, receive_from_vf, recycle, total_bytes
 from engine.burst.flow import BUF_ADDR, flow_hash
 from engine.burst.intrinsics import load64, prefetch, store64
@@ -20,17 +21,17 @@ _i32, _i64 = types.int32, types.int64
 enqueue_burst = types.ExternalFunction("rte_vhost_enqueue_burst", types.uint16(_i32, _i32, _i64, _i32))
 
 
-@njit(cache=True)
+@called
 def stage_of(entry: int, queue: int) -> int:
     return entry + at.ENTRY_STAGES + 8 * at.STAGE * queue
 
 
-@njit(cache=True)
+@called
 def staged_word(entry: int, queue: int) -> int:
     return entry + at.ENTRY_STAGE_COUNT + 8 * queue
 
 
-@njit(cache=True)
+@called
 def drop_stage(entry: int, counter: int, queue: int) -> int:
     """Drops what waits in one stage: how many packets that were."""
     waiting = load64(staged_word(entry, queue))
@@ -41,7 +42,7 @@ def drop_stage(entry: int, counter: int, queue: int) -> int:
     return waiting
 
 
-@njit(cache=True)
+@called
 def drop_stages(entry: int, counter: int) -> int:
     """Drops what waits in all stages: how many packets that were."""
     dropped = 0
@@ -51,7 +52,7 @@ def drop_stages(entry: int, counter: int) -> int:
     return dropped
 
 
-@njit(cache=True)
+@called
 def list_active(entry: int, mask: int) -> None:
     """Lists the queues in `mask`, so that a turn need not look for them."""
     active = 0
@@ -63,7 +64,7 @@ def list_active(entry: int, mask: int) -> None:
     store64(entry + at.ENTRY_MASK, mask)
 
 
-@njit(cache=True)
+@called
 def renew_active(entry: int, guest: int, mask: int) -> None:
     """Lists the queues that the guest has enabled; what waits for one that it has disabled is dropped."""
     ask_for_none(guest - 1, mask, GUEST_RX)
@@ -73,7 +74,7 @@ def renew_active(entry: int, guest: int, mask: int) -> None:
             drop_stage(entry, at.GUEST_ABSENT, queue)
 
 
-@njit(cache=True)
+@called
 def put(entry: int, queue: int, first: int, last: int) -> None:
     """Moves some of the entry's mbufs to the end of a queue's stage, or drops them when it is full."""
     waiting = load64(staged_word(entry, queue))
@@ -86,7 +87,7 @@ def put(entry: int, queue: int, first: int, last: int) -> None:
         drop_mbufs(entry, at.GUEST_FULL, entry + at.ENTRY_MBUFS + 8 * end, last - end)
 
 
-@njit(cache=True)
+@called
 def distribute(entry: int, packets: int) -> None:
     """Puts the entry's first packets into the stages of their flows: what goes to one stage in a row, at once."""
     mbufs, active = entry + at.ENTRY_MBUFS, load64(entry + at.ENTRY_ACTIVE_COUNT)
@@ -103,7 +104,7 @@ def distribute(entry: int, packets: int) -> None:
     store64(entry + at.ENTRY_WAITING, 0)
 
 
-@njit(cache=True)
+@called
 def offer(entry: int, guest: int, queue: int) -> int:
     """Copies a stage's packets to its queue; what it has no room for waits. How many were taken."""
     mbufs, waiting = stage_of(entry, queue), load64(staged_word(entry, queue))
@@ -121,7 +122,7 @@ def offer(entry: int, guest: int, queue: int) -> int:
     return sent
 
 
-@njit(cache=True)
+@called
 def offer_all(entry: int, guest: int) -> int:
     sent = 0
     for index in range(load64(entry + at.ENTRY_ACTIVE_COUNT)):
@@ -129,7 +130,7 @@ def offer_all(entry: int, guest: int) -> int:
     return sent
 
 
-@njit(cache=True)
+@called
 def jammed(entry: int) -> bool:
     """Whether no queue takes any more: then the NIC drops what comes, which costs nothing."""
     for index in range(load64(entry + at.ENTRY_ACTIVE_COUNT)):
@@ -138,7 +139,7 @@ def jammed(entry: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@called
 def spread(entry: int, fp_ops: int, port_id: int, guest: int, mask: int) -> int:
     """One turn of VF to VM over the guest's queues in `mask`, not 0: how many packets moved."""
     if mask != load64(entry + at.ENTRY_MASK):

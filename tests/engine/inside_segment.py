@@ -23,7 +23,7 @@ from schema.paths import cache_dir
 from tests.engine.slow_segment import ACK, CWR, FIN, PSH, SYN, Frame, cut
 
 with numba_cache(cache_dir(), library.load().version):
-    from engine.burst import checksum, loops, segment
+    from engine.burst import checksum, loops, segment, to_vf
     from engine.burst import layout as at
     from engine.dpdk.installed import DPDK, LAYOUT
     from engine.memory import Block
@@ -354,7 +354,7 @@ def test_a_nic_that_cuts_gets_frames_as_it_wants_them(frame: Frame, count: int, 
     made, nic = [long_packet(frame, 1400) for _ in range(count)], Nic(refused)
     entry = Entry(made, at.HARDWARE)
     kept = [mbuf for index, mbuf in enumerate(made) if index not in refused]
-    assert loops.finish(entry.address, nic.fp_ops.address, 1, count) == len(kept)
+    assert to_vf.finish(entry.address, nic.fp_ops.address, 1, count) == len(kept)
     assert entry.mbufs(len(kept)) == nic.prepared == kept
     assert entry.counted(at.VF_UNFIT)[0] == count - len(kept)
     wanted = bytearray(frame.wire(frame.open_checksum(0)))

@@ -95,7 +95,7 @@ with numba_cache(cache_dir(), library.load().version):
 
     for _name in CALLBACKS.keys() - {"rx", "full"}:
         binding.add_symbol(_name, address_of(_name))
-    from engine.burst import checksum, flow, loops, spread
+    from engine.burst import checksum, flow, spread, to_vf
     from engine.memory import Block
     from tests.engine.pool import LCORE, CachedPool
 
@@ -281,10 +281,10 @@ def test_a_guests_queues_are_asked_once_a_turn_and_in_turns_while_the_vf_is_full
     for mask in masks:
         enabled = [index for index in range(32) if mask >> index & 1]
         rig = Rig()
-        loops.gather(entry.address, fp_ops.address, 1, 1, 0, mask)
+        to_vf.gather(entry.address, fp_ops.address, 1, 1, 0, mask)
         assert sorted(rig.asked) == enabled
         rig.asked, rig.sends, rig.arriving = [], 1, [blocks[0].address] * len(enabled)
         for _ in enabled:
-            assert loops.gather(entry.address, fp_ops.address, 1, 1, 0, mask) == 1
+            assert to_vf.gather(entry.address, fp_ops.address, 1, 1, 0, mask) == 1
             entry.write(at.ENTRY_WAITING, 0)
         assert sorted(rig.asked) == enabled

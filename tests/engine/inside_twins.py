@@ -7,7 +7,7 @@ import ctypes
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ from tests.live.counts import times
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
-    from engine.burst import callbacks, connection, counting, loops
+    from engine.burst import callbacks, connection, counting, loops, to_guest, to_vf
     from engine.burst import layout as at
     from engine.machine import Machine
     from engine.memory import Block
@@ -96,9 +96,11 @@ def compiled_turn(world: stand_ins.World, place: stand_ins.Place, how: str) -> i
     entry, fp_ops = place.entry.address, world.fp_ops.address
     if how == "turn":
         return int(loops.turn(entry, fp_ops, stand_ins.DRAIN_POOL))
+    if how == "timed":
+        return int(loops.charged_turn(entry, fp_ops, stand_ins.DRAIN_POOL, 1, 0)[0])
     if place.entry.read(at.ENTRY_DIRECTION) == at.VF_TO_VM:
-        return int(loops.vf_to_vm(entry, fp_ops))
-    return int(loops.vm_to_vf(entry, fp_ops, stand_ins.DRAIN_POOL))
+        return int(to_guest.vf_to_vm(entry, fp_ops))
+    return int(to_vf.vm_to_vf(entry, fp_ops, stand_ins.DRAIN_POOL))
 
 
 @given(direction=DIRECTIONS, how=st.sampled_from(["turn", "direct"]), story=st.lists(SURROUNDINGS, max_size=30))
@@ -117,7 +119,7 @@ def test_a_direction_does_what_its_twin_does(direction: int, how: str, story: li
 
 @given(direction=DIRECTIONS, story=st.lists(SURROUNDINGS, max_size=30))
 def test_a_port_that_needs_service_is_never_left_alone(direction: int, story: list[Surroundings]) -> None:
-    """An interval of one cycle: every turn in which nothing moves ends with service."""
+    """An interval of one cycle: every timed turn in which nothing moves ends with service."""
     world = stand_ins.fresh()
     pair = Pair.of(world, direction)
     pair.place.port.write(at.PORT_SERVICE, 1)
@@ -125,7 +127,7 @@ def test_a_port_that_needs_service_is_never_left_alone(direction: int, story: li
     for now in story:
         pair.surround(now)
         before = pair.place.counters()
-        assert compiled_turn(world, pair.place, "turn") == pair.twin.turn(now)
+        assert compiled_turn(world, pair.place, "timed") == pair.twin.turn(now)
         pair.compare(before)
         assert pair.place.served == pair.twin.served
     pair.check_every_packet()
@@ -138,20 +140,18 @@ def test_service_waits_for_its_time() -> None:
     pair.place.port.write(at.PORT_SERVICE, 2**60)
     pair.surround(Surroundings(True, True, 0, (), 256, 32))
     pair.place.entry.write(at.ENTRY_SERVED, ctypes.CFUNCTYPE(ctypes.c_int64)(loops.read_tsc.address)())
-    assert compiled_turn(world, pair.place, "turn") == 0
+    assert compiled_turn(world, pair.place, "timed") == 0
     assert pair.place.served == 0
 
 
-def slow_pass(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
+def slow_round(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
     """A turn each, then more for those that moved a whole burst, the last first: how many packets each moved."""
     moved = [pair.twin.turn(now) for pair, now in zip(pairs, nows, strict=False)]
     busy = [index for index, packets in enumerate(moved) if packets >= at.BURST][::-1]
-    further = 0
-    while busy and further < loops.FURTHER_PACKETS * len(pairs):
+    while busy and sum(moved) < loops.ROUND_PACKETS * len(pairs):
         packets = {index: pairs[index].twin.turn(nows[index]) for index in busy}
         for index, count in packets.items():
             moved[index] += count
-        further += sum(packets.values())
         busy = [index for index in busy if packets[index] >= at.BURST][::-1]
     return moved
 
@@ -161,7 +161,7 @@ def slow_pass(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
     story=st.lists(st.tuples(*[SURROUNDINGS] * 6), max_size=8),
     weight=st.sampled_from([0, 1, loops.TIMED_PASSES]),
 )
-def test_a_pass_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
+def test_a_round_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
     directions: list[int], story: list[tuple[Surroundings, ...]], weight: int
 ) -> None:
     world = stand_ins.fresh()
@@ -174,8 +174,8 @@ def test_a_pass_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
         for pair, now in zip(pairs, nows, strict=False):
             pair.surround(now)
         before = [pair.place.counters() for pair in pairs]
-        moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, weight)
-        by_twin = slow_pass(pairs, nows)
+        moved = loops.one_round(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, weight)
+        by_twin = slow_round(pairs, nows)
         assert moved == sum(by_twin)
         for pair, old, packets in zip(pairs, before, by_twin, strict=True):
             pair.compare(old)
@@ -194,10 +194,49 @@ def test_a_busy_entry_does_not_pay_for_idle_ones_with_each_burst() -> None:
         table.write(at.TABLE_ENTRIES + 8 * index, place.entry.address)
         place.surround(Surroundings(True, True, 0, (), 256, 32), [])
     busy.inbox += world.packets((64,) * 1000)
-    moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 1)
-    assert moved == at.BURST + 10 * loops.FURTHER_PACKETS
+    moved = loops.one_round(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 1)
+    assert moved == 10 * loops.ROUND_PACKETS
     assert [place.looked_at for place in idle] == [1] * 9
     assert world.wrongs == []
+
+
+class Trickle(stand_ins.Place):
+    """A guest that has so many packets at each look."""
+
+    trickle: Iterator[int]
+
+    def give(self, mbufs: int, most: int) -> int:
+        self.inbox += self.world.packets((64,) * next(self.trickle, 0))
+        return super().give(mbufs, most)
+
+
+@given(arrives=st.lists(st.integers(0, 12), min_size=1, max_size=40))
+def test_a_pass_goes_on_until_more_than_single_packets_come(arrives: list[int]) -> None:
+    world = stand_ins.fresh()
+    place = Trickle(world, 0, at.VM_TO_VF)
+    world.places.append(place)
+    place.trickle = iter(arrives)
+    place.surround(Surroundings(True, True, 0, (), 256, 32), [])
+    table = Block(at.TABLE_ENTRIES + 8)
+    table.write(at.TABLE_COUNT, 1)
+    table.write(at.TABLE_ENTRIES, place.entry.address)
+    moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, loops.UNTIMED)
+    rounds = (arrives + [0] * loops.PASS_VISITS)[: loops.PASS_VISITS // 2]
+    many = [index for index, packets in enumerate(rounds) if packets >= loops.BREATH_LEAST]
+    seen = rounds[: many[0] + 1] if many else rounds
+    assert place.looked_at == len(seen)
+    assert moved == max(seen)
+    assert world.wrongs == []
+
+
+def test_what_is_fetched_ahead_is_not_read() -> None:
+    """The stand-in says that the guest's ring is where no memory is."""
+    world = stand_ins.fresh()
+    there, absent, other = world.add(at.VF_TO_VM), world.add(at.VF_TO_VM), world.add(at.VM_TO_VF)
+    for place in (there, absent, other):
+        place.surround(Surroundings(True, place is not absent, 0, (), 256, 32), [])
+        assert loops.look_after(place.entry.address, world.fp_ops.address) == 0
+    assert world.rings_asked == [(0, 0)]
 
 
 @given(counter=st.integers(0, 2**60), size=st.integers(0, 2**60), packets=st.integers(0, 32), add=st.integers(0, 2**37))
@@ -213,12 +252,12 @@ WORDS = st.integers(-(2**63), 2**63 - 1)
 
 
 @given(mbufs=st.lists(WORDS, min_size=32, max_size=32), cut=st.integers(0, 32), data=st.data())
-def test_keep(mbufs: list[int], cut: int, data: st.DataObject) -> None:
+def test_close_up(mbufs: list[int], cut: int, data: st.DataObject) -> None:
     last = data.draw(st.integers(cut, 32))
     entry = Block(at.ENTRY_SIZE)
     for index, value in enumerate(mbufs):
         entry.write(at.ENTRY_MBUFS + 8 * index, value)
-    loops.keep(entry.address, cut, last)
+    counting.close_up(entry.address + at.ENTRY_MBUFS, entry.address + at.ENTRY_WAITING, cut, last)
     assert entry.read(at.ENTRY_WAITING) == last - cut
     assert stand_ins.words(entry.address + at.ENTRY_MBUFS, last - cut) == mbufs[cut:last]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import binding
 
+MOST_ROUNDS = 100
 SAME_ADDRESS = ("inttoptr", "ptrtoint", "freeze", "bitcast")
 
 
@@ -186,19 +187,20 @@ class Origins:
     """The origins of one function's values, for one call of it."""
 
     def __init__(self, function: Function, arguments: Mapping[int, Origin], pointers: Pointers) -> None:
-        self._by_key = function.by_key
         self._pointers = pointers
         self._known = {each: arguments.get(i, UNKNOWN) for i, each in enumerate(function.arguments)}
+        # Values of a loop come from each other: what is found out about one is used for the others, until all is.
+        for _ in range(MOST_ROUNDS):
+            found = {key: self._find(each) for key, each in function.by_key.items()}
+            if all(self._known.get(key) == origin for key, origin in found.items()):
+                return
+            self._known |= found
+        raise AssertionError(f"{function.name}: origins are not settled after {MOST_ROUNDS} rounds")
 
     def of(self, value: Operand) -> Origin:
-        if value.key not in self._known:
-            self._known[value.key] = UNKNOWN  # while it is looked for: a phi may come round to itself
-            self._known[value.key] = self._find(self._by_key.get(value.key))
-        return self._known[value.key]
+        return self._known.get(value.key, UNKNOWN)
 
-    def _find(self, source: Instruction | None) -> Origin:
-        if source is None:
-            return UNKNOWN
+    def _find(self, source: Instruction) -> Origin:
         if source.opcode in SAME_ADDRESS:
             return self.of(source.operands[0])
         if source.opcode == "load":
@@ -220,6 +222,9 @@ class Origins:
         return UNKNOWN
 
     def _either(self, operands: Iterable[Operand]) -> Origin:
-        """The block if all that is known agrees; at an unknown offset, since an index may have moved it."""
-        known = {origin.block for each in operands if (origin := self.of(each)).block != "?"}
-        return Origin(known.pop(), None) if len(known) == 1 else UNKNOWN
+        """The block if all that is known agrees, at an unknown offset if they do not agree on that."""
+        known = {origin for each in operands if (origin := self.of(each)).block != "?"}
+        blocks = {origin.block for origin in known}
+        if len(known) == 1:
+            return known.pop()
+        return Origin(blocks.pop(), None) if len(blocks) == 1 else UNKNOWN

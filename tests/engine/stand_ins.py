@@ -23,7 +23,8 @@ from tests.engine.slow_entry import Packet, Surroundings
 
 MBUFS = 1024
 GUARD_BYTES = 64
-DRAIN_POOL, FOREIGN_POOL = 0xD0D0, 0xF0F0
+DRAIN_POOL, FOREIGN_POOL, NOWHERE = 0xD0D0, 0xF0F0, 0x1000
+"""Addresses where no memory is."""
 POISON = 0xDEADBEEF
 """The length of an mbuf that is not ours any more: who reads it counts wrong."""
 
@@ -164,6 +165,8 @@ class World:
         self.pool = CachedPool()
         self.mbufs = Mbufs(self.wrongs, self.pool.address)
         self.places: list[Place] = []
+        self.rings_asked: list[tuple[int, int]] = []
+        """Whose rings somebody wanted to know: device and number."""
         self._serial = 0
         self._queues = Block(8 * 32)
         self.fp_ops = Block(LAYOUT.fp_ops.size * 32)
@@ -261,6 +264,20 @@ def avail_entries(vid: int, queue: int) -> int:
     return place.told
 
 
+def get_vring(vid: int, queue: int, vring: int) -> int:
+    """Every ring lies where no memory is."""
+    world.rings_asked.append((vid, queue))
+    for offset in (LAYOUT.vring.desc, LAYOUT.vring.avail, LAYOUT.vring.used):
+        _i64.from_address(vring + offset).value = NOWHERE
+    _u16.from_address(vring + LAYOUT.vring.entries).value = 256
+    return 0
+
+
+def get_vring_base(_vid: int, _queue: int, available: int, used: int) -> int:
+    _u16.from_address(available).value = _u16.from_address(used).value = 1000
+    return 0
+
+
 def free_bulk(mbufs: int, count: int) -> None:
     for address in words(mbufs, count):
         world.mbufs.free(address)
@@ -276,6 +293,8 @@ _PROTOTYPES: dict[str, tuple[Any, Callable[..., Any]]] = {
     "rte_vhost_enqueue_burst": (ctypes.CFUNCTYPE(_u16, _int, _u16, _i64, _u16), enqueue),
     "rte_vhost_dequeue_burst": (ctypes.CFUNCTYPE(_u16, _int, _u16, _i64, _i64, _u16), dequeue),
     "rte_vhost_avail_entries": (ctypes.CFUNCTYPE(_u16, _int, _u16), avail_entries),
+    "rte_vhost_get_vhost_vring": (ctypes.CFUNCTYPE(_int, _int, _u16, _i64), get_vring),
+    "rte_vhost_get_vring_base": (ctypes.CFUNCTYPE(_int, _int, _u16, _i64, _i64), get_vring_base),
     "rte_pktmbuf_free_bulk": (ctypes.CFUNCTYPE(None, _i64, ctypes.c_uint), free_bulk),
 }
 CALLBACKS = {name: prototype(function) for name, (prototype, function) in _PROTOTYPES.items()}

@@ -19,6 +19,7 @@ POINTERS = {
     ("table", None): "entry",
     ("entry", at.ENTRY_PORT): "port",
     ("entry", at.ENTRY_GUEST): "guest",
+    ("entry", at.ENTRY_NEXT): "entry",
 }
 WORDS = {
     "stop flag": Origin("worker", at.WORKER_STOP),
