@@ -68,7 +68,7 @@ def recycle(entry: int, mbufs: int, packets: int) -> None:
     """Frees mbufs that the entry's worker received, as DPDK's inline functions do: into its part of the pool's cache.
 
     Only for the worker itself: nobody else may touch its cache. At 64 B from VF to VM this, the room that an entry
-    remembers and the further turns of a pass are together worth 7 %.
+    remembers and the further turns of a round are together worth 7 %.
     """
     pool = load64(load64(entry + at.ENTRY_PORT) + at.PORT_POOL)
     cache = load64(pool + LOCAL_CACHE) + load64(entry + at.ENTRY_LCORE) * CACHE_SIZE

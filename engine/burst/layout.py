@@ -75,7 +75,7 @@ ENTRY_ACTIVE_COUNT: Final = 88
 ENTRY_STAGED: Final = 96
 """How many mbufs wait in all stages together."""
 ENTRY_NEXT: Final = 104
-"""Address of the next busy entry of a pass, or 0."""
+"""Address of the next busy entry of a round, or 0."""
 ENTRY_SERVED: Final = 112
 """When the entry's port was last served (TSC)."""
 ENTRY_ROOM: Final = 120

@@ -29,10 +29,10 @@ ROUND_PACKETS = BURST
 """So many packets for each entry of its table a worker moves before it looks at all of them again. Looking at an idle
 entry costs about as much as moving one packet, so idle entries take a few hundredths of a busy worker's time."""
 PASS_VISITS = 32
-"""So many visits, and one more for each round, a pass makes while packets come singly or not at all: beginning one is a
-full barrier, a seventh of a round over one idle relay, and a packet waits for it."""
+"""So many visits a pass makes while packets come singly or not at all, each round counted as one more: beginning a pass
+is a full barrier, a seventh of a round over one idle relay, and a packet waits for it."""
 TIMED_PASSES = 11
-"""One pass in so many is timed, and stands for all of them: two looks at the clock are a fifth of a round over one idle
+"""One pass in so many is timed, and stands for all of them: the looks at the clock are a fifth of a round over one idle
 relay, and a packet waits for them. A prime, so as not to keep step with bursts and rings, which are powers of 2."""
 UNTIMED = 0
 
@@ -113,6 +113,20 @@ def one_pass(table: int, fp_ops: int, drain_pool: int, weight: int) -> int:
     return most
 
 
+@inlined
+def weigh(slept: bool, untimed: int) -> tuple[int, int]:
+    """What the next pass is charged for, and how many passes in a row are untimed then.
+
+    One that follows a sleep stands for itself alone: there is time to look after everything, and what waited for the
+    worker comes in no other.
+    """
+    if slept:
+        return 1, untimed
+    if untimed + 1 >= TIMED_PASSES:
+        return TIMED_PASSES, 0
+    return UNTIMED, untimed + 1
+
+
 @cfunc(types.int32(types.int64), cache=True)
 def work(worker: int) -> int:
     """A worker's life, run on an lcore: passes until it is told to stop."""
@@ -123,8 +137,7 @@ def work(worker: int) -> int:
     sequence = load64(worker + at.WORKER_SEQUENCE)
     idle_since, slept, untimed = 0, False, 0
     while load_acquire(worker + at.WORKER_STOP) == 0:
-        weight = untimed + 1 if slept or untimed + 1 >= TIMED_PASSES else UNTIMED
-        untimed = untimed + 1 if weight == UNTIMED else 0
+        weight, untimed = weigh(slept, untimed)
         enter_pass(worker, sequence)
         moved = one_pass(load_acquire(worker + at.WORKER_TABLE), fp_ops, drain_pool, weight)
         end_pass(worker, sequence)

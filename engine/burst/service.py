@@ -15,7 +15,7 @@ from engine.burst.intrinsics import call_burst, load64, load_acquire, rdtsc, sto
 
 @called
 def serve(entry: int, fp_ops: int) -> int:
-    """After a turn in which nothing moved, at most once in PORT_SERVICE cycles: how many packets were received."""
+    """After a timed turn in which nothing moved, at most once in PORT_SERVICE cycles: how many packets it received."""
     port_block = load64(entry + at.ENTRY_PORT)
     interval = load64(port_block + at.PORT_SERVICE)
     if interval == 0:

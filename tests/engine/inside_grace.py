@@ -287,13 +287,15 @@ def test_a_callback_returns_while_python_holds_the_gil(name: str, guests: Block)
             on_a_thread_of_c(CALLBACKS[name].address, 0)
 
 
-def test_after_destroy_device_no_worker_uses_the_guest(guests: Block) -> None:
+@pytest.mark.parametrize("direction", [at.VM_TO_VF, at.VF_TO_VM])
+def test_after_destroy_device_no_worker_uses_the_guest(direction: int, guests: Block) -> None:
+    """Takes packets from it, or, since no VF is there, fetches its ring ahead."""
     workers = [Worker(), Worker()]
     point(DOORS, *workers)
     for worker in workers:
         worker.table = witnesses.table_of([witnesses.Entry(port=None, guest=guests.address + at.GUEST_SIZE)])
         entry = worker.table.read(at.TABLE_ENTRIES)
-        ctypes.c_int64.from_address(entry + at.ENTRY_DIRECTION).value = at.VM_TO_VF
+        ctypes.c_int64.from_address(entry + at.ENTRY_DIRECTION).value = direction
         worker.block.write(at.WORKER_TABLE, worker.table.address)
     vid, site = 1, witnesses.GUESTS + 1
     with running(*workers):

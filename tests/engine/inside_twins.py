@@ -200,6 +200,18 @@ def test_a_busy_entry_does_not_pay_for_idle_ones_with_each_burst() -> None:
     assert world.wrongs == []
 
 
+@given(story=st.lists(st.booleans(), max_size=200))
+def test_every_pass_is_charged_for_once(story: list[bool]) -> None:
+    """By itself, or by the timed one that ends its row; one that follows a sleep is always timed."""
+    charged, untimed = 0, 0
+    for slept in story:
+        weight, untimed = loops.weigh(slept, untimed)
+        charged += weight
+        assert weight == 1 or not slept
+    assert charged + untimed == len(story)
+    assert untimed < loops.TIMED_PASSES
+
+
 class Trickle(stand_ins.Place):
     """A guest that has so many packets at each look."""
 
@@ -232,9 +244,10 @@ def test_a_pass_goes_on_until_more_than_single_packets_come(arrives: list[int]) 
 def test_what_is_fetched_ahead_is_not_read() -> None:
     """The stand-in says that the guest's ring is where no memory is."""
     world = stand_ins.fresh()
-    there, absent, other = world.add(at.VF_TO_VM), world.add(at.VF_TO_VM), world.add(at.VM_TO_VF)
-    for place in (there, absent, other):
+    there, absent, disabled = [world.add(at.VF_TO_VM) for _ in range(3)]
+    for place in (there, absent, disabled, world.add(at.VM_TO_VF)):
         place.surround(Surroundings(True, place is not absent, 0, (), 256, 32), [])
+        place.guest.write(at.GUEST_RX_QUEUES, 0b10 if place is disabled else 0b11)
         assert loops.look_after(place.entry.address, world.fp_ops.address) == 0
     assert world.rings_asked == [(0, 0)]
 

@@ -190,12 +190,14 @@ class Origins:
         self._pointers = pointers
         self._known = {each: arguments.get(i, UNKNOWN) for i, each in enumerate(function.arguments)}
         # Values of a loop come from each other: what is found out about one is used for the others, until all is.
-        for _ in range(MOST_ROUNDS):
-            found = {key: self._find(each) for key, each in function.by_key.items()}
-            if all(self._known.get(key) == origin for key, origin in found.items()):
-                return
-            self._known |= found
-        raise AssertionError(f"{function.name}: origins are not settled after {MOST_ROUNDS} rounds")
+        for self._settled in (False, True):
+            for _ in range(MOST_ROUNDS):
+                found = {key: self._find(each) for key, each in function.by_key.items()}
+                if all(self._known.get(key) == origin for key, origin in found.items()):
+                    break
+                self._known |= found
+            else:
+                raise AssertionError(f"{function.name}: origins are not settled after {MOST_ROUNDS} rounds")
 
     def of(self, value: Operand) -> Origin:
         return self._known.get(value.key, UNKNOWN)
@@ -222,9 +224,11 @@ class Origins:
         return UNKNOWN
 
     def _either(self, operands: Iterable[Operand]) -> Origin:
-        """The block if all that is known agrees, at an unknown offset if they do not agree on that."""
-        known = {origin for each in operands if (origin := self.of(each)).block != "?"}
+        """The block if all that is known agrees; at an unknown offset if they do not agree on that, or one is unknown
+        for good: an index may have moved it."""
+        origins = {self.of(each) for each in operands if each.number != 0}
+        known = {origin for origin in origins if origin.block != "?"}
         blocks = {origin.block for origin in known}
-        if len(known) == 1:
+        if len(known) == 1 and (origins == known or not self._settled):
             return known.pop()
         return Origin(blocks.pop(), None) if len(blocks) == 1 else UNKNOWN
