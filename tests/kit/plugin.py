@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections import Counter
 
 import pytest
@@ -21,6 +22,8 @@ def _missing(need: str) -> str | None:
 def pytest_configure(config: pytest.Config) -> None:
     line = "needs(*what): skip unless these are there (root, netns, hugepages, or names of programs)"
     config.addinivalue_line("markers", line)
+    # A shell without job control lets what it starts in the background ignore SIGINT, and what we start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
