@@ -36,8 +36,6 @@ look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", 
 write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
 path_space = stack_space(at.GUEST_PATH_BYTES)
 word_space = stack_space(8)
-FIRST_QUEUE = 1
-"""The mask of the first pair of queues."""
 REFUSED, GO_ON = -1, 2
 """RTE_VHOST_MSG_RESULT_ERR and _NOT_HANDLED: rte_vhost acts on the message itself."""
 
@@ -135,7 +133,7 @@ def new_device(vid: int) -> int:
     read_features(vid, guest)
     read_ring(vid, guest)
     for side in (GUEST_RX, GUEST_TX):  # further pairs are not ready yet; their worker does it
-        ask_for_none(vid, FIRST_QUEUE, side)
+        ask_for_none(vid, at.FIRST_QUEUE, side)
     store64(guest + at.GUEST_CONNECTS, load64(guest + at.GUEST_CONNECTS) + 1)
     exchange(guest + at.GUEST_VID, vid + 1)
     push_event(doors, at.EVENT_CONNECTED, index)

@@ -85,6 +85,8 @@ ENTRY_MBUFS: Final = 256
 # Entry, for guests with several queues: a stage of mbufs for each; VM to VF the first holds frames that are to be cut
 MAX_QUEUES: Final = 32
 """Queue pairs of a guest."""
+FIRST_QUEUE: Final = 1
+"""The mask of a guest that has enabled its first pair alone; one that says nothing (0) is served like it."""
 STAGE: Final = 2 * BURST
 """Mbufs that a stage holds: what a slow queue has not taken, and one more burst."""
 ENTRY_ACTIVE: Final = ENTRY_MBUFS + 8 * BURST

@@ -18,8 +18,6 @@ from engine.dpdk.layout import VHOST_F_LOG_ALL, VIRTIO_F_RING_PACKED
 BURST = at.BURST
 UNBOUNDED = (1 << VHOST_F_LOG_ALL) | (1 << VIRTIO_F_RING_PACKED)
 """With one of these features rte_vhost_avail_entries is wrong (packed rings) or unsafe (dirty logging)."""
-FIRST_QUEUE = 1
-"""The mask of a guest that has its first queue alone; one that says nothing (0) is served like it."""
 
 _i32, _i64 = types.int32, types.int64
 avail_entries = types.ExternalFunction("rte_vhost_avail_entries", types.uint16(_i32, _i32))
@@ -80,7 +78,7 @@ def other_turn(entry: int, fp_ops: int, port_id: int, guest: int, mask: int) -> 
     """A turn in which there is more to do, or less, than to receive for a guest with one queue."""
     if guest == 0:
         return without_guest(entry, fp_ops, port_id)
-    if mask > FIRST_QUEUE or load64(entry + at.ENTRY_STAGED) > 0:
+    if mask > at.FIRST_QUEUE or load64(entry + at.ENTRY_STAGED) > 0:
         return spread(entry, fp_ops, port_id, guest, mask)
     waiting = load64(entry + at.ENTRY_WAITING)
     if waiting > 0:
@@ -96,7 +94,7 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
     guest = load_acquire(guest_block + at.GUEST_VID)
     mask = load_acquire(guest_block + at.GUEST_RX_QUEUES)
     waiting = load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED)
-    if guest == 0 or port_id == 0 or mask > FIRST_QUEUE or waiting > 0:
+    if guest == 0 or port_id == 0 or mask > at.FIRST_QUEUE or waiting > 0:
         return other_turn(entry, fp_ops, port_id, guest, mask)
     room = room_of(entry, guest_block, guest)
     if room == 0:

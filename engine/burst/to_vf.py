@@ -13,7 +13,6 @@ from engine.burst.intrinsics import call_burst, load64, load_acquire, store64
 from engine.burst.kicks import GUEST_TX, ask_for_none
 from engine.burst.segment import any_long, cut, hold, ready_all_for_nic, sift
 from engine.burst.spread import drop_stages, list_active
-from engine.burst.to_guest import FIRST_QUEUE
 from engine.dpdk import installed
 
 BURST = at.BURST
@@ -173,6 +172,6 @@ def vm_to_vf(entry: int, fp_ops: int, drain_pool: int) -> int:
     mask = load_acquire(guest_block + at.GUEST_TX_QUEUES)
     waiting = load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED)
     pool = load64(port_block + at.PORT_POOL) if port_id > 0 else drain_pool
-    if guest == 0 or mask > FIRST_QUEUE or waiting > 0:
+    if guest == 0 or mask > at.FIRST_QUEUE or waiting > 0:
         return other_turn(entry, fp_ops, port_id, guest, mask, pool)
     return take_from_guest(entry, fp_ops, port_id, guest, pool, GUEST_TX)
