@@ -27,7 +27,8 @@ from schema.paths import state_dir
 
 LOG = logging.getLogger("vio4wd.run")
 
-BASE = (sys.executable, "-m", "reconciler.cli")
+BASE = (sys.executable, "-P", "-m", "reconciler.cli")
+"""Without -P it would take modules from the directory that we were started in, which may be anybody's."""
 WATCH = "watch"
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.run import further_engines
+from reconciler.run import BASE, further_engines
 from reconciler.supervise import AGAIN_AT_ONCE, LAST_S, Child
 from schema.paths import engine_parameters
 
@@ -225,3 +225,16 @@ def test_stopped_and_continued_it_goes_on(family: Family) -> None:
     assert family.parent.poll() is None
     assert alive(engine)
     assert alive(watch)
+
+
+@pytest.mark.parametrize("line", [BASE, (sys.executable, "-m", "reconciler")], ids=["child", "by hand"])
+def test_no_module_is_taken_from_the_directory_that_it_is_started_in(line: tuple[str, ...], tmp_path: Path) -> None:
+    """Which may be anybody's, such as /tmp."""
+    for name in ("zmq", "yaml", "argparse", "engine", "state", "schema"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit(3)\n")
+    directories = {f"VIO4WD_{name}_DIR": str(tmp_path / "own") for name in ("RUN", "STATE")}
+    environment = {**os.environ, **directories}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run([*line, "status"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, "no watch is running" in done.stdout) == (1, True), done
+    assert not (tmp_path / "ran").exists()
