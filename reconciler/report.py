@@ -65,6 +65,8 @@ class Report:
     engine: str = "absent"
     """`absent`, `starting` or `ready`, when it was last looked at."""
     faults: tuple[str, ...] = ()
+    threads: dict[str, str] = field(default_factory=dict)
+    """What of the watch failed and is started again: its name to what happened, as a sentence."""
     waiting: tuple[str, ...] = ()
     """What would be done if it were not paused."""
     standings: Standings = field(default_factory=dict)

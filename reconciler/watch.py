@@ -40,6 +40,7 @@ from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
 from reconciler.standing import counted, standings
 from reconciler.steer import reached
+from reconciler.supervised_thread import Threads
 from reconciler.trial import undone
 from reconciler.wanted import with_owners
 from schema.loglevel import log_from
@@ -70,7 +71,9 @@ class Watch:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._store = Store(state_dir)
-        self._sources = Sources(host.name(), state_dir)
+        self._threads = Threads()
+        """Those that anything of this process goes on by for ever."""
+        self._sources = Sources(host.name(), state_dir, self._threads)
         self._file = SpecFile(Local(file, defaults), host, self._store, self._sources)
         self._machine = Machine(time.monotonic(), timing)
         before = read_report(run_dir) or {}
@@ -364,6 +367,7 @@ class Watch:
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
             faults=tuple(f for f in (*troubles, *self._doors.faults) if f),
+            threads=self._threads.problems(),
         )
         self._tell("parameters", self._parameters, "%s", "")
         self._tell("store", self._store.fault or "", "%s", "")

@@ -75,7 +75,7 @@ def collect() -> dict[str, Any]:
         "workers": _workers(sighting),
         "relays": [asdict(relay) for relay in relays],
         "idle_sockets": _idle_sockets(sighting),
-        "problems": [*problems, *_unconfirmed(), *_source_problems(shown), *((shown or {}).get("faults") or ())],
+        "problems": [*problems, *_unconfirmed(), *_source_problems(shown), *_faults(shown or {})],
     }
 
 
@@ -91,6 +91,10 @@ def _source_problems(report: Mapping[str, Any] | None) -> list[str]:
     force = (report or {}).get("in_force") or {"sources": (), "left_out": ()}
     stay = [f"{s['name']} stays as it was: {s['problem']}" for s in force["sources"] if s["problem"]]
     return [*stay, *force["left_out"]]
+
+
+def _faults(report: Mapping[str, Any]) -> list[str]:
+    return [*(report.get("faults") or ()), *(report.get("threads") or {}).values()]
 
 
 def _unconfirmed() -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from reconciler.sources.directory import DirectorySource
 from reconciler.sources.git import GitSource
 from reconciler.sources.shape import Attempt, Source, attempt
+from reconciler.supervised_thread import Threads
 from schema.spec import DirectorySpec, SourceSpec
 
 
@@ -24,7 +25,9 @@ def source_of(spec: SourceSpec, hostname: str, state_dir: Path) -> Source:
 class Poller:
     """Reads one source again and again, on a thread."""
 
-    def __init__(self, source: Source, in_force: Callable[[], str], news: Callable[[], None]) -> None:
+    def __init__(
+        self, source: Source, in_force: Callable[[], str], news: Callable[[], None], threads: Threads
+    ) -> None:
         """`in_force` gives the revision that is; `news` is called when the source says something new."""
         self._source = source
         self._in_force = in_force
@@ -33,8 +36,8 @@ class Poller:
         """With the revision that was in force before."""
         self._due = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._poll, name=source.name, daemon=True)
-        self._thread.start()
+        self._threads = threads
+        self._thread = threads.start(f"the reading of {source.name}", self._poll, news)
 
     def _poll(self) -> None:
         while True:
@@ -65,6 +68,8 @@ class Poller:
     def tell(self) -> None:
         """That it is to end."""
         self._stopping = True
+        self._threads.forget(self._thread)
+        self._thread.stop()
         self._source.stop()
         self._due.set()
 
@@ -75,11 +80,12 @@ class Poller:
 class Sources:
     """All that a file names now."""
 
-    def __init__(self, hostname: str, state_dir: Path) -> None:
+    def __init__(self, hostname: str, state_dir: Path, threads: Threads) -> None:
         self.in_force: Mapping[str, str] = {}
         """Revisions, by the name of the source."""
         self._hostname = hostname
         self._state_dir = state_dir
+        self._threads = threads
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._sources: dict[SourceSpec, Source] = {}
         self._pollers: dict[SourceSpec, Poller] = {}
@@ -106,7 +112,7 @@ class Sources:
         if source.interval_s is None:
             return attempt(source, in_force())
         if spec not in self._pollers:
-            self._pollers[spec] = Poller(source, in_force, lambda: os.eventfd_write(self._news, 1))
+            self._pollers[spec] = Poller(source, in_force, lambda: os.eventfd_write(self._news, 1), self._threads)
         return self._pollers[spec].latest
 
     def fileno(self) -> int:
