@@ -20,10 +20,11 @@ from pathlib import Path
 
 from reconciler.files import known_shards, left_log_level
 from reconciler.gobetween import GoBetween, without_manager
+from reconciler.onlyrun import only_run
 from reconciler.sources.local import Local
 from reconciler.supervise import AGAIN_AT_ONCE, Child
 from schema.loglevel import log_from
-from schema.paths import state_dir
+from schema.paths import run_dir, state_dir
 
 LOG = logging.getLogger("vio4wd.run")
 
@@ -58,7 +59,12 @@ class Started:
 
 
 def run(local: Local) -> int:
-    """Runs engine and watch until SIGTERM or SIGINT; 0, or 1 when one of them had to be killed."""
+    """Runs engine and watch until SIGTERM or SIGINT; 0, or 1 when one of them had to be killed. Raises RunsAlready."""
+    with only_run(run_dir(), str(local.path.absolute())):
+        return _run(local)
+
+
+def _run(local: Local) -> int:
     between = GoBetween()
     file = [*(["--defaults"] if local.defaults else []), str(local.path.absolute())]
     watch = Started(Child(WATCH), [*BASE, "watch", *file], environment=between.environment)

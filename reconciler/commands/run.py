@@ -24,8 +24,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
+    from reconciler.onlyrun import RunsAlready
+    from reconciler.output import complain
     from reconciler.run import run
     from schema.loglevel import log_to_stderr
 
     log_to_stderr()
-    return run(local(asked))
+    try:
+        return run(local(asked))
+    except RunsAlready as reason:
+        complain(str(reason))
+        return 1

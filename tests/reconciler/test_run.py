@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli import main
+from reconciler.onlyrun import HOLDER, RunsAlready, only_run
 from reconciler.run import BASE, further_engines
 from reconciler.supervise import AGAIN_AT_ONCE, LAST_S, Child
 from schema.paths import engine_parameters
@@ -238,3 +240,24 @@ def test_no_module_is_taken_from_the_directory_that_it_is_started_in(line: tuple
     done = subprocess.run([*line, "status"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, "no watch is running" in done.stdout) == (1, True), done
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_second_run_says_which_one_runs_and_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIO4WD_RUN_DIR", str(tmp_path))
+    with only_run(tmp_path, "/etc/first.yaml"):
+        assert main(["run", str(tmp_path / "second.yaml")]) == 1
+        said = capsys.readouterr().err
+        assert f"vio4wd run (pid {os.getpid()}) already runs here with /etc/first.yaml" in said
+        (tmp_path / HOLDER).write_text("\0garbage")
+        with pytest.raises(RunsAlready, match="another vio4wd run already runs in"), only_run(tmp_path, "x"):
+            pass
+    with only_run(tmp_path, "x"):
+        pass
+
+
+def test_a_run_directory_that_cant_be_made_keeps_nobody_from_running(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with only_run(tmp_path / "file" / "r", "x"):
+        pass
