@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from schema import locks
+from schema.files import PUBLIC_DIRECTORY, make_directory
+from schema.locks import is_held as is_held
 
 APPLY = "apply.lock"
 WATCH = "watch.lock"
@@ -18,39 +21,24 @@ class Locked(Exception):  # noqa: N818 - a state, not a fault
 
 
 @contextmanager
-def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Holds the lock while the block runs. Raises Locked when it is not to be had within `wait_s`, OSError when the
-    file can't be made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def locked(path: Path, wait_s: float = 0.0, directory_mode: int = PUBLIC_DIRECTORY) -> Iterator[None]:
+    """Holds the lock while the block runs. Its directory is made when missing. Raises Locked when it is not to be had
+    within `wait_s`, OSError when the file can't be made."""
+    make_directory(path.parent, mode=directory_mode)
+    descriptor = _taken(path, time.monotonic() + wait_s)
     try:
-        _take(descriptor, path, time.monotonic() + wait_s)
         yield
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                raise Locked(f"another process holds {path}") from error
+def _taken(path: Path, deadline: float) -> int:
+    while (descriptor := locks.take(path)) is None:
+        if time.monotonic() >= deadline:
+            raise Locked(f"{_who(locks.holder(path))} holds {path}")
         time.sleep(0.02)
+    return descriptor
 
 
-def is_held(path: Path) -> bool:
-    """Whether somebody holds this lock now."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def _who(process: int | None) -> str:
+    return "another process" if process is None else f"process {process}"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from reconciler.files import write_atomically
 from reconciler.lock import Locked, locked
+from schema.files import read_text, write_atomically
 
 LOG = logging.getLogger("vio4wd.run")
 LOCK = "run.lock"
@@ -28,7 +28,7 @@ def only_run(run_dir: Path, file: str) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(locked(run_dir / LOCK))
-            write_atomically(run_dir / HOLDER, f"{os.getpid()} {file}\n", durable=False)
+            write_atomically(run_dir / HOLDER, f"{os.getpid()} {file}\n", 0o644, durable=False)
         except Locked as error:
             message = f"{_holder(run_dir)}; end that one, or set VIO4WD_RUN_DIR for a second instance"
             raise RunsAlready(message) from error
@@ -39,7 +39,7 @@ def only_run(run_dir: Path, file: str) -> Iterator[None]:
 
 def _holder(run_dir: Path) -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        pid, _, file = (run_dir / HOLDER).read_text(encoding="utf-8").rstrip("\n").partition(" ")
+        pid, _, file = read_text(run_dir / HOLDER).rstrip("\n").partition(" ")
         if pid.isdecimal() and file:
             return f"vio4wd run (pid {pid}) already runs here with {file}"
     return f"another vio4wd run already runs in {run_dir}"

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reconciler.files import write_atomically
+from schema.files import read_text, write_atomically
 
 FILE = "paused.json"
 
@@ -30,7 +30,7 @@ def read_pause(state_dir: Path) -> Pause | None:
     """None when it is not paused. A file that can't be read is a pause all the same: somebody wanted one."""
     path = pause_file(state_dir)
     try:
-        return Pause(**json.loads(path.read_text(encoding="utf-8")))
+        return Pause(**json.loads(read_text(path)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.files import write_atomically
 from reconciler.settle import SourceStatus
 from reconciler.standing import Standings
+from schema.files import read_text, write_atomically
 
 FILE = "watch.json"
 
@@ -84,13 +84,13 @@ class Report:
 
 def write_report(run_dir: Path, report: Report) -> None:
     """Raises OSError."""
-    write_atomically(run_dir / FILE, json.dumps(report.to_json(), indent=1) + "\n", durable=False)
+    write_atomically(run_dir / FILE, json.dumps(report.to_json(), indent=1) + "\n", 0o644, durable=False)
 
 
 def read_report(run_dir: Path) -> dict[str, Any] | None:
     """The latest report, also of a watch that is gone; None when there is none."""
     try:
-        value = json.loads((run_dir / FILE).read_text(encoding="utf-8"))
+        value = json.loads(read_text(run_dir / FILE))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -26,11 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.files import write_atomically
     from reconciler.legacy.defaults import imported
     from reconciler.output import complain
     from schema import SpecError
+    from schema.files import write_named
     from schema.loader import read_file
+    from schema.token import holds_token
 
     try:
         found = imported(read_file(asked.file).decode("utf-8", "replace"), str(asked.file))
@@ -45,6 +46,6 @@ def execute(asked: argparse.Namespace) -> int:
         complain(f"{asked.out} is there already, and was left as it is; give another name, or move it away")
         return 1
     else:
-        write_atomically(asked.out, found.text)
+        write_named(asked.out, found.text, secret=holds_token(found.text))
         complain(f"Written to {asked.out}; see what it would do with: vio4wd plan {asked.out}")
     return 0

@@ -50,7 +50,6 @@ def execute(asked: argparse.Namespace) -> int:
     import contextlib
     import json
 
-    from reconciler.files import write_atomically
     from reconciler.fleet import Fleet
     from reconciler.guards import guard, policy_of, relay_ids
     from reconciler.host import ThisHost
@@ -62,7 +61,9 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.settle import read_now
     from reconciler.vfs.onhost import objections
     from reconciler.wanted import with_owners
+    from schema.files import write_named
     from schema.paths import run_dir, state_dir
+    from schema.token import holds_token
     from state.lasttarget import last_target
     from state.store import Store
 
@@ -85,7 +86,8 @@ def execute(asked: argparse.Namespace) -> int:
     origin = Origin(str(file.path), spec.sha256, guarded, policy, last, settled.revisions)
     saved = save(todo, sighting, origin, asked.expires)
     if asked.out is not None:
-        write_atomically(asked.out, json.dumps(saved.to_json(), indent=2) + "\n")
+        text = json.dumps(saved.to_json(), indent=2) + "\n"
+        write_named(asked.out, text, secret=holds_token(text))
     if asked.json:
         emit(saved.to_json())
     else:

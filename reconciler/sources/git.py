@@ -12,6 +12,7 @@ from reconciler.sources.command import Git, GitError, GitRefusalError
 from reconciler.sources.files import HOSTS, chosen, is_spec_name, nothing_for
 from reconciler.sources.shape import Reading, SourceError
 from schema import Text, Tree
+from schema.files import PRIVATE_DIRECTORY, make_directory
 from schema.loader import MAX_FILE_BYTES, refused
 from schema.spec import GitSpec
 
@@ -61,7 +62,7 @@ class GitSource:
     def read(self, in_force: str) -> Reading:
         revision = ""
         try:
-            with locked(self._git.directory.with_suffix(".lock"), LOCK_WAIT_S):
+            with locked(self._git.directory.with_suffix(".lock"), LOCK_WAIT_S, PRIVATE_DIRECTORY):
                 revision = self._fetched()
                 self._refuse_rewrite(revision, in_force)
                 self._refuse_unsigned(revision)
@@ -89,7 +90,7 @@ class GitSource:
 
     def _make_clone(self) -> None:
         shutil.rmtree(self._git.directory, ignore_errors=True)
-        self._git.directory.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self._git.directory.parent, mode=PRIVATE_DIRECTORY)
         self._git.run("init", "--quiet", "--bare", "--template=", timeout_s=LOCAL_S)
 
     def _brought(self, full: str, there: str) -> str:

@@ -1,0 +1,17 @@
+"""The VF token, with which whoever knows it may open the VFs of its PF: shown to nobody, kept in private files."""
+
+from __future__ import annotations
+
+import re
+
+_VALUE = re.compile(r"(vfio[_-]vf[_-]token\W{1,6})[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def holds_token(text: str) -> bool:
+    """Whether a spec, a plan or other text has a VF token in it."""
+    return _VALUE.search(text) is not None
+
+
+def without_token(text: str) -> str:
+    """The text with `(secret)` in place of each VF token."""
+    return _VALUE.sub(r"\1(secret)", text)
