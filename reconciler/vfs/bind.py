@@ -44,20 +44,22 @@ class HostVfs(StoreOnDemand):
             return
         try:
             with said(f"{address} can't be bound to vfio-pci"):
-                self._take(facts)
+                self._take(address)
         except Objected:
             with contextlib.suppress(OSError):
                 self._put_back(bindings(self._store)[address])
             forget(self._store, address)
             raise
 
-    def _take(self, facts: Facts) -> None:
+    def _take(self, address: str) -> None:
+        """Loading a module and writing things down take a while: whether the host uses it is asked again after them."""
         self._pci.load_vfio()
-        self._pci.set_override(facts.address, VFIO_PCI)
-        self._pci.unbind(facts.address)
-        self._pci.probe(facts.address)
-        if self._pci.driver(facts.address) != VFIO_PCI:
-            message = f"{facts.address}: the driver vfio-pci did not take it; the kernel's log says why (dmesg)"
+        self._pci.set_override(address, VFIO_PCI)
+        require(check.to_bind(address, self._pci.facts(address)))
+        self._pci.unbind(address)
+        self._pci.probe(address)
+        if self._pci.driver(address) != VFIO_PCI:
+            message = f"{address}: the driver vfio-pci did not take it; the kernel's log says why (dmesg)"
             raise Objected(Objection("failed", message))
 
     def _put_back(self, before: Binding) -> None:

@@ -66,14 +66,12 @@ def _to_attach(action: Action) -> Iterable[str]:
 
 
 def objections(target: State, actions: Iterable[Action], vfs: HostVfs) -> list[str]:
-    """What on this host will keep a plan's ports from being added, as it is now."""
+    """What on this host will keep a plan's ports from being added, and functions from being bound, as it is now."""
     todo = list(actions)
-    binds = {str(action.key) for action in todo if isinstance(action.after, Vf)}
-    holders = {relay.port: id_ for id_, relay in target.relays.items()}
-    found = []
-    for action in todo:
-        for address in _to_attach(action):
-            objection = vfs.objection(address, address in binds)
-            if objection is not None:
-                found.append(f"relay {holders.get(str(action.key))}: {objection.message}")
-    return found
+    binds = [str(action.key) for action in todo if isinstance(action.after, Vf)]
+    attaches = [(address, str(action.key)) for action in todo for address in _to_attach(action)]
+    holders = {relay.port: f"relay {id_}" for id_, relay in target.relays.items()}
+    wanted = {address: holders.get(port, f"port {port}") for address, port in attaches}
+    wanted |= {address: f"vf:{address}" for address in binds if address not in wanted}
+    found = ((who, vfs.objection(address, address in binds)) for address, who in wanted.items())
+    return [f"{who}: {objection.message}" for who, objection in found if objection is not None]

@@ -12,9 +12,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.vfs.usage import Network, usage
+
 VFIO_PCI = "vfio-pci"
-BRIDGE_CLASS = "0x06"
-"""The first byte of a bridge's class code."""
+NETWORK_CLASS, BRIDGE_CLASS = "0x02", "0x06"
+"""The first byte of the class code of a network device and of a bridge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class Neighbour:
     address: str
     driver: str
     bridge: bool
+    network: bool = False
+    used: tuple[str, ...] = ()
+    """As `Facts.used`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +44,25 @@ class Facts:
     neighbours: tuple[Neighbour, ...] = ()
     virtual: bool = False
     """Whether it is a VF."""
-    interfaces_up: tuple[str, ...] = ()
-    """Its network interfaces that are up."""
+    class_code: str = ""
+    """As the kernel writes it, 0x020000 for an Ethernet device; empty: unknown."""
+    used: tuple[str, ...] = ()
+    """What the host does with it, as clauses (reconciler.vfs.usage)."""
     lacking: tuple[str, ...] = ()
     """Which of VFIO's nodes are not there, or may not be opened by us."""
 
+    @property
+    def network(self) -> bool:
+        """Whether it is certainly a network device."""
+        return self.class_code.startswith(NETWORK_CLASS)
+
 
 class Pci:
-    """The host's PCI functions; `root` is another than / in tests."""
+    """The host's PCI functions; `root` is another than / in tests, and so is what the kernel says of interfaces."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), network: Network | None = None) -> None:
         self._root = root
+        self._network = network or Network()
         self._bus = root / "sys/bus/pci"
 
     def device(self, address: str) -> Path:
@@ -68,7 +81,8 @@ class Pci:
             group=group,
             neighbours=self._neighbours(device, address),
             virtual=(device / "physfn").is_symlink(),
-            interfaces_up=_interfaces_up(device),
+            class_code=_text(device / "class"),
+            used=self._used(address),
             lacking=self._lacking(group),
         )
 
@@ -86,11 +100,17 @@ class Pci:
             names = sorted(os.listdir(device / "iommu_group" / "devices"))
         except OSError:
             return ()
-        return tuple(
-            Neighbour(name, self.driver(name), _text(self.device(name) / "class").startswith(BRIDGE_CLASS))
-            for name in names
-            if name != address
-        )
+        return tuple(self._neighbour(name) for name in names if name != address)
+
+    def _neighbour(self, address: str) -> Neighbour:
+        class_code = _text(self.device(address) / "class")
+        if class_code.startswith(BRIDGE_CLASS):
+            return Neighbour(address, self.driver(address), bridge=True)
+        network = class_code.startswith(NETWORK_CLASS)
+        return Neighbour(address, self.driver(address), False, network, self._used(address))
+
+    def _used(self, address: str) -> tuple[str, ...]:
+        return usage(self.device(address), self._root / "sys/class/net", self._network)
 
     def _lacking(self, group: str) -> tuple[str, ...]:
         folder = self._root / "dev/vfio"
@@ -145,12 +165,3 @@ def _text(path: Path) -> str:
 def _write(path: Path, text: str) -> None:
     with path.open("w") as file:
         file.write(text)
-
-
-def _interfaces_up(device: Path) -> tuple[str, ...]:
-    """IFF_UP is bit 0 of the flags (linux/if.h)."""
-    try:
-        names = sorted(os.listdir(device / "net"))
-    except OSError:
-        return ()
-    return tuple(name for name in names if int(_text(device / "net" / name / "flags") or "0", 16) & 1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.vfs.pci import Pci
+from reconciler.vfs.usage import Network
 
-NIC, BRIDGE = "0x020000", "0x060400"
+NIC, BRIDGE, DISK = "0x020000", "0x060400", "0x010802"
 
 
 @dataclass
@@ -22,9 +24,12 @@ class FakePci(Pci):
     """Drivers that do not take anything."""
     in_use: set[str] = field(default_factory=set)
     """IOMMU groups that some process has open."""
+    addresses: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    routes: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Of interfaces, by index."""
 
     def __post_init__(self) -> None:
-        super().__init__(self.root)
+        super().__init__(self.root, Network(lambda index: self.addresses[index], lambda index: self.routes[index]))
         (self.root / "dev/vfio").mkdir(parents=True)
         (self.root / "dev/vfio/vfio").touch()
         (self.root / "sys/bus/pci/devices").mkdir(parents=True)
@@ -50,10 +55,20 @@ class FakePci(Pci):
         """It vanishes, as when its PF makes no VFs any more."""
         shutil.rmtree(self.device(address))
 
-    def interface(self, address: str, name: str, flags: int) -> None:
-        folder = self.device(address) / "net" / name
+    def interface(self, address: str, name: str, flags: int, below: str = "", master: str = "") -> int:
+        """The index of a network interface that appears on the function, or on a device `below` it."""
+        net = self.root / "sys/class/net"
+        folder = self.device(address) / below / "net" / name
         folder.mkdir(parents=True)
+        net.mkdir(parents=True, exist_ok=True)
+        index = len(list(net.iterdir())) + 1
         (folder / "flags").write_text(f"{flags:#x}\n")
+        (folder / "ifindex").write_text(f"{index}\n")
+        (folder / "device").symlink_to(folder.parent.parent)
+        if master:
+            (folder / "master").symlink_to(net / master)
+        (net / name).symlink_to(folder)
+        return index
 
     def _bind(self, address: str, driver: str) -> None:
         link = self.device(address) / "driver"

@@ -17,7 +17,7 @@ from reconciler.sighting import Sighting
 from reconciler.vfs.bind import HostVfs
 from reconciler.vfs.onhost import objections
 from schema.loader import parse
-from schema.model import Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
+from schema.model import Action, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Vf, Worker
 from state.bindings import bindings
 from state.store import Store
 from tests.reconciler.fake_pci import BRIDGE, FakePci, not_permitted
@@ -235,16 +235,6 @@ def test_who_may_not_write_is_told_so(vfs: HostVfs, pci: FakePci, monkeypatch: p
         vfs.bind(VF)
 
 
-def test_a_card_that_the_host_uses_is_not_taken_from_it(vfs: HostVfs, pci: FakePci) -> None:
-    pci.add(VF, "e1000e", group="10", virtual=False)
-    pci.interface(VF, "eth1", 0x1003)
-    with pytest.raises(Objected, match="is no VF, and its interface eth1 is up"):
-        vfs.bind(VF)
-    pci.add(OTHER, "igbvf", group="11")
-    pci.interface(OTHER, "eth2", 0x1003)
-    vfs.bind(OTHER)
-
-
 def test_a_driver_that_dpdk_works_beside_is_not_taken_away(vfs: HostVfs, pci: FakePci) -> None:
     pci.add(VF, "mlx5_core", group="10")
     with pytest.raises(Objected, match="must stay with it; remove bind: true"):
@@ -265,6 +255,8 @@ def test_a_plan_says_what_stands_in_its_way_before_it_runs(vfs: HostVfs, pci: Fa
     assert [words.partition(" is ")[0] for words in objections(target, actions, vfs)] == [f"relay 2: {OTHER}"]
     pci.remove(VF)
     assert [words[:8] for words in objections(target, actions, vfs)] == ["relay 1:", "relay 2:"]
+    only = [Action(Verb.ADD, Kind.VF, VF, None, None, Vf(VF))]
+    assert [words.partition(" this")[0] for words in objections(target, only, vfs)] == [f"vf:{VF}:"]
 
 
 def test_what_others_took_is_bound_again_and_what_is_gone_is_added_anew(vfs: HostVfs, pci: FakePci) -> None:
