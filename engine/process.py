@@ -20,6 +20,7 @@ from engine import parameters as start
 from engine.carrier import LinkNews
 from engine.dpdk import eal, library
 from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
+from engine.dpdk.logstream import LogStream
 from engine.fault import Refused
 from engine.server import Change, Server, error
 from schema.loglevel import log_from, log_to_stderr
@@ -47,7 +48,8 @@ class ToldToEnd(Exception):  # noqa: N818 - not an error
 class EngineProcess:
     """State `starting`, `ready` or `stopping`; serves the API in all of them."""
 
-    def __init__(self, shard: int, run_dir: Path, state_dir: Path) -> None:
+    def __init__(self, shard: int, run_dir: Path, state_dir: Path, put_line: Callable[[bytes], None]) -> None:
+        """`put_line` takes DPDK's own messages."""
         self._shard = shard
         self._run_dir = run_dir
         self._state_dir = state_dir
@@ -56,6 +58,7 @@ class EngineProcess:
         self._state = "starting"
         self._hugepages = eal.free_hugepages() > 0
         self._dpdk = library.load()
+        self._log = LogStream(self._dpdk, put_line)
         self._core: EngineCore | None = None
         self._stop = False
         self._exit = 0
@@ -110,6 +113,7 @@ class EngineProcess:
             core = self._start()
         except BaseException:
             self._server.stop()
+            self._log.end()
             raise
         try:
             self._state = "ready"
@@ -119,6 +123,7 @@ class EngineProcess:
             self._steer(core)
         finally:
             self._end(core)
+            self._log.end()
         return self._exit
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -309,7 +314,7 @@ def only_engine(run_dir: Path, shard: int) -> TextIO:
 
 def main(shard: int, run_dir: Path, state_dir: Path) -> int:
     """`vio4wd engine`: the exit code."""
-    log_to_stderr()
+    writer = log_to_stderr()
     os.umask(0o077)
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -319,7 +324,7 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
         return 1
     with lock:
         try:
-            return EngineProcess(shard, run_dir, state_dir).run()
+            return EngineProcess(shard, run_dir, state_dir, writer.put).run()
         except ToldToEnd:
             return 0
         except (start.ParametersError, library.DpdkMissingError, library.DpdkError, UnknownReleaseError) as reason:

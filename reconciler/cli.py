@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,6 +14,10 @@ from typing import NoReturn
 from reconciler.commands import COMMANDS
 
 EX_USAGE = 64
+ACTING = frozenset(
+    {"run", "engine", "watch", "apply", "rollback", "confirm", "edit", "pause", "resume", "sync"}
+)
+"""Their exit code says what came of it, whether that could be printed or not."""
 
 EPILOG = """\
 A first day:
@@ -66,47 +69,40 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.arguments(sub)
-        sub.set_defaults(execute=command.execute)
+        sub.set_defaults(execute=command.execute, command=command.NAME)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; gives its exit code."""
-    asked = parser().parse_args(argv)
+    from reconciler import output
+
+    output.begin()
     try:
+        asked = parser().parse_args(argv)
         code = _executed(asked)
-    except BrokenPipeError:
-        code = 1
-    return code if _read_to_the_end() else 1
+    except SystemExit:  # argparse's, after a help text or a usage
+        output.end()
+        raise
+    return code if output.end() or asked.command in ACTING else code or 1
 
 
 def _executed(asked: argparse.Namespace) -> int:
-    """Raises BrokenPipeError when whoever read us has seen enough."""
+    from reconciler.output import complain
+
     try:
         code: int = asked.execute(asked)
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError:  # of bytes that are no lines; whoever read them has seen enough
+        return 1
     except KeyboardInterrupt:
         return 1
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:
             raise
-        print(sentence, file=sys.stderr)
+        complain(sentence)
         return 1
     return code
-
-
-def _read_to_the_end() -> bool:
-    """Whether all that was said could be. Python must not end with a complaint and a code of its own."""
-    whole = True
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            whole = False
-    return whole
 
 
 def _sentence(error: Exception) -> str | None:

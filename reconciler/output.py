@@ -3,51 +3,149 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
+import os
+import select
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow", "add": "green", "remove": "red", "change": "yellow"}
 
 
+STANDARD = ("stdin", "stdout", "stderr")
+"""By their descriptors."""
+_lost: dict[str, Exception] = {}
+"""Where no more is written, and why it could not be."""
+_later: list[str] = []
+"""What is to follow on standard output once somebody reads again."""
+
+
+def begin() -> None:
+    """To be called before any file is opened: one that got the number of a closed standard output would be written to.
+    What an encoding has no character for is shown by its number."""
+    _lost.clear()
+    _later.clear()
+    for number, name in enumerate(STANDARD):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def end() -> bool:
+    """Whether all that was said could be. Python must not end with a complaint and a code of its own."""
+    for line in _later:
+        _write("stdout", line)
+    _later.clear()
+    for name in STANDARD[1:]:
+        with _losing(name):
+            getattr(sys, name).flush()
+    reason = _lost.get("stdout")
+    if isinstance(reason, OSError) and reason.errno != errno.EPIPE:  # who has seen enough knows it
+        complain(f"standard output can't be written: {reason.strerror}")
+    return not _lost
+
+
+def heard() -> bool:
+    """Whether somebody still reads standard output, after all that was said has been written."""
+    with _losing("stdout"):
+        sys.stdout.flush()
+    return "stdout" not in _lost
+
+
+@contextlib.contextmanager
+def _losing(name: str) -> Iterator[None]:
+    """What can't be written is said nowhere, and never decides what is done."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        _lost.setdefault(name, error)
+        with contextlib.suppress(OSError, ValueError):  # what is left in its buffer goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), getattr(sys, name).fileno())
+
+
+def _write(name: str, text: str, last: str = "\n") -> None:
+    if name not in _lost:
+        with _losing(name):
+            print(text, file=getattr(sys, name), end=last)
+
+
 def emit(value: Any) -> None:
     """Prints a value as JSON."""
-    print(json.dumps(value, indent=2))
+    _write("stdout", json.dumps(value, indent=2))
+
+
+def put(text: str) -> None:
+    """Prints a file's text as it is, with no line's end but its own."""
+    _write("stdout", text, last="")
 
 
 def say(text: str = "", style: str | None = None) -> None:
     """Prints lines for a person, coloured on a terminal only."""
     if not sys.stdout.isatty():
-        print(text)
-        return
+        _write("stdout", text)
+    elif "stdout" not in _lost:
+        _say_on_terminal(text, STYLES.get(style or "", ""))
+
+
+def _say_on_terminal(text: str, style: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(highlight=False, soft_wrap=True).print(Text(text, style=STYLES.get(style or "", "")))
+    with _losing("stdout"):
+        Console(highlight=False, soft_wrap=True).print(Text(text, style=style))
+
+
+def say_meanwhile(text: str, style: str | None = None) -> None:
+    """As `say`, while something is being done that must not wait for a reader: when there is no room, it is said at the
+    end."""
+    if _later or not _has_room():
+        _later.append(text)
+    else:
+        say(text, style)
+        heard()
+
+
+def _has_room() -> bool:
+    """For a few lines: a pipe or terminal that nobody reads any more is full some time."""
+    try:
+        waiting = select.poll()
+        waiting.register(sys.stdout.fileno(), select.POLLOUT)
+        return bool(waiting.poll(0))
+    except (OSError, ValueError):
+        return True
 
 
 def complain(text: str) -> None:
-    """Says on standard error what is wrong; standard output is for what was asked for. That nobody reads it any more is
-    no reason to leave off in the middle."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr)
+    """Says on standard error what is wrong; standard output is for what was asked for."""
+    _write("stderr", text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under their columns' names. A terminal that is too narrow gets names of two words in two lines, and
     if that does not suffice, what stands in the last column below its row. Plain text is as wide as it is."""
     if not sys.stdout.isatty():
-        print("\n".join(plain_table(columns, rows)))
+        _write("stdout", "\n".join(plain_table(columns, rows)))
         return
     from rich.console import Console
     from rich.text import Text
 
+    if "stdout" in _lost:
+        return
     console = Console(highlight=False, soft_wrap=True)
     names, lines = fitting(columns, rows, console.width)
-    for style, part in (("bold", names), ("", lines)):
-        for line in part:
-            console.print(Text(line, style=style))
+    with _losing("stdout"):
+        for style, part in (("bold", names), ("", lines)):
+            for line in part:
+                console.print(Text(line, style=style))
 
 
 def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[str], list[str]]:

@@ -164,17 +164,14 @@ def _text(asked: argparse.Namespace) -> str:
 
 
 def _show_step(step: Step) -> None:
-    import contextlib
-
-    from reconciler.output import say
+    from reconciler.output import say_meanwhile
     from reconciler.render import SYMBOLS, words
 
     took = f" ({step.took_us / 1000:.1f} ms)" if step.took_us else ""
     detail = f"  {words(step.action)}".rstrip()
     where = f" (shard {step.shard})" if step.shard else ""
     line = f"  {SYMBOLS[step.action.verb]:>3} {step.action.resource}{where}{detail}: {step.ending}{took}"
-    with contextlib.suppress(OSError):  # that nobody reads it any more is no reason to leave off in the middle
-        say(f"{line}: {step.message}" if step.message else line, None if step.ending == "done" else "bad")
+    say_meanwhile(f"{line}: {step.message}" if step.message else line, None if step.ending == "done" else "bad")
 
 
 def _say_ending(outcome: Outcome, source: str) -> None:

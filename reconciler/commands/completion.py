@@ -22,6 +22,7 @@ def execute(asked: argparse.Namespace) -> int:
     import shtab
 
     from reconciler.cli import parser
+    from reconciler.output import say
     from schema.keys import keys
 
     top = parser()
@@ -31,7 +32,7 @@ def execute(asked: argparse.Namespace) -> int:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
             elif action.metavar == "KEY":
                 action.choices = list(keys())
-    print(shtab.complete(top, asked.shell))
+    say(shtab.complete(top, asked.shell))
     return 0
 
 

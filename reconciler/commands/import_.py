@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     from reconciler.legacy.defaults import imported
-    from reconciler.output import complain
+    from reconciler.output import complain, put
     from schema import SpecError
     from schema.files import write_named
     from schema.loader import read_file
@@ -41,7 +41,7 @@ def execute(asked: argparse.Namespace) -> int:
     for remark in found.remarks:
         complain(str(remark))
     if asked.out is None:
-        print(found.text, end="")
+        put(found.text)
     elif asked.out.exists():
         complain(f"{asked.out} is there already, and was left as it is; give another name, or move it away")
         return 1

@@ -72,7 +72,7 @@ def _counters(fleet: Fleet) -> dict[str, Any]:
 
 
 def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
-    from reconciler.output import emit
+    from reconciler.output import emit, heard
     from reconciler.rates import rates
 
     before = _counters(fleet)
@@ -86,6 +86,8 @@ def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
         else:
             _show_rates(measured["relays"])
         before, shown = after, shown + 1
+        if not heard():
+            return 1
     return 0
 
 

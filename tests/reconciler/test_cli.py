@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from reconciler.savedplan import PlanError, is_plan, parse_plan, read_plan
 from schema.model import Engine, Verb
 from state.store import Store
 from state.wishes import put
+from tests.kit.waiting import wait_for
 from tests.reconciler.fake_engine import FakeEngine, Served
 
 PLAN_SCHEMA = json.loads((Path(__file__).parents[2] / "schema" / "plan.schema.json").read_text())
@@ -361,3 +362,53 @@ def test_diff_takes_directories_as_the_other_commands_do(alone: Shell) -> None:
     (before / "one.yaml").write_text(ONE)
     done = alone("diff", before, alone.write(TWO))
     assert (done.returncode, "+ relay:2" in done.stdout, "relay:1" in done.stdout) == (0, True, False), done
+
+
+HAMPERED = {
+    "closed": 'exec "$@" >&-',
+    "both closed": 'exec "$@" >&- 2>&-',
+    "all closed": 'exec "$@" <&- >&- 2>&-',
+    "full": 'exec "$@" >/dev/full 2>/dev/full',
+    "nobody reads": '"$@" | :; exit ${PIPESTATUS[0]}',
+    "no UTF-8": 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 exec "$@"',
+}
+
+
+@pytest.mark.parametrize("how", HAMPERED.values(), ids=HAMPERED)
+def test_what_can_not_be_printed_does_not_decide_what_is_done(how: str, shell: Shell) -> None:
+    """Two actions and more: one that ends at its first word would leave the rest."""
+    file = shell.write(TWO + f"vhost_user: {{directory: {shell.directory}/küche}}\n")
+    line = ["bash", "-c", how, "bash", *shell.command("apply", file)]
+    done = subprocess.run(line, env=shell.environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done
+    assert set(shell.engine.state.relays) == {1, 2}
+    assert "kept in memory" not in done.stderr
+    assert shell.json("history")["applies"][0]["outcome"]["verdict"] == "applied"
+
+
+def test_a_reader_that_stops_to_read_does_not_hold_up_an_apply(shell: Shell) -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writes, b"#" * 512)
+    os.set_blocking(writes, True)
+    command = shell.command("apply", shell.write(TWO))
+    with subprocess.Popen(command, env=shell.environment, stdout=writes, stderr=subprocess.DEVNULL) as process:
+        os.close(writes)
+        wait_for("the apply", lambda: shell.json("history")["applies"] and set(shell.engine.state.relays) == {1, 2})
+        said = b""
+        while more := os.read(reads, 65536):
+            said += more
+        assert process.wait(60) == 0
+    os.close(reads)
+    assert b"+ relay:1" in said
+    assert b"Applied and verified" in said
+
+
+@pytest.mark.parametrize(("how", "told"), [("exec \"$@\" >/dev/full", "No space left"), ("\"$@\" | :", "")])
+def test_what_was_asked_for_and_could_not_be_said_is_an_error(how: str, told: str, shell: Shell) -> None:
+    line = ["bash", "-c", f"set -o pipefail; {how}", "bash", *shell.command("status")]
+    done = subprocess.run(line, env=shell.environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done
+    assert told in done.stderr

@@ -1,0 +1,100 @@
+"""Log messages are written by a thread of their own: whoever reads them may stop to, and nobody who steers waits for
+that. What does not fit the queue meanwhile is dropped and counted, which is said as soon as somebody reads again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import signal
+import threading
+
+KEPT_LINES = 2000
+MAX_LINE_BYTES = 16 * 1024
+FLUSH_WITHIN_S = 2.0
+"""At the end of the process; what nobody has read by then is lost."""
+
+
+class LogWriter(logging.Handler):
+    """Writes to a descriptor. Raises nothing: a log that can't be written stops nothing."""
+
+    def __init__(self, descriptor: int, kept_lines: int = KEPT_LINES) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: queue.Queue[bytes | threading.Event] = queue.Queue(kept_lines)
+        self.dropped = 0
+        """Messages that nobody will see, since it was last said."""
+        self._counting = threading.Lock()
+        self._thread = threading.Thread(target=self._write_on, name="vio4wd-log", daemon=True)
+        start_without_signals(self._thread)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception as error:
+            text = f"{record.name} {record.levelname} {record.msg!r} can't be put into words: {error!r}"
+        self.put(text.encode("utf-8", "backslashreplace"))
+
+    def put(self, line: bytes) -> None:
+        """One message, without the line's end; from any thread."""
+        try:
+            self._lines.put_nowait(line[:MAX_LINE_BYTES] + b"\n")
+        except queue.Full:
+            self._count_dropped()
+
+    def _count_dropped(self) -> None:
+        with self._counting:
+            self.dropped += 1
+
+    def _write_on(self) -> None:
+        while True:
+            line = self._lines.get()
+            if isinstance(line, threading.Event):
+                line.set()
+            elif not self._written(line):
+                self._count_dropped()
+            elif self.dropped and self._lines.empty():
+                self._say_dropped()
+
+    def _say_dropped(self) -> None:
+        dropped = self.dropped
+        words = f"vio4wd.log WARNING {dropped} messages were dropped here, since nobody read them or they had no room\n"
+        if self._written(words.encode()):
+            with self._counting:
+                self.dropped -= dropped
+
+    def _written(self, line: bytes) -> bool:
+        """Waits as long as it takes; False when it can't be."""
+        left = memoryview(line)
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:  # another program has set this for all that share the descriptor
+                self._wait_for_room()
+            except OSError:
+                return False
+        return True
+
+    def _wait_for_room(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLOUT)
+        waiting.poll(1000)
+
+    def flush(self) -> None:
+        """Waits until all that was said is written, not longer than FLUSH_WITHIN_S."""
+        done = threading.Event()
+        try:
+            self._lines.put(done, timeout=FLUSH_WITHIN_S)
+        except queue.Full:
+            return
+        done.wait(FLUSH_WITHIN_S)
+
+
+def start_without_signals(thread: threading.Thread) -> None:
+    """Who waits for signals, or has handlers for them, is the main thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
