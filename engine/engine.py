@@ -276,7 +276,7 @@ class EngineCore:
                 self.engine,
                 *(Worker(cpu) for cpu in self.workers.by_cpu),
                 *(attached.port for attached in self.ports.by_name.values()),
-                *(observed(opened.socket) for opened in self.sockets.by_path.values()),
+                *(observed(opened) for opened in self.sockets.by_path.values()),
                 *(each.relay for each in live),
                 *(each.pin for each in live),
             ]
@@ -318,6 +318,7 @@ class EngineCore:
         return {
             "guest": guest.vid is not None,
             "reachable": self.sockets.reachable(opened),
+            "in_the_way": self.sockets.in_the_way(opened),
             "vid": guest.vid,
             "features": hex(guest.features),
             "migrating": guest.migrating,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -14,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from engine import parameters as start
 from engine.carrier import LinkNews
@@ -23,6 +22,8 @@ from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
 from engine.dpdk.logstream import LogStream
 from engine.fault import Refused
 from engine.server import Change, Server, error
+from schema import locks
+from schema.files import make_directory
 from schema.loglevel import log_from, log_to_stderr
 from schema.model import MAX_RELAYS, Action, Pin
 from schema.notify import Notifier
@@ -298,17 +299,14 @@ def eal_prefix(run_dir: Path, shard: int) -> str:
     return f"vio4wd-{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:8]}-{shard}"
 
 
-def only_engine(run_dir: Path, shard: int) -> TextIO:
-    """The lock that an engine holds while it lives. Raises BlockingIOError when another one has it.
+def only_engine(run_dir: Path, shard: int) -> int:
+    """The lock that an engine holds while it lives, a descriptor. Raises BlockingIOError when another one has it.
 
     Its file stays: were it removed at the end, one who had opened it before would hold a lock that nobody else sees.
     """
-    lock = (run_dir / f"engine-{shard}.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        lock.close()
-        raise
+    lock = locks.take(run_dir / f"engine-{shard}.lock")
+    if lock is None:
+        raise BlockingIOError
     return lock
 
 
@@ -316,22 +314,25 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
     """`vio4wd engine`: the exit code."""
     writer = log_to_stderr()
     os.umask(0o077)
-    run_dir.mkdir(parents=True, exist_ok=True)
     try:
+        make_directory(run_dir)
         lock = only_engine(run_dir, shard)
     except BlockingIOError:
         log.error("another engine runs in %s; stop it, or choose another VIO4WD_RUN_DIR", run_dir)
         return 1
-    with lock:
-        try:
-            return EngineProcess(shard, run_dir, state_dir, writer.put).run()
-        except ToldToEnd:
-            return 0
-        except (start.ParametersError, library.DpdkMissingError, library.DpdkError, UnknownReleaseError) as reason:
-            log.error("%s", reason)
-            return 1
-        finally:
-            eal.clear_runtime_directory(run_dir, eal_prefix(run_dir, shard))
+    except OSError as error:
+        log.error("%s can't be used as run directory: %s", run_dir, error)
+        return 1
+    try:
+        return EngineProcess(shard, run_dir, state_dir, writer.put).run()
+    except ToldToEnd:
+        return 0
+    except (start.ParametersError, library.DpdkMissingError, library.DpdkError, UnknownReleaseError) as reason:
+        log.error("%s", reason)
+        return 1
+    finally:
+        eal.clear_runtime_directory(run_dir, eal_prefix(run_dir, shard))
+        os.close(lock)
 
 
 def hugepages_come(wait_s: float, stopped: Callable[[], bool]) -> bool:

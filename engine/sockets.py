@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket as unix
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.burst import layout as at
@@ -15,6 +13,7 @@ from engine.dpdk import layout as dpdk
 from engine.dpdk.library import DpdkError
 from engine.fault import Refused
 from engine.memory import Block
+from engine.socketfile import Stamp, file_at, own, prepare, replaced_by, shut_out, stamp
 from schema.model import Socket
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
@@ -37,7 +36,6 @@ NEVER_OFFERED = (
 )
 """A VF receives no long frames, for which a guest would set aside buffers of 64 KiB each; and not every NIC can cut
 those of UDP, or of TCP with ECN's flags."""
-CONNECT_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +54,6 @@ class Guest:
     def migrating(self) -> bool:
         """Whether QEMU has memory noted that vio4wd writes to, as it does while it migrates the guest."""
         return self.vid is not None and bool(self.features & (1 << dpdk.VHOST_F_LOG_ALL))
-
-
-Stamp = tuple[int, int, int]
-"""Device, inode and time of birth or change of what lies at a path: numbers of inodes are used again at once."""
 
 
 @dataclass(slots=True)
@@ -110,8 +104,8 @@ class Sockets:
         except DpdkError as error:
             raise Refused("socket", f"{socket.path} cannot be opened: {error}") from error
         try:
-            own(socket)
             opened.made = file_at(socket)
+            own(socket, opened.made)
         except OSError as error:
             vhost.close(socket.path)
             raise Refused("socket", f"{socket.path}: its owner cannot be set: {error.strerror}") from error
@@ -135,6 +129,12 @@ class Sockets:
     def reachable(self, opened: Open) -> bool:
         """Whether a guest that comes finds what is open here."""
         return file_at(opened.socket) == opened.made
+
+    def in_the_way(self, opened: Open) -> str | None:
+        """What keeps a guest that is yet to come from this socket, in words; None when nothing does."""
+        if not self.reachable(opened):
+            return replaced_by(opened.socket.path)
+        return None if opened.made is None else shut_out(opened.socket)
 
     def knock(self, path: str) -> None:
         """Opens a socket anew: a client's so that DPDK connects now, instead of within the second that it sleeps
@@ -190,7 +190,7 @@ class Sockets:
         """Sets owner, group and permissions of an open socket."""
         opened = self.require(socket.path)
         try:
-            own(socket)
+            own(socket, opened.made)
         except OSError as error:
             raise Refused("socket", f"{socket.path}: its owner cannot be set: {error.strerror}") from error
         opened.socket = socket
@@ -240,34 +240,17 @@ class Sockets:
         return next((path for path, opened in self.by_path.items() if opened.slot == slot), None)
 
 
-def observed(socket: Socket) -> Socket:
-    """The socket with the owner and permissions that its file has now; as recorded when the file is gone, or QEMU's."""
-    if socket.mode == "client":
-        return socket
+def observed(opened: Open) -> Socket:
+    """The socket with the owner and permissions that its file has now; as recorded when that is gone or replaced, or
+    QEMU's."""
+    socket = opened.socket
     try:
         found = os.lstat(socket.path)
     except OSError:
+        return socket
+    if (found.st_dev, found.st_ino) != opened.made:
         return socket
     return replace(socket, uid=found.st_uid, gid=found.st_gid, permissions=stat.S_IMODE(found.st_mode))
-
-
-def file_at(socket: Socket) -> tuple[int, int] | None:
-    """Device and inode of what lies at a server socket's path; None when there is nothing, or the file is QEMU's."""
-    if socket.mode == "client":
-        return None
-    try:
-        found = os.lstat(socket.path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def own(socket: Socket) -> None:
-    """Gives a server socket's file its owner and permissions. Raises OSError."""
-    if socket.mode == "client":
-        return
-    os.chown(socket.path, socket.uid, socket.gid, follow_symlinks=False)
-    os.chmod(socket.path, socket.permissions)
 
 
 def features_off(offered: Iterable[str]) -> int:
@@ -277,61 +260,3 @@ def features_off(offered: Iterable[str]) -> int:
         raise Refused("bad-request", f"no feature is called {unknown[0]}; there are {', '.join(OFFERS)}")
     hidden = [bit for word, bits in OFFERS.items() if word not in offered for bit in bits]
     return sum(1 << bit for bit in (*hidden, *NEVER_OFFERED))
-
-
-def stamp(path: str) -> Stamp | None:
-    """Which socket lies at a path; None when there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino, found.st_ctime_ns) if stat.S_ISSOCK(found.st_mode) else None
-
-
-def prepare(socket: Socket) -> None:
-    """Sees to it that a socket can be opened at its path. Raises Refused."""
-    if socket.mode == "server":
-        make_way(Path(socket.path))
-    elif socket.mode != "client":
-        raise Refused("bad-request", f"{socket.path}: its mode must be server or client, not {socket.mode}")
-    elif os.path.exists(socket.path) and stamp(socket.path) is None:
-        message = f"{socket.path} exists and is no socket: move it away, so that QEMU can make one"
-        raise Refused("socket", message)
-
-
-def make_way(path: Path) -> None:
-    """Makes the directory and removes a stale socket. Refuses a path at which something else lies."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            reason = "it is read-only, or not the engine's to write to"
-            raise Refused("socket", f"{path.parent} cannot hold a socket: {reason}")
-        _remove_stale(path)
-    except FileNotFoundError:
-        return
-    except FileExistsError as error:
-        raise Refused("socket", f"{path.parent} cannot hold a socket: it is no directory") from error
-    except OSError as error:
-        raise Refused("socket", f"{path.parent} cannot hold a socket: {error.strerror}") from error
-
-
-def _remove_stale(path: Path) -> None:
-    """Raises OSError, and Refused where anything lies but a socket to which nobody listens."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise Refused("socket", f"{path} exists and is no socket: move it away or choose another path")
-    if listening(path):
-        raise Refused("socket", f"another process listens on {path}: stop it or choose another path")
-    path.unlink()
-
-
-def listening(path: Path) -> bool:
-    """Whether somebody accepts connections there; a socket whose process has died refuses them."""
-    with unix.socket(unix.AF_UNIX) as probe:
-        probe.settimeout(CONNECT_TIMEOUT_S)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            return True
-        return True

@@ -107,8 +107,11 @@ def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwa
     well = link == "up" and not unwanted
     said = (fault[0] if fault else None) or ((_members_wrong(members) or _far(port, socket)) if well else None)
     if said is None and not unwanted and not socket.get("reachable", True):
-        said = f"{relay.socket} was removed or replaced: a guest that is connected goes on, no other finds it"
+        how = socket.get("in_the_way") or "was removed or replaced"
+        said = f"{relay.socket} {how}: a guest that is connected goes on, no other finds it; remove what lies there"
     condition, message = _judged(link, guest, said, unwanted)
+    if condition is Condition.PENDING and socket.get("in_the_way"):
+        message = f"{message}; {socket['in_the_way']}"
     cpus = (pin.vf_to_vm, pin.vm_to_vf) if pin is not None else None
     facts = {name: port[name] for name in PORT_FACTS if name in port}
     return RelayStatus(

@@ -43,6 +43,16 @@ def directory(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[int]:
+    """The directory that `path` is in; what goes wrong in there names the whole path."""
+    try:
+        with directory(path.parent) as folder:
+            yield folder
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def _walk(path: Path) -> int:
     todo = [*reversed(path.absolute().parts[1:])]
     here, links = os.open("/", _STEP | os.O_DIRECTORY), 0
@@ -102,7 +112,7 @@ def set_owner_and_mode(
 ) -> None:
     """Gives what is certainly a socket (or of another `kind`; and `only` this one) its owner, group and mode: whoever
     may write to its directory cannot have another file's changed. Raises OSError."""
-    with directory(path.parent) as folder:
+    with _beside(path) as folder:
         descriptor = os.open(path.name, _STEP, dir_fd=folder)
     try:
         found = os.fstat(descriptor)
@@ -126,7 +136,7 @@ def make_directory(path: Path, uid: int = -1, gid: int = -1, mode: int = PUBLIC_
         return False
     if not os.path.lexists(path.parent):
         make_directory(path.parent, mode=mode if mode == PRIVATE_DIRECTORY else PUBLIC_DIRECTORY)
-    with directory(path.parent) as folder:
+    with _beside(path) as folder:
         try:
             os.mkdir(path.name, PRIVATE_DIRECTORY, dir_fd=folder)
         except FileExistsError:
@@ -166,7 +176,7 @@ def read_text(path: Path, max_bytes: int = MAX_READ_BYTES) -> str:
 
 def unlink_socket(path: Path) -> None:
     """Removes what is certainly a socket; nothing there is well. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError), directory(path.parent) as folder:
+    with contextlib.suppress(FileNotFoundError), _beside(path) as folder:
         if not stat.S_ISSOCK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise OSError(errno.ENOTSUP, "something else lies there", str(path))
         os.unlink(path.name, dir_fd=folder)
@@ -205,7 +215,7 @@ def write_atomically(path: Path, text: str, mode: int = PRIVATE, durable: bool =
 def _replace(path: Path, text: str, mode: int, durable: bool, finish: Callable[[int], None]) -> None:
     temporary = f".{path.name[:200]}.{secrets.token_hex(6)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with directory(path.parent) as folder:
+    with _beside(path) as folder:
         descriptor = os.open(temporary, flags, mode, dir_fd=folder)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:

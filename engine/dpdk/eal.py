@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.dpdk.library import Dpdk, DpdkError, check, function, rte_errno
 from schema.loglevel import LEVELS
+from schema.token import without_token
 
 ABSENT_PCI_ADDRESS = "ffff:ff:1f.7"
 """Allowing only a device that cannot be stops the probing at start; `--no-pci` would make every later attach fail."""
@@ -100,7 +101,8 @@ class Eal:
         words = [word.encode() for word in arguments(parameters)]
         vector = (ctypes.c_char_p * len(words))(*words)
         if self._init(len(words), vector) < 0:
-            raise DpdkError(f"rte_eal_init({' '.join(arguments(parameters)[1:])})", rte_errno(self._dpdk))
+            said = without_token(" ".join(arguments(parameters)[1:]))
+            raise DpdkError(f"rte_eal_init({said})", rte_errno(self._dpdk))
         self.tsc_hz = self._tsc_hz()
 
     def launch(self, function_address: int, argument: int, lcore: int) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 
 from reconciler.mounts import check
 from reconciler.mounts.hugetlb import HUGETLBFS, Entry, Hugetlb
 from reconciler.mounts.users import users_of
 from reconciler.objection import Objected, Objection, require, said
+from schema import files
 from schema.model import Mount
 from state.hugepages import forget_mount, made_mounts, remember_mount
 from state.store import Store
@@ -26,7 +28,7 @@ def observed(kernel: Hugetlb, store: Store) -> dict[str, Mount]:
 def _seen(entry: Entry, ours: bool) -> Mount:
     """Directories that differ, or of which one is not there, have no owner."""
     try:
-        owners = {(s.st_uid, s.st_gid, s.st_mode & 0o7777) for s in map(os.stat, _directories(entry.path))}
+        owners = {(s.st_uid, s.st_gid, s.st_mode & 0o7777) for s in map(os.lstat, _directories(entry.path))}
     except OSError:
         owners = set()
     if len(owners) != 1:
@@ -84,7 +86,7 @@ def _mount(kernel: Hugetlb, store: Store, wanted: Mount) -> None:
     missing = [each for each in (path, *path.parents) if not each.exists()]
     remember_mount(store, kernel.boot_id(), wanted.path, str(missing[-1]) if missing else "")
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        files.make_directory(path)
         kernel.mount(wanted.path, wanted.page_size)
     except OSError:
         _tidy(store, kernel.boot_id(), wanted.path)
@@ -93,9 +95,8 @@ def _mount(kernel: Hugetlb, store: Store, wanted: Mount) -> None:
 
 def _make_directories(path: str, uid: int, gid: int, permissions: int) -> None:
     for each in map(Path, _directories(path)):
-        each.mkdir(exist_ok=True)
-        os.chown(each, uid, gid)
-        each.chmod(permissions)
+        files.make_directory(each, uid, gid, permissions)
+        files.set_owner_and_mode(each, uid, gid, permissions, stat.S_ISDIR)
 
 
 def unmount(kernel: Hugetlb, store: Store, path: str) -> None:

@@ -91,7 +91,7 @@ def test_a_client_owns_nothing(machine: StandInMachine, opened: Sockets, directo
 def test_a_client_is_observed_as_recorded(directory: Path) -> None:
     path = directory / "vm1.sock"
     with bind(path):
-        assert sockets.observed(client(path)) == client(path)
+        assert sockets.observed(sockets.Open(client(path), 0)) == client(path)
 
 
 def test_what_is_no_socket_is_refused_by_name(opened: Sockets, directory: Path) -> None:

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from engine import parameters, sockets
+from engine import parameters, socketfile
 from engine.fault import Refused
+from engine.sockets import Open, observed
 from schema.model import Engine, Socket, Worker
 from tests.kit import cleanup
+from tests.kit.user import NOBODY, umask
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to somebody else")
 
 
 @pytest.fixture
@@ -47,18 +51,22 @@ def live(directory: Path) -> Iterator[Path]:
         yield path
 
 
+def make_way(path: Path) -> None:
+    socketfile.make_way(Socket(str(path), uid=os.getuid(), gid=os.getgid()))
+
+
 def refusal(path: Path) -> str:
     """Why a socket can't be opened there; the path is named and the reason is a sentence."""
     with pytest.raises(Refused) as refused:
-        sockets.make_way(path)
+        make_way(path)
     assert refused.value.code == "socket"
     assert len(str(refused.value).split()) > 4
     return str(refused.value)
 
 
 def test_a_stale_socket_makes_way(stale: Path) -> None:
-    assert not sockets.listening(stale)
-    sockets.make_way(stale)
+    assert not socketfile.listener(stale)
+    make_way(stale)
     assert not stale.exists()
 
 
@@ -66,27 +74,27 @@ def test_a_socket_that_was_bound_and_never_listened_makes_way(directory: Path) -
     path = directory / "vm1.sock"
     with unix.socket(unix.AF_UNIX) as bound:
         bound.bind(str(path))
-        sockets.make_way(path)
+        make_way(path)
     assert not path.exists()
 
 
 def test_a_stale_socket_that_stays_is_refused(stale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Played: root, as whom an engine runs, is refused it only where file system or kernel are special."""
 
-    def refused(_path: Path) -> None:
+    def refused(*_path: object, **_where: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     with monkeypatch.context() as played:
-        played.setattr(Path, "unlink", refused)
+        played.setattr(os, "unlink", refused)
         assert "Operation not permitted" in refusal(stale)
     assert stale.is_socket()
 
 
 def test_a_live_listener_is_refused_and_stays(live: Path) -> None:
-    assert sockets.listening(live)
+    assert socketfile.listener(live)
     assert str(live) in refusal(live)
     assert live.is_socket()
-    assert sockets.listening(live)
+    assert socketfile.listener(live)
 
 
 def test_a_listener_whose_queue_is_full_is_live(directory: Path) -> None:
@@ -98,7 +106,7 @@ def test_a_listener_whose_queue_is_full_is_live(directory: Path) -> None:
             waiting.append(unix.socket(unix.AF_UNIX))
             waiting[-1].setblocking(False)
             waiting[-1].connect_ex(str(path))
-        assert sockets.listening(path)
+        assert socketfile.listener(path)
         for each in waiting:
             each.close()
 
@@ -139,9 +147,83 @@ def test_a_link_in_its_place_is_refused_and_what_it_leads_to_stays(
 
 def test_the_directory_is_made(directory: Path) -> None:
     path = directory / "a/b/vm1.sock"
-    sockets.make_way(path)
+    make_way(path)
     assert path.parent.is_dir()
-    sockets.make_way(path)
+    make_way(path)
+
+
+@root
+@pytest.mark.parametrize(("permissions", "mode"), [(0o660, 0o750), (0o666, 0o755)])
+def test_the_made_directory_is_the_sockets_owners(directory: Path, permissions: int, mode: int) -> None:
+    """Whatever the engine's umask, which is 077."""
+    path = directory / "a/b/vm1.sock"
+    socket = Socket(str(path), uid=NOBODY, gid=NOBODY, permissions=permissions)
+    with umask(0o077):
+        socketfile.make_way(socket)
+    found = path.parent.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (NOBODY, NOBODY, mode)
+    assert (path.parent.parent.stat().st_uid, stat.S_IMODE(path.parent.parent.stat().st_mode)) == (0, 0o755)
+
+
+@root
+@pytest.mark.parametrize(
+    ("there", "owner", "healed"),
+    [(None, 0, True), ("stale", 0, True), ("file", 0, False), (None, 4711, False)],
+)
+def test_one_that_an_older_release_made_is_set_right_and_no_other(
+    directory: Path, there: str | None, owner: int, healed: bool
+) -> None:
+    """It was root's alone, and had only sockets in it; with anything else in it, it is somebody's own."""
+    folder = directory / "a"
+    folder.mkdir(0o700)
+    os.chown(folder, owner, owner)
+    if there == "file":
+        (folder / "x").touch()
+    elif there == "stale":
+        with unix.socket(unix.AF_UNIX) as dead:
+            dead.bind(str(folder / "vm2.sock"))
+    socketfile.make_way(Socket(str(folder / "vm1.sock"), uid=NOBODY, gid=NOBODY, permissions=0o660))
+    found = folder.stat()
+    expected = (NOBODY, NOBODY, 0o750) if healed else (owner, owner, 0o700)
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == expected
+
+
+@root
+def test_a_directory_that_shuts_out_the_owner_is_named(directory: Path) -> None:
+    folder = directory / "a" / "b"
+    folder.mkdir(parents=True)
+    directory.chmod(0o755)
+    socket = Socket(str(folder / "vm1.sock"), uid=NOBODY, gid=NOBODY)
+    assert socketfile.shut_out(socket) is None
+    folder.parent.chmod(0o710)
+    said = f"user {NOBODY} cannot enter {folder.parent} (mode 0710 of user 0)"
+    assert socketfile.shut_out(socket) == said
+    os.chown(folder.parent, 0, NOBODY)
+    assert socketfile.shut_out(socket) is None
+    folder.parent.chmod(0o700)
+    os.chown(folder.parent, NOBODY, 0)
+    assert socketfile.shut_out(socket) is None
+    os.chown(folder.parent, 0, 0)
+    assert socketfile.shut_out(Socket(socket.path, uid=0)) is None
+
+
+def test_what_lies_in_its_place_is_named(stale: Path) -> None:
+    made = Open(Socket(str(stale), uid=1, permissions=0o600), 0, made=(1, 2))
+    uid = os.getuid()
+    assert socketfile.replaced_by(str(stale)) == f"was replaced by another socket of user {uid}"
+    assert observed(made) == made.socket, "whose permissions are not ours to mend"
+    stale.unlink()
+    assert socketfile.replaced_by(str(stale)) == "was removed"
+    stale.symlink_to("/etc/shadow")
+    assert socketfile.replaced_by(str(stale)) == f"was replaced by a link of user {uid}"
+    assert observed(made) == made.socket
+    stale.unlink()
+    stale.touch()
+    assert socketfile.replaced_by(str(stale)) == f"was replaced by something that is no socket of user {uid}"
+
+
+def test_a_listener_is_named_by_process_and_user(live: Path) -> None:
+    assert socketfile.listener(live) == f"another process ({os.getpid()} of user {os.getuid()})"
 
 
 def test_a_file_in_place_of_the_directory_is_refused_by_name(directory: Path) -> None:
@@ -151,7 +233,7 @@ def test_a_file_in_place_of_the_directory_is_refused_by_name(directory: Path) ->
 
 
 def test_nothing_in_the_way_is_no_listener(directory: Path) -> None:
-    assert not sockets.listening(directory / "vm1.sock")
+    assert not socketfile.listener(directory / "vm1.sock")
 
 
 @pytest.mark.parametrize("permissions", [0o600, 0o660, 0o666])
@@ -160,17 +242,18 @@ def test_the_file_gets_its_owner_and_permissions(permissions: int, stale: Path) 
     if uid == 0:  # only root may give a file away
         uid, gid = 4711, 4712
     socket = Socket(str(stale), uid=uid, gid=gid, permissions=permissions)
-    sockets.own(socket)
+    socketfile.own(socket)
     found = stale.lstat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (uid, gid, permissions)
-    assert sockets.observed(Socket(str(stale))) == socket
+    opened = Open(Socket(str(stale)), 0, made=socketfile.file_at(socket))
+    assert observed(opened) == socket
 
 
 def test_a_file_that_is_gone_is_observed_as_it_was(directory: Path) -> None:
     socket = Socket(str(directory / "vm1.sock"), uid=1, gid=2, permissions=0o600)
-    assert sockets.observed(socket) == socket
+    assert observed(Open(socket, 0, made=(1, 2))) == socket
     with pytest.raises(OSError, match=re.escape(socket.path)):
-        sockets.own(socket)
+        socketfile.own(socket)
 
 
 # Parameters

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 NOBODY = 65534
 
@@ -16,3 +18,12 @@ def as_nobody(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60, env=clean, cwd="/"
     )
+
+
+@contextmanager
+def umask(value: int) -> Iterator[None]:
+    before = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import socket
 import stat
@@ -103,6 +104,26 @@ def test_a_socket_that_another_process_serves_is_left_to_it() -> None:
         other.listen()
         made.instance.run(wait=False)
         made.instance.wait_state("relay 2", lambda state: 2 in state.relays, 120.0)
-        assert f"another process listens on {path}" in made.wait_condition(1, "Degraded")["message"]
+        assert f"of user {os.getuid()}) listens on {path}" in made.wait_condition(1, "Degraded")["message"]
         other.close()
         made.wait_condition(1, "Pending")
+
+
+def test_a_socket_that_was_swapped_for_a_link_leads_nowhere_and_comes_back(tmp_path: Path) -> None:
+    """As the user may do whose the sockets' directory is."""
+    secret = tmp_path / "shadow"
+    secret.touch(0o600)
+    keys = '"owner": "nobody", "permissions": "0666"'
+    with scene(run=False) as made:
+        made.instance.save(with_vhost_user(made.text, keys))
+        made.instance.run()
+        path, before = made.instance.socket(1), of(secret)
+        (tmp_path / "link").symlink_to(secret)
+        (tmp_path / "link").rename(path)  # at once: the engine would make it again
+        message = made.wait_condition(1, "Degraded")["message"]
+        assert f"{path} was replaced by a link of user {os.getuid()}: " in message
+        assert made.instance.call("apply", str(made.instance.file)).returncode == 0
+        assert (of(secret), path.is_symlink()) == (before, True)
+        path.unlink()
+        made.wait_condition(1, "Pending")
+        assert of(path) == (pwd.getpwnam("nobody").pw_uid, os.getgid(), 0o666)

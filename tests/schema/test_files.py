@@ -12,22 +12,13 @@ from pathlib import Path
 import pytest
 
 from schema import files
-from tests.kit.user import NOBODY
+from tests.kit.user import NOBODY, umask
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to somebody else")
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-@contextmanager
-def umask(value: int) -> Iterator[None]:
-    before = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 @contextmanager

@@ -1,0 +1,33 @@
+"""The VF token is recognized wherever it may stand, so that it can be left out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from schema.token import holds_token, without_token
+
+TOKEN = "12345678-9abc-DEF0-1234-56789abcdef0"
+HOLD = [
+    json.dumps({"engine": {"vfio_vf_token": TOKEN}}, indent=2),
+    json.dumps({"engine": {"vfio_vf_token": TOKEN}}, separators=(",", ":")),
+    f"engine: {{main_cpu: 0, vfio_vf_token: {TOKEN}}}",
+    f"engine:\n  'vfio_vf_token' : \"{TOKEN}\"\n",
+    f"rte_eal_init(--lcores 0@0 --vfio-vf-token {TOKEN}) failed",
+    f"--vfio-vf-token={TOKEN}",
+    json.dumps(json.dumps({"vfio_vf_token": TOKEN})),
+]
+
+
+@pytest.mark.parametrize("text", HOLD)
+def test_it_is_found_and_left_out(text: str) -> None:
+    assert holds_token(text)
+    assert TOKEN not in without_token(text)
+    assert "(secret)" in without_token(text)
+
+
+@pytest.mark.parametrize("text", ["", '{"vfio_vf_token": ""}', '{"vfio_vf_token": null}', f'{{"boot_id": "{TOKEN}"}}'])
+def test_nothing_else_is_taken_for_it(text: str) -> None:
+    assert not holds_token(text)
+    assert without_token(text) == text
