@@ -15,6 +15,7 @@ from types import MappingProxyType
 import schema
 from schema import Spec, SpecError
 from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path
+from schema.vf import below
 from state.wishes import Wish
 
 
@@ -75,11 +76,11 @@ def merged(spec: Spec, wishes: Sequence[Wish], held: Mapping[str, float]) -> Mer
 
 
 def claims(vhost_user: VhostUserSpec, relay: RelaySpec) -> frozenset[str]:
-    """What belongs to one relay only, by name: its id, VFs, bond and socket."""
-    vfs = [relay.vf] if relay.vf is not None else list(relay.bond.members if relay.bond is not None else ())
+    """What belongs to one relay only, by name: its id, VFs and what lies below them, bond and socket."""
     bond = [f"bond {relay.bond.name}"] if relay.bond is not None else []
-    named = [f"VF {port.name}" for port in vfs if port is not None]
-    return frozenset([f"id {relay.id}", f"socket {socket_path(vhost_user, relay)}", *named, *bond])
+    named = [f"VF {port.name}" for port in relay.ports]
+    lower = [thing for port in relay.ports for thing in below(port)]
+    return frozenset([f"id {relay.id}", f"socket {socket_path(vhost_user, relay)}", *named, *lower, *bond])
 
 
 def _in_the_way(

@@ -1,4 +1,5 @@
-"""One owner for each id, VF, bond, socket path and mount; the second claim is refused and names the first."""
+"""One owner for each id, VF and what lies below it, bond, socket path and mount; a second claim is refused and names
+the first."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 
 from schema.doors import endpoints
+from schema.model import Port
 from schema.nodes import Document, Path, Scalar, dotted, shorten
 from schema.problem import Problem
 from schema.spec import Spec, socket_path
+from schema.vf import below
 from schema.yaml12 import at
 
 Claim = tuple[Hashable, str, Path]
@@ -22,9 +25,11 @@ def claimed_twice(spec: Spec, document: Document) -> Iterator[Problem]:
 
 def _one_owner(document: Document, claims: Iterable[Claim]) -> Iterator[Problem]:
     owners: dict[Hashable, Path] = {}
+    told: set[Path] = set()
     for thing, name, path in claims:
         owner = owners.setdefault(thing, path)
-        if owner is not path:
+        if owner != path and path not in told:
+            told.add(path)
             where = at(document.place(owner), document.place(path))
             message = f"{name} belongs to {_owner_at(document, owner)} already ({where}); give each its own"
             yield document.problem(path, message)
@@ -46,9 +51,14 @@ def _ids(spec: Spec) -> Iterator[Claim]:
 def _vfs(spec: Spec) -> Iterator[Claim]:
     for index, relay in enumerate(spec.relays):
         if relay.vf is not None:
-            yield relay.vf.name, relay.vf.name, ("relays", index, "vf")
+            yield from _vf(relay.vf, ("relays", index, "vf"))
         for member, port in enumerate(relay.bond.members if relay.bond is not None else ()):
-            yield port.name, port.name, ("relays", index, "bond", "members", member)
+            yield from _vf(port, ("relays", index, "bond", "members", member))
+
+
+def _vf(port: Port, path: Path) -> Iterator[Claim]:
+    yield port.name, port.name, path
+    yield from ((thing, thing, path) for thing in below(port))
 
 
 def _bond_names(spec: Spec) -> Iterator[Claim]:

@@ -199,7 +199,6 @@ def _tso(spec: Spec, document: Document) -> Iterator[Problem]:
 
 def _bind(spec: Spec, document: Document) -> Iterator[Problem]:
     for index, relay in enumerate(spec.relays):
-        ports = [relay.vf] if relay.vf is not None else relay.bond.members if relay.bond is not None else []
-        if relay.bind and not any(is_pci(port) for port in ports):
+        if relay.bind and not any(is_pci(port) for port in relay.ports):
             message = "only a PCI function can be bound, and this relay has virtual devices only; remove the key"
             yield document.problem(("relays", index, "bind"), message)

@@ -107,6 +107,13 @@ class RelaySpec:
     protect: bool = False
     """Whether it is removed only when that is allowed by name."""
 
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The VF, or the bond's members."""
+        if self.vf is not None:
+            return (self.vf,)
+        return self.bond.members if self.bond is not None else ()
+
 
 @dataclass(frozen=True, slots=True)
 class DirectorySpec:

@@ -9,6 +9,10 @@ from schema.model import Port
 MAX_NAME_BYTES = 63
 """RTE_DEV_NAME_MAX_LEN of DPDK, without the terminating zero."""
 
+_INTERFACES = frozenset({"iface", "remote", "rx_iface", "rx_iface_in", "tx_iface"})
+"""Arguments of DPDK's drivers that name a network interface."""
+_MEMIF = ("0", "/run/memif.sock")
+"""What a memif's id and socket are when they are not given (DPDK's net_memif)."""
 _PCI = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.([0-9a-fA-F]+)")
 _LOOKS_PCI = re.compile(r"[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 _NAME = re.compile(r"net_[a-z_]+[0-9]+")
@@ -37,6 +41,16 @@ def parse_vf(text: str) -> Port:
 def is_pci(port: Port) -> bool:
     """Whether it is a PCI function, not a virtual device."""
     return _LOOKS_PCI.fullmatch(port.name) is not None
+
+
+def below(port: Port) -> tuple[str, ...]:
+    """What a virtual device has below it that no other may use too, as people name it. The name of the device does not
+    tell: several devices, of several drivers, may be given one interface."""
+    given = [part.partition("=")[::2] for part in port.args.split(",")]
+    if port.name.startswith("net_memif"):
+        named = dict(given)
+        return (f"memif {named.get('id', _MEMIF[0])} on {named.get('socket', _MEMIF[1])}",)
+    return tuple(sorted({f"interface {value}" for key, value in given if key in _INTERFACES and value}))
 
 
 def is_address(text: str) -> bool:

@@ -13,7 +13,7 @@ from reconciler.wanted import pins_of
 from schema import Spec
 from schema.model import MAX_RELAYS
 from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path, template_path
-from schema.vf import parse_vf
+from schema.vf import below, parse_vf
 from state import pins, wishes
 from state.store import Store
 
@@ -85,10 +85,10 @@ class StateFront:
 
 
 def _held(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> Held:
-    ports = [relay.vf] if relay.vf is not None else list(relay.bond.members if relay.bond is not None else ())
-    members = frozenset(port.name for port in ports if port is not None)
+    members = frozenset(port.name for port in relay.ports)
+    lower = frozenset(thing for port in relay.ports for thing in below(port))
     name = relay.bond.name if relay.bond is not None else next(iter(members), "")
-    return Held(relay.id, owner, name, members, socket_path(vhost_user, relay))
+    return Held(relay.id, owner, name, members, socket_path(vhost_user, relay), lower)
 
 
 def _wished(wish: wishes.Wish, vhost_user: VhostUserSpec) -> Held:

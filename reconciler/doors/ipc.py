@@ -21,7 +21,7 @@ from reconciler.doors.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
 from reconciler.doors.portcontrol import Desk
 from schema import Spec
 from schema.nodes import shorten
-from schema.vf import parse_vf
+from schema.vf import below, parse_vf
 from state import wishes
 from state.store import Store
 
@@ -202,10 +202,11 @@ class Ipc:
 
 
 def _against(found: NetdevVf, desk: Desk) -> str:
-    held, name = desk.held.get(found.index), parse_vf(found.vf).name
+    held, port = desk.held.get(found.index), parse_vf(found.vf)
+    things = {port.name, *below(port)}
     if held is not None:
         return f"relay {found.index} has {held.device}, wanted by {held.owner}"
     for other in desk.held.values():
-        for thing in ({name} & other.members) | ({desk.sockets[found.index]} & {other.socket}):
+        for thing in (things & (other.members | other.below)) | ({desk.sockets[found.index]} & {other.socket}):
             return f"{thing} belongs to relay {other.id}, wanted by {other.owner}"
     return ""

@@ -33,6 +33,8 @@ class Held:
     members: frozenset[str]
     """A bond's PCI addresses; of a single VF its own."""
     socket: str
+    below: frozenset[str] = frozenset()
+    """What lies below virtual devices, by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,3 +172,14 @@ def test_another_owner_keeps_his_wishes(door: Door) -> None:
     put(door.store, "ovsdb", 3, {"vf": "net_null3"})
     assert "no relay of eth3 was asked for in this way" in door.done("del_port eth3")
     assert [wish.owner for wish in wishes(door.store)] == ["ovsdb"]
+
+
+def test_an_interface_that_another_relay_polls_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIO4WD_SYS_DIR", str(tmp_path / "sys"))
+    spec = schema.parse('apiVersion: vio4wd/v1\nrelays:\n  - {id: 5, vf: "net_af_packet5,iface=veth1"}\n', "f")
+    door = Door(tmp_path, spec)
+    try:
+        door.vf("v0", 3, "net_tap3,iface=veth1")
+        assert "interface veth1 belongs to relay 5, wanted by file" in door.done("add_port v0\n")
+    finally:
+        door.close()

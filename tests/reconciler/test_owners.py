@@ -76,6 +76,14 @@ def test_a_socket_has_one_owner_too() -> None:
     assert "socket /tmp/virtio-forwarder1.sock belongs" in str(merged(whole, [late], held_since(1.0, whole)).left_out)
 
 
+def test_an_interface_below_a_vf_has_one_owner_too() -> None:
+    whole = spec({"id": 1, "vf": "net_af_packet1,iface=veth1"})
+    late = Wish("ipc", 2, {"vf": "net_tap2,iface=veth1"}, 5.0)
+    left_out = merged(whole, [late], held_since(1.0, whole)).left_out
+    assert "interface veth1 belongs to relay 1 of the file" in str(left_out)
+    assert "interface veth1 belongs to relay 2 of ipc" in str(merged(whole, [late], {}).left_out)
+
+
 def test_what_the_file_changes_is_new_and_what_it_keeps_is_not() -> None:
     """Relay 1 of the file got another socket after the wish for its VF had come, and still has the VF."""
     whole = spec(relay(1, socket="/tmp/new.sock"))

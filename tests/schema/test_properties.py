@@ -38,7 +38,8 @@ def specs(draw: st.DrawFn) -> Spec:
     relays = []
     for index, number in enumerate(ids):
         pci = f"{draw(st.integers(0, 0xFFFF)):04x}:05:1f.{functions[index]}"
-        virtual = Port(f"net_af_packet{index}", draw(st.sampled_from(["", "iface=veth1", "iface=a,qpairs=2"])))
+        args = draw(st.sampled_from(["", f"iface=veth{index}", f"iface=a{index},qpairs=2"]))
+        virtual = Port(f"net_af_packet{index}", args)
         socket = draw(st.none() | NAMES.map(lambda name, n=number: f"/run/guests/{n}{name}"))  # type: ignore[misc]
         relays.append(RelaySpec(number, draw(st.sampled_from([Port(pci), virtual])), None, socket, draw(cpus)))
     sockets = VhostUserSpec(
