@@ -9,6 +9,7 @@ from itertools import chain
 from reconciler.healing import may_heal
 from reconciler.host import Host
 from reconciler.mounts import wanted
+from reconciler.objection import Obstacle
 from schema.model import MAX_RELAYS, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
 from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
 from schema.vf import is_address, pci_functions
@@ -22,6 +23,11 @@ class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be 
         self.reasons = tuple(reasons)
         self.codes = frozenset(codes)
         super().__init__("\n".join(self.reasons))
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """As a plan says it."""
+        return tuple(Obstacle("spec", reason) for reason in self.reasons)
 
     @property
     def may_heal(self) -> bool:

@@ -8,7 +8,6 @@ import os
 import pwd
 import socket
 import threading
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -124,22 +123,27 @@ class ThisHost:
 class AnyHost(ThisHost):
     """Some machine that has whatever a spec names: for comparing specs away from their host."""
 
+    def __init__(self) -> None:
+        self.stand_ins: dict[int, str] = {}
+        """Numbers that stand for users and groups which this machine has not, and their names."""
+
     def uid_of(self, name: str) -> int | None:
         known = super().uid_of(name)
-        return known if known is not None else _made_up(name)
+        return known if known is not None else self._stand_in(name)
 
     def gid_of(self, name: str) -> int | None:
         known = super().gid_of(name)
-        return known if known is not None else _made_up(name)
+        return known if known is not None else self._stand_in(name)
+
+    def _stand_in(self, name: str) -> int:
+        """The same number for the same name, and one that nobody has."""
+        number = next((n for n, known in self.stand_ins.items() if known == name), -1 - len(self.stand_ins))
+        self.stand_ins[number] = name
+        return number
 
     def runs_on(self, cpu: int) -> bool:
         del cpu
         return True
-
-
-def _made_up(name: str) -> int:
-    """The same number for the same name, far from those of people and services."""
-    return 2**30 + zlib.crc32(name.encode()) % 2**30
 
 
 def _moves_to(cpu: int) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from reconciler.afterwards import follows, renewed, seen_afterwards
 from reconciler.cpus import allot
 from reconciler.errands import Errand, Merge
 from reconciler.kinds import pages as pages_kind
@@ -28,10 +29,19 @@ class HostPlan:
     """What each shard is to be afterwards; those without relays are those that are no longer needed."""
     missing: Mapping[int, str] = field(default_factory=dict)
     """Shards that are needed and not there, with a sentence: their relays have to wait."""
+    follows: tuple[Errand, ...] = ()
+    """Where processes are replaced: what is done once the new ones are up. It is planned again by then, as what is
+    live may be another."""
 
     @property
     def actions(self) -> tuple[Action, ...]:
+        """Those to be carried out at once."""
         return tuple(errand.action for errand in self.errands)
+
+    @property
+    def all_actions(self) -> tuple[Action, ...]:
+        """With those that follow."""
+        return tuple(errand.action for errand in (*self.errands, *self.follows))
 
     @property
     def several(self) -> bool:
@@ -41,6 +51,16 @@ class HostPlan:
 
 def plan_host(desired: State, sighting: Sighting) -> HostPlan:
     """Raises SpecUnfit when the relays can't be divided among engine processes, with the arithmetic."""
+    todo = _plan_host(desired, sighting)
+    new = renewed(todo.errands)
+    if not new:
+        return todo
+    then = _plan_host(desired, seen_afterwards(todo.errands, todo.targets, sighting))
+    before = {shard: sighting.states[shard] for shard in new if shard in sighting.states}
+    return replace(todo, follows=follows(then.errands, then.targets, before))
+
+
+def _plan_host(desired: State, sighting: Sighting) -> HostPlan:
     division = divide(costs_of(desired), sighting.live, _wishes(desired, sighting), sighting.room)
     targets = _targets(desired, division.homes, sighting)
     live = {shard: sighting.states.get(shard) or _newborn(target) for shard, target in targets.items()}

@@ -15,6 +15,19 @@ class Objection:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something that a plan wants and that will not work as the host is now."""
+
+    resource: str
+    """As plans name it: `relay:3`."""
+    problem: str
+    """Why, and what to do."""
+
+    def __str__(self) -> str:
+        return f"{self.resource}: {self.problem}"
+
+
 class Objected(Exception):  # noqa: N818 - it is an answer, not a failure of ours
     """It was not done, and nothing has changed."""
 

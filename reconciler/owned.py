@@ -18,6 +18,12 @@ def others_of(whole: State, asked: Iterable[Wish]) -> frozenset[int]:
     return frozenset(w.relay for w in asked if w.relay in whole.relays and whole.relays[w.relay].port == _device(w))
 
 
+def owners_of(asked: Iterable[Wish], others: Iterable[int]) -> dict[int, str]:
+    """Who wants which of these relays, which are not the file's."""
+    wanted = frozenset(others)
+    return {wish.relay: wish.owner for wish in asked if wish.relay in wanted}
+
+
 def files_own(whole: State, others: Iterable[int]) -> State:
     """Without these relays. Sockets of a template, which are there without relays, stay."""
     own = whole

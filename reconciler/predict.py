@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from engine.client import Observation
-from reconciler.errands import plans_of
-from reconciler.hostplan import plan_host
-from reconciler.kinds.engine import needs_new_process
 from reconciler.plan import Plan
-from reconciler.sighting import Sighting
-from schema.model import Action, Engine, Key, Kind, Resource, State
-
-IMAGINED = "imagined"
-"""The boot id of an engine that is nowhere: a plan for it can't be carried out."""
+from schema.model import Action, Key, Kind, Resource, State
 
 
 def predict(observed: State, plan: Plan) -> State:
@@ -24,17 +16,6 @@ def predict(observed: State, plan: Plan) -> State:
     return State.of(live.values())
 
 
-def carried_out(target: State) -> Sighting:
-    """What engines would show that were started for this target, and on which it was applied. Raises SpecUnfit."""
-    todo = plan_host(target, Sighting())
-    plans = plans_of(todo.errands)
-    seen = {}
-    for shard, wanted in todo.targets.items():
-        born = State(engine=wanted.engine, workers=wanted.workers)
-        seen[shard] = Observation(IMAGINED, 0, predict(born, plans.get(shard, Plan())), {})
-    return Sighting(seen)
-
-
 def _step(live: dict[tuple[Kind, Key], Resource], plan: Plan, action: Action) -> None:
     if action.after is not None:
         live[action.kind, action.key] = action.after
@@ -45,11 +26,3 @@ def _step(live: dict[tuple[Kind, Key], Resource], plan: Plan, action: Action) ->
     pin = plan.pin_of(action)
     if pin is not None:
         live[Kind.PIN, action.key] = pin
-
-
-def restarts(plan: Plan) -> bool:
-    """Whether the plan ends the engine's process, so that everything has to be built again."""
-    return any(
-        isinstance(a.after, Engine) and isinstance(a.before, Engine) and needs_new_process(a.before, a.after)
-        for a in plan.actions
-    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from reconciler.errands import Errand
-from reconciler.guards import Held
-from reconciler.hostplan import HostPlan
-from reconciler.summary import summary
 from schema.model import PAGE_BYTES, Action, Engine, Kind, Mount, Pages, Pin, Port, Relay, Resource, Socket, Verb
+
+if TYPE_CHECKING:
+    from reconciler.savedplan import SavedPlan
 
 SYMBOLS: Mapping[Verb, str] = MappingProxyType(
     {Verb.ADD: "+", Verb.REMOVE: "-", Verb.UPDATE: "~", Verb.REPLACE: "-/+", Verb.MIGRATE: ">"}
@@ -31,34 +32,51 @@ FILE_FIELDS = ("uid", "gid", "permissions")
 """Of a socket that vio4wd makes; one that QEMU makes has its own."""
 
 
-def lines(
-    todo: HostPlan, source: str, held: Sequence[Held] = (), drift: Set[int] = frozenset()
-) -> Iterator[tuple[str, Verb | None]]:
-    """Each line of a plan with the verb that it is about (None: no particular one). `drift` are the positions of
-    errands that only set right what somebody changed; they stand apart."""
-    yield from ((f"Waiting: {why}", None) for why in todo.missing.values())
-    yield from ((f"Held back: {each}", None) for each in held)
-    if not todo.errands:
-        whole = "engines match" if todo.several else "engine matches"
-        waits = todo.missing or held
-        yield "Nothing else is to be done." if waits else f"Nothing to do: the {whole} {source}.", None
-        return
-    used = [verb for verb in Verb if any(action.verb is verb for action in todo.actions)]
-    yield f"The {'engines are' if todo.several else 'engine is'} to be changed as follows:", None
+Line = tuple[str, Verb | None]
+"""Of a plan, with the verb that it is about (None: no particular one)."""
+
+
+def lines(saved: SavedPlan, missing: Iterable[str] = ()) -> Iterator[Line]:
+    """Each line of a plan. What only sets right what somebody changed stands apart, as does what comes after a new
+    process. `missing` are sentences on engines that are needed and not there."""
+    waits = [*(f"Waiting: {why}" for why in missing), *(f"Held back: {each}" for each in saved.held)]
+    yield from ((line, None) for line in waits)
+    if saved.errands:
+        yield from _changes(saved)
+    elif waits or saved.problems:
+        yield "Nothing else is to be done." if waits else "Nothing is to be done.", None
+    else:
+        yield f"Nothing to do: the {'engines match' if saved.several else 'engine matches'} {saved.file}.", None
+    yield from _problems(saved)
+
+
+def _changes(saved: SavedPlan) -> Iterator[Line]:
+    several, everything = saved.several, (*saved.errands, *saved.follows)
+    used = [verb for verb in Verb if any(errand.action.verb is verb for errand in everything)]
+    yield f"The {'engines are' if several else 'engine is'} to be changed as follows:", None
     yield from ((f"  {SYMBOLS[verb]:>3} {LEGEND[verb]}", verb) for verb in used)
-    drifted = [errand for place, errand in enumerate(todo.errands) if place in drift]
+    drifted = [errand for place, errand in enumerate(saved.errands) if place in saved.drift]
     if drifted:
         yield from (("", None), ("Somebody changed what was applied. To set that right (drift):", None))
-        yield from _errands(drifted, todo.several)
-    wanted = [errand for place, errand in enumerate(todo.errands) if place not in drift]
+        yield from _errands(drifted, several)
+    wanted = [errand for place, errand in enumerate(saved.errands) if place not in saved.drift]
     if drifted and wanted:
         yield from (("", None), ("What the spec wants otherwise than before:", None))
-    yield from _errands(wanted, todo.several)
+    yield from _errands(wanted, several)
+    if saved.follows:
+        yield from (("", None), (f"After that, on the new {'processes' if several else 'process'}:", None))
+        yield from _errands(saved.follows, several)
     yield "", None
-    yield f"Plan: {summary(todo.actions)}", None
+    yield f"Plan: {saved.summary}", None
 
 
-def _errands(todo: Sequence[Errand], several: bool) -> Iterator[tuple[str, Verb | None]]:
+def _problems(saved: SavedPlan) -> Iterator[Line]:
+    if saved.problems:
+        yield from (("", None), ("As this host is now, this will not work:", None))
+        yield from ((f"  {each}", Verb.REMOVE) for each in saved.problems)
+
+
+def _errands(todo: Sequence[Errand], several: bool) -> Iterator[Line]:
     """In their order, with a heading wherever another shard has its turn; one alone has none."""
     width = max((len(errand.action.resource) for errand in todo), default=0)
     for shard, errands in groupby(todo, key=lambda errand: errand.shard):
@@ -69,11 +87,6 @@ def _errands(todo: Sequence[Errand], several: bool) -> Iterator[tuple[str, Verb 
             yield from ((line, errand.action.verb) for line in _action(errand.action, errand.pin, width))
             if errand.held:
                 yield f"        held back: {errand.held}", errand.action.verb
-
-
-def plain(todo: HostPlan, source: str) -> str:
-    """The plan as plain text."""
-    return "\n".join(line for line, _ in lines(todo, source)) + "\n"
 
 
 def _action(action: Action, pin: Pin | None, width: int) -> Iterator[str]:

@@ -4,11 +4,13 @@ safe side: what an engine says that a port costs (docs/engine-api.md), and what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from reconciler.desired import SpecUnfit
 from reconciler.host import Host
 from reconciler.hostmemory import coming
 from reconciler.hostplan import HostPlan
+from reconciler.objection import Obstacle
 from reconciler.plural import number_of
 from reconciler.sighting import Sighting
 from schema.model import Action, Kind, Port, State
@@ -37,7 +39,7 @@ def refuse_shortage(todo: HostPlan, sighting: Sighting, host: Host) -> None:
 
 def shortages(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:
     """What is too little, each with the arithmetic. An engine that does not say what it costs is not reckoned with."""
-    return [*_memory(todo, sighting, host), *_files(todo, sighting)]
+    return [each.problem for each in (*memory_short(todo, sighting, host), *files_short(todo, sighting))]
 
 
 def port_bytes(port: Port, limits: Mapping[str, int]) -> int:
@@ -68,7 +70,7 @@ def strangers(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:
 def _free(todo: HostPlan, host: Host) -> dict[int, int]:
     """NUMA node to the bytes of hugepages that are free once the plan has reserved what it reserves."""
     now = host.free_hugepages()
-    more = coming(todo.actions, now)
+    more = coming(todo.all_actions, now)
     return {node: size + more[node] for node, size in now.items()}
 
 
@@ -76,11 +78,20 @@ def _by_node(todo: HostPlan, sighting: Sighting, host: Host) -> dict[int | None,
     """How many bytes more the plan's ports take on each NUMA node; None: wherever there are some."""
     said = [limits for _, limits in sorted(sighting.limits.items()) if "mbuf_bytes" in limits]
     by_node: dict[int | None, int] = {}
-    for action in todo.actions if said else ():
-        if action.kind is Kind.PORT:
-            node = host.node_of(_first_device(action))
-            by_node[node] = by_node.get(node, 0) + _bytes(action.after, said[0]) - _bytes(action.before, said[0])
+    for action in _ports(todo, sighting) if said else ():
+        node = host.node_of(_first_device(action))
+        by_node[node] = by_node.get(node, 0) + _bytes(action.after, said[0]) - _bytes(action.before, said[0])
     return by_node
+
+
+def _ports(todo: HostPlan, sighting: Sighting) -> Iterable[Action]:
+    """The ports that come, go or change; one that a new process has again takes the place of the old one's."""
+    yield from (action for action in todo.actions if action.kind is Kind.PORT)
+    for errand in todo.follows:
+        action = errand.action
+        if action.kind is Kind.PORT:
+            live = sighting.states[errand.shard].ports if errand.shard in sighting.states else {}
+            yield replace(action, before=action.before or live.get(str(action.key)))
 
 
 def _first_device(action: Action) -> str:
@@ -89,14 +100,15 @@ def _first_device(action: Action) -> str:
     return port.members[0] if isinstance(port, Port) and port.members else str(action.key)
 
 
-def _memory(todo: HostPlan, sighting: Sighting, host: Host) -> Iterable[str]:
+def memory_short(todo: HostPlan, sighting: Sighting, host: Host) -> Iterable[Obstacle]:
+    """Of the whole host."""
     by_node, free = _by_node(todo, sighting, host), _free(todo, host)
-    changed = [action for action in todo.actions if action.kind is Kind.PORT]
+    changed = list(_ports(todo, sighting))
     ports = sum((action.after is not None) - (action.before is not None) for action in changed)
     shards = sum(shard not in sighting.seen for shard in todo.targets)
     need = sum(by_node.values()) + shards * SHARD_BYTES
     if by_node and ports > 0 and need > sum(free.values()):
-        yield _words(ports, shards, need, free)
+        yield Obstacle("hugepages", _words(ports, shards, need, free))
 
 
 def _bytes(port: object, limits: Mapping[str, int]) -> int:
@@ -114,15 +126,17 @@ def _words(ports: int, shards: int, need: int, free: Mapping[int, int]) -> str:
     )
 
 
-def _files(todo: HostPlan, sighting: Sighting) -> Iterable[str]:
+def files_short(todo: HostPlan, sighting: Sighting) -> Iterable[Obstacle]:
+    """Of each engine."""
     for shard, target in todo.targets.items():
         limit = sighting.limits.get(shard, {}).get("files")
         need = files_of(target)
         if limit is not None and need > limit:
-            yield (
+            words = (
                 f"file descriptors: shard {shard} with {number_of(len(target.relays), 'relay')} needs about {need} "
                 f"and may open {limit}; raise it (ulimit -n, or LimitNOFILE= of the unit), and start the engine again"
             )
+            yield Obstacle(f"engine:{shard}", words)
 
 
 def files_of(target: State) -> int:

@@ -14,8 +14,9 @@ from reconciler.errands import Errand
 from reconciler.guards import Guarded, Held, Policy
 from reconciler.hostplan import HostPlan
 from reconciler.moment import Moment
+from reconciler.objection import Obstacle
 from reconciler.sighting import Sighting
-from reconciler.summary import summary
+from reconciler.summary import Summary, summary
 from schema.model import Action, Kind, Pin, State, Verb
 from state.lasttarget import LastTarget
 
@@ -46,6 +47,12 @@ class SavedPlan:
     """What was live on each shard that ran."""
     drift: frozenset[int] = frozenset()
     """The positions among `errands` of those that only set right what somebody changed."""
+    follows: tuple[Errand, ...] = ()
+    """What is done once processes that it replaces are there again."""
+    problems: tuple[Obstacle, ...] = ()
+    """What of it would not work as the host was when it was made."""
+    path: str = ""
+    """The file's, absolute; empty where it has none."""
     made: float = 0.0
     expires: float = 0.0
     """It is not carried out after that: who wanted it then may not want it any more."""
@@ -54,15 +61,27 @@ class SavedPlan:
         """As schema/plan.schema.json describes it."""
         return {
             "format_version": FORMAT_VERSION,
-            "spec": {"file": self.file, "sha256": self.sha256, "revisions": dict(self.revisions)},
+            "spec": {"file": self.file, "path": self.path, "sha256": self.sha256, "revisions": dict(self.revisions)},
             "made": self.made,
             "expires": self.expires,
             "engine": [{**asdict(moment), "observed": self._observed(moment.shard)} for moment in self.moments],
             "changes": [_change(errand, place in self.drift) for place, errand in enumerate(self.errands)],
+            "follows": [_change(errand, False) for errand in self.follows],
+            "problems": [asdict(each) for each in self.problems],
             "policy": {"protected": sorted(self.policy.protected), "allowed": sorted(self.policy.allowed)},
             "held": [each.to_json() for each in self.held],
-            "summary": asdict(summary(errand.action for errand in self.errands)),
+            "summary": asdict(self.summary),
         }
+
+    @property
+    def summary(self) -> Summary:
+        """Of all that it does, at once or later."""
+        return summary(errand.action for errand in (*self.errands, *self.follows))
+
+    @property
+    def several(self) -> bool:
+        """Whether shards are worth a word: one alone is not."""
+        return len(self.moments) > 1 or any(errand.shard for errand in self.errands)
 
     def _observed(self, shard: int) -> Any:
         return self.states[shard].to_json() if shard in self.states else None
@@ -79,9 +98,13 @@ class Origin:
     last: LastTarget | None = None
     """What was wanted last, if that is known."""
     revisions: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    """Of the file, absolute; empty where there is none."""
 
 
-def save(todo: HostPlan, sighting: Sighting, origin: Origin, valid_s: float = 0.0) -> SavedPlan:
+def save(
+    todo: HostPlan, sighting: Sighting, origin: Origin, valid_s: float = 0.0, problems: tuple[Obstacle, ...] = ()
+) -> SavedPlan:
     """The document of a plan that was made just now for what was seen, and for what the guards let through."""
     now = round(time.time(), 3)
     return SavedPlan(
@@ -94,6 +117,9 @@ def save(todo: HostPlan, sighting: Sighting, origin: Origin, valid_s: float = 0.
         states={shard: state for shard, state in sighting.states.items() if shard in todo.targets},
         drift=positions(todo, origin.guarded.target, sighting, origin.last),
         revisions=dict(origin.revisions),
+        follows=todo.follows,
+        problems=problems,
+        path=origin.path,
         made=now,
         expires=now + valid_s,
     )
@@ -140,16 +166,9 @@ def parse_plan(text: str, name: str) -> SavedPlan:
 
 
 def _parsed(value: Mapping[str, Any]) -> SavedPlan:
-    actions = tuple(Action.from_json(change) for change in value["changes"])
-    for action, change in zip(actions, value["changes"], strict=True):
-        if action.resource != change["resource"]:
-            raise ValueError(f"{change['resource']} is not {action.resource}")
-    pins = [Pin(**change["pin"]) if change["pin"] is not None else None for change in value["changes"]]
-    errands = tuple(Errand(c.get("shard", 0), a, p) for c, a, p in zip(value["changes"], actions, pins, strict=True))
-    if not all(_has_its_pin(errand) for errand in errands):
-        raise ValueError("an added relay has no pin, or a pin has no relay")
+    errands, follows = tuple(map(_errand, value["changes"])), tuple(map(_errand, value.get("follows", ())))
     moments = tuple(Moment(each["shard"], each["boot_id"], each["generation"]) for each in value["engine"])
-    if not {errand.shard for errand in errands} <= {moment.shard for moment in moments}:
+    if not {errand.shard for errand in (*errands, *follows)} <= {moment.shard for moment in moments}:
         raise ValueError("a change is for an engine whose state is not given")
     spec = value["spec"]
     return SavedPlan(
@@ -162,9 +181,23 @@ def _parsed(value: Mapping[str, Any]) -> SavedPlan:
         states={m["shard"]: State.from_json(m["observed"]) for m in value["engine"] if m["observed"] is not None},
         drift=frozenset(place for place, change in enumerate(value["changes"]) if change["drift"]),
         revisions={str(name): str(revision) for name, revision in spec.get("revisions", {}).items()},
+        follows=follows,
+        problems=tuple(Obstacle(**each) for each in value.get("problems", ())),
+        path=str(spec.get("path", "")),
         made=float(value["made"]),
         expires=float(value["expires"]),
     )
+
+
+def _errand(change: Mapping[str, Any]) -> Errand:
+    action = Action.from_json(change)
+    if action.resource != change["resource"]:
+        raise ValueError(f"{change['resource']} is not {action.resource}")
+    pin = Pin(**change["pin"]) if change["pin"] is not None else None
+    errand = Errand(change.get("shard", 0), action, pin)
+    if not _has_its_pin(errand):
+        raise ValueError("an added relay has no pin, or a pin has no relay")
+    return errand
 
 
 def _has_its_pin(errand: Errand) -> bool:

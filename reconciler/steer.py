@@ -18,14 +18,15 @@ from reconciler.hostplan import HostPlan, as_wish, join, missing_words, plan_hos
 from reconciler.journal import write_down
 from reconciler.lock import APPLY, Locked, locked
 from reconciler.mounts.early import ready
-from reconciler.narrow import narrowed, scope
+from reconciler.narrow import scope
 from reconciler.outcome import Outcome, Verdict
-from reconciler.owned import files_own, others_of
+from reconciler.owned import files_own, others_of, owners_of
 from reconciler.plan import Plan
 from reconciler.plural import number_of
 from reconciler.predict import predict
+from reconciler.proposal import Intent, Proposal, proposed
 from reconciler.room import refuse_shortage
-from reconciler.savedplan import Origin, SavedPlan, save
+from reconciler.savedplan import SavedPlan
 from reconciler.sighting import Sighting
 from reconciler.stale import Stale, refuse_held, refuse_stale
 from reconciler.trial import (
@@ -38,7 +39,6 @@ from reconciler.trial import (
     waited,
     waiting_words,
 )
-from reconciler.wanted import with_owners
 from schema.model import State, Worker
 from state.hold import Hold, current_hold, keep_hold, release
 from state.lasttarget import LastTarget, keep_target, last_target
@@ -92,16 +92,16 @@ class Steering:
             self.carrier.leave_parameters(todo)  # who starts waits for them
             sighting = self.carrier.see()
             last = last_target(self.store)
-            if only:
-                target, last = narrowed(target, sighting, only, last), scope(last, only)
-            guarded = guard(target, sighting, policy, last)
-            todo = with_owners(plan_host(guarded.target, sighting), order.owners)
-            refuse_shortage(todo, sighting, self.host)
-            saved = save(todo, sighting, Origin(order.source, order.sha256, guarded, policy, last))
-            protected = carried_over(guarded, policy, last)
-            return self._carry_out(
-                Job(guarded, protected, sighting, todo, saved, replan=True, others=self._others(guarded.target)), order
-            )
+            intent = Intent(order.source, order.sha256, target, policy, order.owners, last, only)
+            found = proposed(intent, sighting)
+            refuse_shortage(found.todo, sighting, self.host)
+            return self._carry_out(self._job(found, intent, sighting), order)
+
+    def _job(self, found: Proposal, intent: Intent, sighting: Sighting) -> Job:
+        guarded = found.guarded
+        last = scope(intent.last, intent.only) if intent.only else intent.last
+        protected, others = carried_over(guarded, intent.policy, last), self._others(guarded.target)
+        return Job(guarded, protected, sighting, found.todo, found.saved, replan=True, others=others)
 
     def apply_saved(self, saved: SavedPlan, order: Order, allowed: frozenset[int] = frozenset()) -> Outcome:
         """Carries out a saved plan, on the state that it was made for and on no other, and as a whole: a guard that
@@ -121,6 +121,7 @@ class Steering:
             last = last_target(self.store)
             guarded = guard(join(todo.targets.values()), sighting, policy, last)
             refuse_held(guarded)
+            refuse_shortage(todo, sighting, self.host)
             protected = carried_over(guarded, policy, last)
             outcome = self._carry_out(
                 Job(guarded, protected, sighting, todo, saved, replan=False, others=self._others(guarded.target)), order
@@ -238,12 +239,12 @@ class Steering:
             return None
         pending = replace(pending, reason=why)
         sighting = self.carrier.see(patient=True)
-        todo = plan_host(pending.before, sighting)
-        source = f"{UNDOING}{pending.source}"
-        saved = save(todo, sighting, Origin(source, pending.sha256, Guarded(pending.before), Policy(pending.protected)))
-        outcome = self.carrier.until_settled(pending.before, sighting, todo, replan=True)
+        source, owners = f"{UNDOING}{pending.source}", owners_of(wishes(self.store), pending.others)
+        policy = Policy(pending.protected)
+        found = proposed(Intent(source, pending.sha256, pending.before, policy, owners, guarded=False), sighting)
+        outcome = self.carrier.until_settled(pending.before, sighting, found.todo, replan=True)
         own = files_own(pending.before, pending.others)
-        write_down(self.store, Order(pending.who, source, pending.sha256), saved, outcome, own)
+        write_down(self.store, Order(pending.who, source, pending.sha256), found.saved, outcome, own)
         if outcome.verdict is Verdict.APPLIED:
             undone(self.store, pending, outcome)
         return outcome
@@ -267,11 +268,14 @@ def revived(saved: SavedPlan, sighting: Sighting) -> HostPlan:
     plans = plans_of(saved.errands)
     shards = [moment.shard for moment in saved.moments]
     here = [shard for shard in shards if shard in sighting.seen]
-    targets = {s: predict(sighting.states[s], plans.get(s, Plan())) for s in here}
+    later = plans_of(saved.follows)
+    targets = {
+        s: predict(predict(sighting.states[s], plans.get(s, Plan())), later.get(s, Plan())) for s in here
+    }
     for shard in (s for s in shards if s not in targets):
         todo = plans.get(shard, Plan())
         cpus = {cpu for pin in todo.pins.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf)}
         born = State(engine=targets[here[0]].engine, workers=frozenset(Worker(cpu) for cpu in cpus))
         targets[shard] = predict(born, todo)
     missing = {s: missing_words(s) for s in shards if s not in here}
-    return HostPlan(saved.errands, dict(sorted(targets.items())), missing)
+    return HostPlan(saved.errands, dict(sorted(targets.items())), missing, saved.follows)

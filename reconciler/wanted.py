@@ -100,7 +100,8 @@ def _as_many_as_fit(spec: Spec, known: Beside, host: Host) -> Wanted:
 
 def with_owners(todo: HostPlan, owners: Mapping[int, str]) -> HostPlan:
     """A plan that says whose relays it touches, where they are not the file's."""
-    return replace(todo, errands=tuple(_owned(errand, owners) for errand in todo.errands))
+    errands, follows = (tuple(_owned(each, owners) for each in part) for part in (todo.errands, todo.follows))
+    return replace(todo, errands=errands, follows=follows)
 
 
 def _owned(errand: Errand, owners: Mapping[int, str]) -> Errand:

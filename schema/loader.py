@@ -19,6 +19,8 @@ from schema.spec import Spec
 from schema.yaml12 import read_document
 
 MAX_FILE_BYTES = 1024 * 1024
+MAX_STREAM_BYTES = 4 * MAX_FILE_BYTES
+"""A kept plan, which has the spec's limit not, may come through a pipe too."""
 READ_KEPT = 8
 """So many documents are kept: the watch loop asks for the same text several times, and 64 relays take 18 ms."""
 
@@ -44,6 +46,17 @@ def read_file(path: Path) -> bytes:
         raise refused(str(path), f"the file {why}") from None
     except ValueError:
         raise refused(str(path).replace("\0", "?"), "no file has a zero byte in its name; check the path") from None
+
+
+def read_stream(source: Path | int) -> bytes:
+    """What comes through a pipe, or an open descriptor, up to its end; waits for it. At most one byte more than is
+    allowed. Raises SpecError with the reason."""
+    try:
+        with open(source, "rb", closefd=not isinstance(source, int)) as stream:
+            return stream.read(MAX_STREAM_BYTES + 1)
+    except OSError as error:
+        name = "<stdin>" if source == 0 else str(source)
+        raise refused(name, f"cannot be read: {os.strerror(error.errno or 0)}") from None
 
 
 def parse(text: str | bytes, name: str) -> Spec:

@@ -11,7 +11,7 @@ from reconciler.commands.common import (
     duration,
     file_argument,
     json_argument,
-    local,
+    once,
     positive,
     target_argument,
 )
@@ -65,7 +65,7 @@ def execute(asked: argparse.Namespace) -> int:
     do = _task(asked, store)
     with Fleet(run_dir(), state_dir()) as fleet:
         outcome = carried_out(asked, fleet, store, do)
-    return conclude(asked, outcome, str(local(asked).path))
+    return conclude(asked, outcome, str(once(asked)))
 
 
 def carried_out(asked: argparse.Namespace, fleet: Fleet, store: Store, do: Callable[[Steering], Outcome]) -> Outcome:
@@ -117,11 +117,11 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
     text = _text(asked)
     if is_plan(text):
         if asked.target:
-            raise PlanError(f"{asked.file} is a plan, which is carried out as a whole; make one with plan --target")
-        saved, allowed = parse_plan(text, str(asked.file)), relay_ids(asked.allow_destroy)
+            raise PlanError(f"{once(asked)} is a plan, which is carried out as a whole; make one with plan --target")
+        saved, allowed = parse_plan(text, str(once(asked))), relay_ids(asked.allow_destroy)
         order = _order(asked, saved.sha256, "")
         return lambda steering: steering.apply_saved(saved, order, allowed)
-    settled = read_now(local(asked), ThisHost(), store, complain)
+    settled = read_now(once(asked), ThisHost(), store, complain)
     spec = settled.wanted.spec
     policy = policy_of(spec, asked.allow_destroy)
     order = replace(_order(asked, spec.sha256, spec.text), owners=settled.wanted.owners)
@@ -149,15 +149,18 @@ def _order(asked: argparse.Namespace, sha256: str, text: str) -> Order:
     from reconciler.commands.common import asking
     from reconciler.trial import Order
 
-    return Order(asking(), str(local(asked).path), sha256, text, asked.on_error == "rollback", asked.confirm)
+    return Order(asking(), str(once(asked)), sha256, text, asked.on_error == "rollback", asked.confirm)
 
 
 def _text(asked: argparse.Namespace) -> str:
     """The file's text as far as it tells a plan from a spec; the spec's loader has better words for what is wrong."""
     from reconciler.savedplan import MAX_BYTES
 
+    place = once(asked)
     try:
-        with local(asked).path.open("rb") as file:
+        if place.stream is not None:
+            return place.stream.decode()
+        with place.path.open("rb") as file:
             return str(file.read(MAX_BYTES).decode())
     except (OSError, UnicodeDecodeError):
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,35 @@ def file_argument(parser: argparse.ArgumentParser, what: str = "the spec") -> No
 
 
 def local(asked: argparse.Namespace) -> Local:
-    """What the command is to read."""
+    """What the command is to read again and again, if it likes."""
     from reconciler.sources.local import Local
 
     return Local(asked.file) if asked.defaults is None else Local(asked.defaults, defaults=True)
+
+
+def once(asked: argparse.Namespace) -> Local:
+    """What the command is to read now: also standard input (`-`), or a pipe. Raises SpecError."""
+    return local(asked) if asked.defaults is not None else at_once(asked.file)
+
+
+@functools.cache
+def at_once(path: Path) -> Local:
+    """What stands at a path that a command was given; of a pipe, what comes through it, which is read only once."""
+    from reconciler.sources.local import DASH, Local
+    from schema.loader import read_stream
+
+    stream = read_stream(0 if path == DASH else path) if path == DASH or _is_stream(path) else None
+    return Local(path, stream=stream)
+
+
+def _is_stream(path: Path) -> bool:
+    import stat
+
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False  # who reads it has the words
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
 
 
 def json_argument(parser: argparse.ArgumentParser) -> None:

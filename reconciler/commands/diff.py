@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reconciler.commands.common import json_argument
+from reconciler.commands.common import at_once, json_argument
 
 NAME = "diff"
 HELP = "show what applying a file would do where another is in force, without an engine"
@@ -29,23 +29,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     from reconciler.commands.plan import show
     from reconciler.desired import desired
-    from reconciler.guards import Guarded, policy_of
     from reconciler.host import AnyHost
-    from reconciler.hostplan import plan_host
+    from reconciler.imagine import carried_out, with_names
     from reconciler.output import emit
-    from reconciler.predict import carried_out
-    from reconciler.savedplan import Origin, save
-    from reconciler.sources.files import read_path
+    from reconciler.proposal import Intent, proposed
     from schema import compose
 
     host = AnyHost()
-    spec = compose([read_path(asked.after, host.name())])
+    spec = compose([at_once(asked.after).read(host.name())])
     target = desired(spec, host)
-    sighting = carried_out(desired(compose([read_path(asked.before, host.name())]), host))
-    todo = plan_host(target, sighting)
-    saved = save(todo, sighting, Origin(str(asked.after), spec.sha256, Guarded(target), policy_of(spec)))
+    sighting = carried_out(desired(compose([at_once(asked.before).read(host.name())]), host))
+    intent = Intent(str(at_once(asked.after)), spec.sha256, target, guarded=False)
+    saved = with_names(proposed(intent, sighting).saved, host.stand_ins)
     if asked.json:
         emit(saved.to_json())
     else:
-        show(todo, saved)
-    return 2 if asked.detailed_exitcode and todo.actions else 0
+        show(saved)
+    return 2 if asked.detailed_exitcode and saved.errands else 0

@@ -83,17 +83,15 @@ def _show(entry: Applied, text: str) -> None:
     import json
 
     from reconciler.commands.plan import show
-    from reconciler.hostplan import HostPlan
     from reconciler.output import clock, say
     from reconciler.savedplan import parse_plan
-    from schema.model import State
 
     ending = f"{entry.outcome['verdict']}{entry.outcome['message'] and ': '}{entry.outcome['message']}"
     say(f"Apply {entry.id}, {clock(entry.time)}, by {entry.who}, from {entry.source} (sha256 {entry.sha256[:12]})")
     say(f"Ended as {ending}")
     say()
     saved = parse_plan(json.dumps(entry.plan), f"apply {entry.id}")
-    show(HostPlan(saved.errands, {moment.shard: State() for moment in saved.moments}), saved)
+    show(saved)
     for step in entry.outcome["steps"]:
         if step["ending"] != "done":
             say(f"{step['action']} {step['resource']}: {step['ending']}: {step['message']}", "bad")

@@ -11,15 +11,24 @@ from reconciler.commands.common import (
     duration,
     file_argument,
     json_argument,
-    local,
+    once,
     target_argument,
 )
 
 if TYPE_CHECKING:
-    from reconciler.hostplan import HostPlan
+    from collections.abc import Iterable, Mapping
+
+    from reconciler.fleet import Fleet
+    from reconciler.objection import Obstacle
+    from reconciler.proposal import Look
     from reconciler.savedplan import SavedPlan
+    from reconciler.settle import Settled
+    from reconciler.sources.local import Local
+    from state.store import Store
 
 NAME = "plan"
+LACKING = frozenset({"no-cpu", "no-user", "no-group"})
+"""What a host may have not of all that a spec names, by the codes of SpecUnfit: there is a plan all the same."""
 VALID_S = 24 * 3600.0
 EXPIRES_HELP = "until when a kept plan may be carried out: 30m, 12h, 7d (default: 24h)"
 HELP = "show what applying a file would do, and what that costs whom"
@@ -27,12 +36,14 @@ EPILOG = """\
   +  add     -  remove     ~  change in place     -/+  take down and set up again     >  migrate to other CPUs
 
 Impact, from least to most: none; relay (that relay's traffic stops for a moment, or for good when it is removed);
-guest (the guest sees its link go); host (every relay is interrupted).
+guest (the guest sees its link go); host (every relay is interrupted). Below a new process stands what follows on it.
+With - the spec is read from standard input; a pipe will do as well.
 
 Examples:
   vio4wd plan vio4wd.yaml
   vio4wd plan -o today.plan vio4wd.yaml && vio4wd apply today.plan
-  vio4wd plan --detailed-exitcode vio4wd.yaml     exit code 0: nothing to do, 2: changes, 1: error
+  vio4wd plan --detailed-exitcode vio4wd.yaml     exit code 0: nothing to do, 2: changes, 1: error,
+                                                  or some of it will not work on this host as it is now
 """
 
 
@@ -47,64 +58,97 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    import contextlib
     import json
 
-    from reconciler.fleet import Fleet
-    from reconciler.guards import guard, policy_of, relay_ids
-    from reconciler.host import ThisHost
-    from reconciler.hostplan import plan_host
-    from reconciler.narrow import narrowed, scope
     from reconciler.output import complain, emit, say
-    from reconciler.room import refuse_shortage, strangers
-    from reconciler.savedplan import Origin, save
-    from reconciler.settle import read_now
-    from reconciler.vfs.onhost import objections
-    from reconciler.wanted import with_owners
     from schema.files import write_named
-    from schema.paths import run_dir, state_dir
     from schema.token import holds_token
-    from state.lasttarget import last_target
-    from state.store import Store
 
-    file = local(asked)
-    with contextlib.closing(Store(state_dir())) as store:
-        settled = read_now(file, ThisHost(), store, complain)
-        last = last_target(store)
-    spec, target = settled.wanted.spec, settled.wanted.target
-    policy = policy_of(spec, asked.allow_destroy)
-    with Fleet(run_dir(), state_dir()) as fleet:
-        sighting = fleet.see_any()
-        ids = relay_ids(asked.target)
-        if ids:
-            target, last = narrowed(target, sighting, ids, last), scope(last, ids)
-        guarded = guard(target, sighting, policy, last)
-        todo = with_owners(plan_host(guarded.target, sighting), settled.wanted.owners)
-        refuse_shortage(todo, sighting, ThisHost())
-        obstacles = [*objections(target, todo.actions, fleet.vfs), *fleet.mounts.objections(todo.actions)]
-        remarks = strangers(todo, sighting, ThisHost())
-    origin = Origin(str(file.path), spec.sha256, guarded, policy, last, settled.revisions)
-    saved = save(todo, sighting, origin, asked.expires)
+    saved, missing, remarks = _made(asked)
     if asked.out is not None:
         text = json.dumps(saved.to_json(), indent=2) + "\n"
         write_named(asked.out, text, secret=holds_token(text))
     if asked.json:
         emit(saved.to_json())
     else:
-        show(todo, saved)
+        show(saved, missing)
         if asked.out is not None:
             say(f"Kept in {asked.out}; carry it out with: vio4wd apply {asked.out}")
-    for obstacle in obstacles:
-        complain(f"As it is now, this will not work: {obstacle}")
     for remark in remarks:
         complain(remark)
-    return 2 if asked.detailed_exitcode and todo.actions else 0
+    if not asked.detailed_exitcode:
+        return 0
+    return 1 if saved.problems else 2 if saved.errands else 0
 
 
-def show(todo: HostPlan, saved: SavedPlan) -> None:
-    """Prints a plan, coloured by what is done."""
+def _made(asked: argparse.Namespace) -> tuple[SavedPlan, list[str], list[str]]:
+    """The plan; on which engines it waits; what may be said about it beside."""
+    import contextlib
+
+    from reconciler.fleet import Fleet
+    from reconciler.guards import policy_of, relay_ids
+    from reconciler.host import ThisHost
+    from reconciler.imagine import with_names
+    from reconciler.problems import frontends_refused
+    from reconciler.proposal import Intent, proposed
+    from reconciler.room import strangers
+    from schema.paths import run_dir, state_dir
+    from state.lasttarget import last_target
+    from state.store import Store
+
+    file = once(asked)
+    with contextlib.closing(Store(state_dir())) as store:
+        settled, unfit, names = _settled(file, store)
+        last = last_target(store)
+    spec = settled.wanted.spec
+    intent = Intent(
+        source=str(file),
+        sha256=spec.sha256,
+        target=settled.wanted.target,
+        policy=policy_of(spec, asked.allow_destroy),
+        owners=settled.wanted.owners,
+        last=last,
+        only=relay_ids(asked.target),
+        revisions=settled.revisions,
+        path=file.absolute,
+        valid_s=asked.expires,
+    )
+    with Fleet(run_dir(), state_dir()) as fleet:
+        sighting = fleet.see_any()
+        found = proposed(intent, sighting, looking_at(fleet, (*unfit, *frontends_refused(spec, run_dir()))))
+    missing = list(found.todo.missing.values())
+    return with_names(found.saved, names), missing, strangers(found.todo, sighting, ThisHost())
+
+
+def looking_at(fleet: Fleet, more: tuple[Obstacle, ...] = ()) -> Look:
+    """Finds out what of a plan will not work, beside what is known."""
+    from reconciler.host import ThisHost
+    from reconciler.problems import problems_of
+
+    return lambda todo, sighting: (*more, *problems_of(todo, sighting, ThisHost(), fleet))
+
+
+def _settled(file: Local, store: Store) -> tuple[Settled, tuple[Obstacle, ...], Mapping[int, str]]:
+    """What is wanted; what of that this host has not; the names of users that it has not, by the numbers that stand
+    for them. Raises as `read_now` what is no matter of this host alone."""
+    from reconciler.desired import SpecUnfit
+    from reconciler.host import AnyHost, ThisHost
+    from reconciler.output import complain
+    from reconciler.settle import read_now
+
+    try:
+        return read_now(file, ThisHost(), store, complain), (), {}
+    except SpecUnfit as unfit:
+        if not unfit.codes <= LACKING:
+            raise
+        host = AnyHost()
+        return read_now(file, host, store, complain), unfit.obstacles, host.stand_ins
+
+
+def show(saved: SavedPlan, missing: Iterable[str] = ()) -> None:
+    """Prints a plan, coloured by what is done. `missing` are sentences on engines that are needed and not there."""
     from reconciler import render
     from reconciler.output import say
 
-    for line, verb in render.lines(todo, saved.file, saved.held, saved.drift):
+    for line, verb in render.lines(saved, missing):
         say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)

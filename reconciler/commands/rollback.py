@@ -111,13 +111,11 @@ def _differ(wanted: State, live: State) -> bool:
 
 def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet) -> SavedPlan:
     """The plan, which is shown."""
-    from reconciler.commands.plan import VALID_S, show
-    from reconciler.guards import Policy, guard, relay_ids
-    from reconciler.host import ThisHost
-    from reconciler.hostplan import as_wish, plan_host
-    from reconciler.owned import beside, others_of
-    from reconciler.room import refuse_shortage
-    from reconciler.savedplan import Origin, save
+    from reconciler.commands.plan import VALID_S, looking_at, show
+    from reconciler.guards import Policy, relay_ids
+    from reconciler.hostplan import as_wish
+    from reconciler.owned import beside, others_of, owners_of
+    from reconciler.proposal import Intent, proposed
     from state.history import target_of
     from state.lasttarget import last_target
     from state.wishes import wishes
@@ -128,13 +126,20 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
     policy = Policy(protected, relay_ids(asked.allow_destroy))
     sighting = fleet.see_any()
     live = as_wish(sighting.states.values())
-    target = beside(target, live, others_of(live, wishes(store)))
-    guarded = guard(target, sighting, policy, last)
-    todo = plan_host(guarded.target, sighting)
-    refuse_shortage(todo, sighting, ThisHost())
-    saved = save(todo, sighting, Origin(f"apply {entry.id}", entry.sha256, guarded, policy, last), VALID_S)
-    if not asked.json and (saved.errands or saved.held):
-        show(todo, saved)
+    asked_for = wishes(store)
+    others = others_of(live, asked_for)
+    intent = Intent(
+        f"apply {entry.id}",
+        entry.sha256,
+        beside(target, live, others),
+        policy,
+        owners_of(asked_for, others),
+        last,
+        valid_s=VALID_S,
+    )
+    saved = proposed(intent, sighting, looking_at(fleet)).saved
+    if not asked.json and (saved.errands or saved.held or saved.problems):
+        show(saved)
     return saved
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reconciler.commands.common import json_argument
+from reconciler.commands.common import at_once, json_argument
 
 NAME = "show"
 HELP = "show a plan that was kept with plan -o: what it does, for which engine, and until when it is good"
@@ -27,12 +27,12 @@ def execute(asked: argparse.Namespace) -> int:
     import time
 
     from reconciler.commands.plan import show
-    from reconciler.hostplan import HostPlan
     from reconciler.output import clock, emit, say
-    from reconciler.savedplan import read_plan
-    from schema.model import State
+    from reconciler.savedplan import parse_plan, read_plan
 
-    saved = read_plan(asked.plan)
+    place = at_once(asked.plan)
+    through = place.stream
+    saved = read_plan(place.path) if through is None else parse_plan(through.decode(errors="replace"), str(place))
     if asked.json:
         emit(saved.to_json())
         return 0
@@ -43,6 +43,5 @@ def execute(asked: argparse.Namespace) -> int:
         engine = f"boot id {moment.boot_id}, generation {moment.generation}" if moment.boot_id else "to be started"
         say(f"For shard {moment.shard}: {engine}.")
     say()
-    targets = {moment.shard: State() for moment in saved.moments}
-    show(HostPlan(saved.errands, targets), saved)
+    show(saved)
     return 0

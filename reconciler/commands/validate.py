@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, json_argument, local
+from reconciler.commands.common import file_argument, json_argument, once
 
 NAME = "validate"
 HELP = "check a file; nothing is asked of the engine or the host"
 EPILOG = """\
 Of a directory all *.yaml are read, and hosts/HOSTNAME.yaml over them. What the file's sources add is not read: plan
 does that, and only then can be told whether all of it fits together.
+With - standard input is read; a pipe will do as well: vio4wd validate <(command).
 Each problem is said as file:line:column: where: what is wrong and what to do. Exit code 1 when there is one.
 
 Examples:
   vio4wd validate vio4wd.yaml
   vio4wd validate --json vio4wd.yaml | jq .problems
+  git show :vio4wd.yaml | vio4wd validate -     what is about to be committed
 """
 
 
@@ -31,8 +33,8 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.plural import number_of
     from schema.compose import head
 
-    file = local(asked)
     try:
+        file = once(asked)
         tree = file.read(ThisHost().name())
         spec = head(tree)
         spec = spec if spec.sources else schema.compose([tree])
@@ -50,7 +52,7 @@ def execute(asked: argparse.Namespace) -> int:
     relays = number_of(len(spec.relays), "relay")
     more = f"what {number_of(len(spec.sources), 'source')} {'adds' if len(spec.sources) == 1 else 'add'}"
     relays += f", and {more}, which was not read" if spec.sources else ""
-    say(f"{file.path} is valid: {relays}.", "good")
+    say(f"{file} is valid: {relays}.", "good")
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reconciler.mounts import mounting, pages
 from reconciler.mounts.hugetlb import Hugetlb
-from reconciler.objection import Objection
+from reconciler.objection import Objection, Obstacle
 from schema.model import Action, Mount, Pages
 from state.store import StoreOnDemand
 
@@ -27,10 +27,10 @@ class HostMounts(StoreOnDemand):
         """By path, whoever made them."""
         return mounting.observed(self._kernel, self._store)
 
-    def objections(self, actions: Iterable[Action]) -> list[str]:
+    def objections(self, actions: Iterable[Action]) -> list[Obstacle]:
         """What on this host will keep a plan's pages and mounts from being had, as it is now."""
         found = [(action.resource, self._objection(action)) for action in actions]
-        return [f"{resource}: {why.message}" for resource, why in found if why is not None]
+        return [Obstacle(resource, why.message) for resource, why in found if why is not None]
 
     def _objection(self, action: Action) -> Objection | None:
         match action.after:

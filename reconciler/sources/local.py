@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from reconciler.wanted import Beside, Wanted, wanted
 from schema import Spec, Text, Tree
 from schema.spec import FILE, STATIC
 
+DASH = Path("-")
+STDIN = "<stdin>"
+
 
 @dataclass(frozen=True, slots=True)
 class Local:
@@ -21,9 +25,22 @@ class Local:
     """A spec's is a file, or a directory of files."""
     defaults: bool = False
     """Whether it is virtio-forwarder's."""
+    stream: bytes | None = None
+    """What came through it, where it can be read only once: a pipe, or standard input."""
+
+    def __str__(self) -> str:
+        """As it stands in messages."""
+        return STDIN if self.path == DASH else str(self.path)
+
+    @property
+    def absolute(self) -> str:
+        """Where it is, whoever asks; empty for what can't be read again."""
+        return os.path.abspath(self.path) if self.stream is None else ""
 
     def read(self, hostname: str) -> Tree:
         """Raises SpecError."""
+        if self.stream is not None and not self.defaults:
+            return Tree((Text(str(self), self.stream),))
         if not self.defaults:
             return read_path(self.path, hostname)
         from reconciler.legacy.defaults import read_defaults

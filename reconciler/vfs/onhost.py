@@ -4,15 +4,15 @@ are reserved and mounted."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from engine.client import EngineClient, EngineError, Observation
 from reconciler.mounts.host import HostMounts
-from reconciler.objection import Objected
+from reconciler.objection import Objected, Obstacle
 from reconciler.vfs.bind import HostVfs
-from schema.model import Action, Kind, Pin, Port, State, Verb, Vf
+from schema.model import Action, Kind, Pin, Port, Verb, Vf
 from schema.vf import pci_functions
 
 
@@ -65,13 +65,14 @@ def _to_attach(action: Action) -> Iterable[str]:
     return [address for address in pci_functions(action.after) if address not in before]
 
 
-def objections(target: State, actions: Iterable[Action], vfs: HostVfs) -> list[str]:
-    """What on this host will keep a plan's ports from being added, and functions from being bound, as it is now."""
+def objections(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostVfs) -> list[Obstacle]:
+    """What on this host will keep a plan's ports from being added, and functions from being bound, as it is now.
+    `holders`: which relay is to have which port."""
     todo = list(actions)
     binds = [str(action.key) for action in todo if isinstance(action.after, Vf)]
     attaches = [(address, str(action.key)) for action in todo for address in _to_attach(action)]
-    holders = {relay.port: f"relay {id_}" for id_, relay in target.relays.items()}
-    wanted = {address: holders.get(port, f"port {port}") for address, port in attaches}
+    named = {port: f"relay:{id_}" for port, id_ in holders.items()}
+    wanted = {address: named.get(port, f"port:{port}") for address, port in attaches}
     wanted |= {address: f"vf:{address}" for address in binds if address not in wanted}
     found = ((who, vfs.objection(address, address in binds)) for address, who in wanted.items())
-    return [f"{who}: {objection.message}" for who, objection in found if objection is not None]
+    return [Obstacle(who, objection.message) for who, objection in found if objection is not None]

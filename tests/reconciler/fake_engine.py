@@ -71,6 +71,8 @@ class FakeEngine:
     migrating: set[str] = field(default_factory=set)
     nodes: dict[str, int] = field(default_factory=dict)
     """Socket to the NUMA node of its guest."""
+    lost: set[str] = field(default_factory=set)
+    """Ports whose device has gone."""
     gone: bool = False
     shard: int = 0
     _count: Any = field(default_factory=lambda: itertools.count(1))
@@ -131,7 +133,10 @@ class FakeEngine:
     def _live(self) -> dict[str, Any]:
         state = self.state
         return {
-            "ports": {name: {"present": True, "link": "up", "mac": "02:00:00:00:00:01"} for name in state.ports},
+            "ports": {
+                name: {"present": name not in self.lost, "link": "up", "mac": "02:00:00:00:00:01"}
+                for name in state.ports
+            },
             "sockets": {
                 path: {"guest": path in self.guests, "migrating": path in self.migrating, "connects": 1}
                 | ({"node": self.nodes[path]} if path in self.nodes else {})

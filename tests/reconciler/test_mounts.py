@@ -17,7 +17,7 @@ from reconciler.hostmemory import coming
 from reconciler.mounts.early import ready
 from reconciler.mounts.host import HostMounts
 from reconciler.mounts.hugetlb import Entry, parse_mounts
-from reconciler.objection import Objected
+from reconciler.objection import Objected, Obstacle
 from reconciler.plan import plan
 from reconciler.render import words
 from reconciler.sighting import Sighting
@@ -211,7 +211,7 @@ def test_a_host_is_not_starved(host: HostMounts, kernel: FakeHugetlb, tmp_path: 
         "80 pages of 2M need 160 MiB more and this host has 100 MiB available: 60 MiB are missing, and none were "
         "reserved; reserve fewer, or give the host more memory"
     )
-    assert host.objections(todo(host, target)) == [f"pages:2M: {sentence}"]
+    assert host.objections(todo(host, target)) == [Obstacle("pages:2M", sentence)]
     assert refusal(host, target) == ("no-memory", sentence)
     assert kernel.writes == []
 
@@ -293,7 +293,7 @@ def a_link(path: Path) -> str:
 def test_places_where_nothing_is_mounted(host: HostMounts, tmp_path: Path, lay: Callable[[Path], str]) -> None:
     sentence = lay(tmp_path / "huge")
     target = spec(pages(0, tmp_path / "huge"))
-    assert host.objections(todo(host, target)) == [f"mount:{tmp_path / 'huge'}: {sentence}"]
+    assert host.objections(todo(host, target)) == [Obstacle(f"mount:{tmp_path / 'huge'}", sentence)]
     assert refusal(host, target) == ("failed", sentence)
 
 

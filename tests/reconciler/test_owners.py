@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schema
+from reconciler import render
 from reconciler.desired import SpecUnfit
-from reconciler.hostplan import plan_host
 from reconciler.owners import Merged, claims, merged
 from reconciler.plan import plan
-from reconciler.render import plain
+from reconciler.proposal import Intent, proposed
 from reconciler.sighting import Sighting
-from reconciler.wanted import Beside, wanted, with_owners
+from reconciler.wanted import Beside, wanted
 from schema import Spec
 from schema.model import Kind
 from state.wishes import Wish
@@ -125,7 +125,8 @@ def test_a_file_that_does_not_fit_is_refused_whatever_the_wishes() -> None:
 
 def test_the_plan_says_whose_a_relay_is() -> None:
     found = wanted(spec(relay(1)), Beside((wish("ovsdb", 2, 2, 5.0),)), HOST)
-    lines = plain(with_owners(plan_host(found.target, Sighting()), found.owners), "f")
+    intent = Intent("f", "0" * 64, found.target, owners=found.owners)
+    lines = "\n".join(line for line, _ in render.lines(proposed(intent, Sighting()).saved))
     assert "the spec asks for it (owner: ovsdb)" in lines
     assert lines.count("owner: ovsdb") == lines.count("relay 2 needs it") + 1
     assert "relay 1 needs it (owner" not in lines

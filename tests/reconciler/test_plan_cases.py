@@ -10,19 +10,20 @@ import pytest
 import yaml
 
 import schema
+from engine.client import Observation
 from reconciler.desired import desired
-from reconciler.errands import alone
-from reconciler.hostplan import HostPlan
 from reconciler.plan import plan
 from reconciler.predict import predict
-from reconciler.render import plain
+from reconciler.proposal import Intent, proposed
+from reconciler.render import lines
+from reconciler.sighting import Sighting
 from schema.model import Kind, State
 from tests.reconciler.hosts import TableHost
 from tests.reconciler.test_plan_properties import carried_out
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
-RESTARTS = ("burst", "engine-anew-comes-alone", "main-cpu", "vf-token")
+RESTARTS = ("burst", "engine-anew-comes-alone", "main-cpu", "main-cpu-and-less", "vf-token")
 """What comes after a new process is another plan."""
 HOST = TableHost(usable=frozenset(range(1024)))
 
@@ -44,9 +45,9 @@ def applied(path: Path) -> State:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    target = state(case / "desired.yaml")
-    todo = HostPlan(alone(plan(target, applied(case / "observed.yaml"))), {0: target})
-    text = plain(todo, "desired.yaml")
+    sighting = Sighting({0: Observation("boot", 0, applied(case / "observed.yaml"), {})})
+    intent = Intent("desired.yaml", "0" * 64, state(case / "desired.yaml"), guarded=False)
+    text = "".join(f"{line}\n" for line, _ in lines(proposed(intent, sighting).saved))
     expected = case / "plan.txt"
     if os.environ.get("VIO4WD_WRITE_PLANS"):
         expected.write_text(text)

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import render
 from reconciler.cli import main
-from reconciler.hostplan import plan_host
 from reconciler.owners import claims, merged
-from reconciler.render import plain
+from reconciler.proposal import Intent, proposed
 from reconciler.settle import read_now
 from reconciler.sighting import Sighting
 from reconciler.sources.local import Local
-from reconciler.wanted import with_owners
 from schema import SpecError, compose
 from state.store import Store
 from state.wishes import Wish, put
@@ -55,7 +54,8 @@ def test_static_vfs_have_an_owner_of_their_own(site: Steered) -> None:
     site.until("the owners", lambda: owners(site) == {"1": "static", "2": "static"})
     with contextlib.closing(Store(site.directory / "other")) as store:
         found = read_now(Local(site.file, defaults=True), TableHost(), store, print).wanted
-    lines = plain(with_owners(plan_host(found.target, Sighting()), found.owners), "f")
+    intent = Intent("f", "0" * 64, found.target, owners=found.owners)
+    lines = "\n".join(line for line, _ in render.lines(proposed(intent, Sighting()).saved))
     assert lines.count("the spec asks for it (owner: static)") == 2
     assert lines.count("vhost_user.template_sockets asks for it (owner: template)") == 62
 

@@ -252,11 +252,13 @@ def test_a_plan_says_what_stands_in_its_way_before_it_runs(vfs: HostVfs, pci: Fa
     pci.add(VF, "igbvf", group="10")
     pci.add(OTHER, "igbvf", group="11")
     actions = plan(target, State(engine=target.engine)).actions
-    assert [words.partition(" is ")[0] for words in objections(target, actions, vfs)] == [f"relay 2: {OTHER}"]
+    holders = {VF: 1, OTHER: 2}
+    (obstacle,) = objections(holders, actions, vfs)
+    assert (obstacle.resource, obstacle.problem.partition(" is ")[0]) == ("relay:2", OTHER)
     pci.remove(VF)
-    assert [words[:8] for words in objections(target, actions, vfs)] == ["relay 1:", "relay 2:"]
+    assert [obstacle.resource for obstacle in objections(holders, actions, vfs)] == ["relay:1", "relay:2"]
     only = [Action(Verb.ADD, Kind.VF, VF, None, None, Vf(VF))]
-    assert [words.partition(" this")[0] for words in objections(target, only, vfs)] == [f"vf:{VF}:"]
+    assert [obstacle.resource for obstacle in objections(holders, only, vfs)] == [f"vf:{VF}"]
 
 
 def test_what_others_took_is_bound_again_and_what_is_gone_is_added_anew(vfs: HostVfs, pci: FakePci) -> None:
