@@ -7,11 +7,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from schema.notify import Hearing, Notifier
+from schema.notify import INHERITED, Hearing, Notifier
 
 SILENT_S = 180.0
 """A loop that is not heard of for so long hangs: one action may take a minute (engine/client.py)."""
-OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+OURS = (INHERITED, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 FORWARDED = ("READY=", "STATUS=", "RELOADING=")
 
 
@@ -33,7 +33,12 @@ class GoBetween:
     def environment(self) -> dict[str, str]:
         """The watch's, by which it finds us."""
         silent_us = str(int(self._silent_s * 1e6))
-        return without_manager() | {"NOTIFY_SOCKET": self._hearing.address, "WATCHDOG_USEC": silent_us}
+        return without_manager() | self._hearing.environment | {"WATCHDOG_USEC": silent_us}
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptors that the watch must inherit for it."""
+        return (self._hearing.descriptor,)
 
     def turn(self, now: float, born: float) -> bool:
         """Passes on what was said. Whether the watch, which was started at `born`, is to be killed."""

@@ -54,6 +54,8 @@ class Started:
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] | None = None
     """None: ours, without what a service manager said to us."""
+    inherited: tuple[int, ...] = ()
+    """Descriptors that it inherits, beside the standard ones."""
     kill_at: float | None = None
     """It is no longer needed, was told to end, and is killed then."""
 
@@ -67,7 +69,7 @@ def run(local: Local) -> int:
 def _run(local: Local) -> int:
     between = GoBetween()
     file = [*(["--defaults"] if local.defaults else []), str(local.path.absolute())]
-    watch = Started(Child(WATCH), [*BASE, "watch", *file], environment=between.environment)
+    watch = Started(Child(WATCH), [*BASE, "watch", *file], environment=between.environment, inherited=between.inherited)
     try:
         return keep_up([Started(Child("engine"), [*BASE, "engine"]), watch], further_engines(state_dir()), between)
     finally:
@@ -169,7 +171,13 @@ def _start(started: Started, libc: ctypes.CDLL) -> None:
     started.child.born(time.monotonic())
     try:
         # A process group of its own: Ctrl-C at the terminal reaches us alone, and we end the two in order.
-        started.process = subprocess.Popen(started.command, process_group=0, preexec_fn=before_exec, env=environment)
+        started.process = subprocess.Popen(
+            started.command,
+            process_group=0,
+            preexec_fn=before_exec,
+            env=environment,
+            pass_fds=started.inherited,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         # A host that is out of processes or memory for a moment is no reason to end the others, which forward.
         started.child.died(time.monotonic(), 1)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
+import stat
 import time
 from collections.abc import Mapping
 
 SHARE = 0.4
 """Of the time within which the manager wants to hear of us: with a ping that often one may be late."""
 SEND_TIMEOUT_S = 1.0
-_CREDENTIALS = struct.Struct("3i")
-"""struct ucred: process, user, group."""
+INHERITED = "VIO4WD_NOTIFY_FD"
+"""Names the descriptor of a socket on which a parent of ours hears, before the manager."""
+MAX_MESSAGES = 32
+"""That many are read at a time; a watch sends one every few seconds."""
 
 
 class Notifier:
@@ -21,12 +23,12 @@ class Notifier:
     does not hear is no reason to stop."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._address = environment.get("NOTIFY_SOCKET", "")
-        self._socket: socket.socket | None = None
+        self._socket = _inherited(environment)
+        self._address = "" if self._socket else environment.get("NOTIFY_SOCKET", "")
         self._status = ""
         self._pinged = float("-inf")
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        wanted_us = environment.get("WATCHDOG_USEC", "0") if self._address and mine else "0"
+        wanted_us = environment.get("WATCHDOG_USEC", "0") if (self._address or self._socket) and mine else "0"
         self.watchdog_s = int(wanted_us) / 1e6 if wanted_us.isdecimal() else 0.0
         """Within which time the manager wants to hear that we live; 0: it does not."""
 
@@ -68,38 +70,56 @@ class Notifier:
             self._socket = None
 
     def _send(self, text: str) -> None:
-        if not self._address:
-            return
+        with contextlib.suppress(OSError):
+            if self._address:
+                self._to_manager(text.encode())
+            elif self._socket is not None:
+                self._socket.send(text.encode())
+
+    def _to_manager(self, message: bytes) -> None:
+        """Raises OSError."""
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.settimeout(SEND_TIMEOUT_S)
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with contextlib.suppress(OSError):
-            self._socket.sendto(text.encode(), address)
+        self._socket.sendto(message, "\0" + self._address[1:] if self._address.startswith("@") else self._address)
+
+
+def _inherited(environment: Mapping[str, str]) -> socket.socket | None:
+    """The socket that a parent has left us, kept from children of ours; None when there is none."""
+    number = environment.get(INHERITED, "")
+    if not number.isdecimal():
+        return None
+    try:
+        if not stat.S_ISSOCK(os.fstat(int(number)).st_mode):
+            return None
+        os.set_inheritable(int(number), False)
+        found = socket.socket(fileno=os.dup(int(number)))
+    except (OSError, OverflowError):
+        return None
+    found.setblocking(False)  # it has room for dozens of messages, unless the parent is stopped
+    return found
 
 
 class Hearing:
-    """The other end, for a parent that stands between the manager and its children. It has no file: whoever is killed
-    leaves none behind. Only who runs as the same user is heard."""
+    """The other end, for a parent that stands between the manager and its child: a pair of sockets without a name, of
+    which the child inherits one. Nobody else can reach it, as anybody can one that has a name."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._socket.bind("")  # the kernel chooses an abstract name that nobody has
+        self._socket, self._child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
-        self.address = "@" + self._socket.getsockname()[1:].decode()
-        """What `NOTIFY_SOCKET` is to be."""
+        self.descriptor = self._child.fileno()
+        """What the child is to inherit."""
+        self.environment = {INHERITED: str(self.descriptor)}
+        """By which it finds that."""
 
     def drain(self) -> list[str]:
         """The messages that came since the last call, without waiting."""
         messages: list[str] = []
-        while True:
-            try:
-                message, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
-            except BlockingIOError:
-                return messages
-            if any(_CREDENTIALS.unpack(said)[1] == os.geteuid() for _, _, said in ancillary):
-                messages.append(message.decode(errors="replace"))
+        with contextlib.suppress(BlockingIOError):
+            while len(messages) < MAX_MESSAGES:
+                messages.append(self._socket.recv(4096).decode(errors="replace"))
+        return messages
 
     def close(self) -> None:
         self._socket.close()
+        self._child.close()

@@ -15,7 +15,7 @@ import pytest
 from reconciler.gobetween import GoBetween
 from reconciler.machine import Timing
 from reconciler.pulse import READY_WITHIN_S, Pulse
-from schema.notify import Hearing, Notifier
+from schema.notify import INHERITED, MAX_MESSAGES, Hearing, Notifier
 from tests.kit.waiting import wait_for
 from tests.reconciler.steered import PATIENCE_S, Steered
 
@@ -28,15 +28,24 @@ def manager() -> Iterator[Hearing]:
 
 
 def notifier(manager: Hearing, watchdog_s: float = 0.0, **more: str) -> Notifier:
-    return Notifier({"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(int(watchdog_s * 1e6)), **more})
+    return Notifier({**manager.environment, "WATCHDOG_USEC": str(int(watchdog_s * 1e6)), **more})
 
 
 def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
-    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "none"), "WATCHDOG_USEC": "10"}):
+    plain = os.open("/dev/null", os.O_WRONLY)
+    for environment in (
+        {},
+        {"NOTIFY_SOCKET": str(tmp_path / "none"), "WATCHDOG_USEC": "10"},
+        {INHERITED: str(plain)},
+        {INHERITED: "4096000"},
+        {INHERITED: "9" * 40},
+        {INHERITED: "-1"},
+    ):
         nobody = Notifier(environment)
         nobody.ready()
         nobody.alive(0.0)
         nobody.close()
+    os.close(plain)
     assert Notifier({"WATCHDOG_USEC": "10"}).watchdog_s == 0
 
 
@@ -49,11 +58,40 @@ def test_a_socket_with_a_name_in_the_file_system(tmp_path: Path) -> None:
         assert manager.recv(99) == b"READY=1"
 
 
-@pytest.mark.needs("root")
-def test_another_user_is_not_heard(manager: Hearing) -> None:
-    ours = "import os, socket, sys; os.setuid(65534); socket.socket(1, 2).sendto(b'READY=1', chr(0) + sys.argv[1][1:])"
-    subprocess.run([sys.executable, "-c", ours, manager.address], check=True)
-    assert manager.drain() == []
+def test_nobody_else_can_reach_what_a_parent_hears(manager: Hearing) -> None:
+    """It has no name: not in the file system, nor among the abstract ones, which any user may flood."""
+    notifier(manager).ready()
+    inodes = {os.fstat(manager.descriptor).st_ino}
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    assert [row[7:] for row in rows if row[6].isdecimal() and int(row[6]) in inodes] == [[]]
+    assert manager.drain() == ["READY=1"]
+
+
+def test_a_child_inherits_it_and_its_own_children_do_not(manager: Hearing) -> None:
+    code = (
+        "import os, subprocess, sys; from schema.notify import INHERITED, Notifier; n = Notifier(); n.ready(); "
+        "subprocess.run(['readlink', '/proc/self/fd/' + os.environ[INHERITED]], close_fds=False)"
+    )
+    environment = {**os.environ, **manager.environment}
+    command = [sys.executable, "-c", code]
+    child = subprocess.run(command, env=environment, pass_fds=[manager.descriptor], stdout=subprocess.PIPE, check=True)
+    assert (manager.drain(), child.stdout) == (["READY=1"], b"")
+
+
+def test_one_who_does_not_stop_talking_is_heard_in_turns(manager: Hearing) -> None:
+    ours = notifier(manager)
+    for _ in range(MAX_MESSAGES + 1):
+        ours.ready()
+    assert [len(manager.drain()) for _ in range(3)] == [MAX_MESSAGES, 1, 0]
+
+
+def test_a_parent_that_is_gone_or_does_not_listen_is_no_reason_to_stop(manager: Hearing) -> None:
+    ours = notifier(manager)
+    for _ in range(3):
+        ours.status("x" * 100_000)
+        ours.status("y" * 100_000)  # the second of these finds no room
+    manager.close()
+    ours.ready()
 
 
 def test_pings_are_often_enough_and_not_more(manager: Hearing) -> None:
