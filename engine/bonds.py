@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine.carrier import carrier
+from engine.carrier import Interfaces
 from engine.dpdk import bond as dpdk
 from engine.dpdk.library import DpdkError
 from engine.fault import Refused, refused
@@ -85,8 +85,9 @@ def device_names(port: Port) -> tuple[str, ...]:
 class Bonds:
     """Makes, changes and ends bonds. Callers see to it that no table has an entry of the bond, but for `look`."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, interfaces: Interfaces) -> None:
         self._ethdevs = machine.ethdevs
+        self._interfaces = interfaces
         self._loaded: dpdk.BondLibrary | None = None
 
     @property
@@ -248,7 +249,7 @@ class Bonds:
     def look(self, bond: Bond) -> bool:
         """Reads the members' links and moves the active one: whether `settle` has to be called, which needs quiet."""
         for member in bond.members:
-            up = carrier(member.device)
+            up = self._interfaces.carrier(member.device)
             up = self._ethdevs.link_up(member.id) if up is None else up
             if up != member.link_up:
                 log.info("%s: the link of %s is %s", bond.name, member.name, "up" if up else "down")

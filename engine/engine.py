@@ -184,6 +184,8 @@ class EngineCore:
         """Housekeeping, several times a second: links, captures that nobody reads, how much the workers sleep.
         `now` in monotonic seconds."""
         self.workers.sample(now)
+        for cpu in self.workers.brought_back():
+            self._announce("worker-moved", f"worker:{cpu}", None)
         for name, device in self.ports.gone():
             self._lose(name, device)
         self.captures.expire(now)
@@ -294,13 +296,18 @@ class EngineCore:
             "captures": self.captures.relays(),
             "sockets": {path: self._live_socket(opened) for path, opened in self.sockets.by_path.items()},
             "workers": {
-                str(cpu): {"state": "running", "entries": len(worker.entries), "slept": round(worker.slept, 3)}
+                str(cpu): {
+                    "state": "running",
+                    "entries": len(worker.entries),
+                    "slept": round(worker.slept, 3),
+                    **({"astray": worker.astray} if worker.astray else {}),
+                }
                 for cpu, worker in self.workers.by_cpu.items()
             },
         }
 
-    @staticmethod
-    def _live_port(attached: Attached) -> dict[str, Any]:
+    def _live_port(self, attached: Attached) -> dict[str, Any]:
+        renamed = self.ports.renamed(attached)
         return {
             "present": True,
             "link": "up" if attached.link_up else "down",
@@ -310,6 +317,7 @@ class EngineCore:
             "driver": attached.driver,
             "numa": attached.numa,
             **({} if attached.buffers is None else {"buffers": attached.buffers, "short_of": attached.pool.short_of}),
+            **({"renamed": renamed} if renamed else {}),
             **({"members": attached.bond.to_json()} if attached.bond else {}),
         }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.bonds import Bond, Bonds, device_names
 from engine.burst import layout as at
-from engine.carrier import Interfaces
+from engine.carrier import Interfaces, interface_of
 from engine.dpdk.ethdev import PortStats, Setup, Started
 from engine.dpdk.layout import ETHER_OVERHEAD_BYTES, MAX_ETHPORTS
 from engine.dpdk.library import DpdkError
@@ -86,23 +86,33 @@ class Ports:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._pools_made = 0
-        self.bonds = Bonds(machine)
         self._functions = Functions()
         self._interfaces = Interfaces()
+        self.bonds = Bonds(machine, self._interfaces)
         self.by_name: dict[str, Attached] = {}
 
     def attach(self, port: Port) -> None:
         """Attaches and starts; a failure leaves nothing behind."""
         self._check_new(device_names(port))
         self._check_room(port)
-        self._interfaces.forget(devices(port))
+        self._check_interfaces(port)
         block = Block(at.PORT_SIZE)
         self.by_name = {**self.by_name, port.name: self._set_up(port, block)}
+        self._interfaces.note(devices(port))
 
     def _check_new(self, names: Iterable[str]) -> None:
         for name in names:
             if name in self.by_name or self._machine.ethdevs.port_id(name) is not None:
                 raise Refused("exists", f"{name} is attached already")
+
+    def _check_interfaces(self, port: Port) -> None:
+        """An interface has several names (ip link property add altname), and the spec may not know that."""
+        others = [each for name, held in self.by_name.items() if name != port.name for each in devices(held.port)]
+        for device in devices(port):
+            other = self._interfaces.same(device, others)
+            if other:
+                same = f"{device} has the same network interface as {other}, which is polled already"
+                raise Refused("in-use", f"{same}; give each its own")
 
     def _check_room(self, port: Port) -> None:
         """Refuses what needs more DPDK ports than there are, with the arithmetic."""
@@ -199,11 +209,14 @@ class Ports:
             raise Refused("unsupported", f"{port.name}: only a bond's members can be changed in place; replace it")
         self._check_new(set(device_names(port)) - set(device_names(attached.port)))
         self._check_room(port)
+        self._check_interfaces(port)
+        before = attached.port.members
         try:
             with attached.upheaval:
                 self.bonds.change(attached.bond, port.members)
         finally:
             attached.port = replace(port, members=tuple(member.device for member in attached.bond.members))
+            self._interfaces.note(set(attached.port.members) - set(before))
         if self.bonds.look(attached.bond):
             self.settle(attached)
 
@@ -291,9 +304,18 @@ class Ports:
     def gone(self) -> list[tuple[str, str]]:
         """Devices that were taken from under the engine, each after its port's name. Reads sysfs only."""
         polled = [device for attached in self.by_name.values() for device in devices(attached.port)]
+        before = self._interfaces.renamed
         lost = [device.partition(",")[0] for device in self._interfaces.gone(polled)]
+        for device, name in self._interfaces.renamed.items():
+            if before.get(device) != name:
+                log.warning("the interface of %s is called %s now; it goes on being polled", device, name)
         holders = {device: name for name, attached in self.by_name.items() for device in device_names(attached.port)}
         return [(holders[device], device) for device in self._functions.gone(holders) + lost]
+
+    def renamed(self, attached: Attached) -> dict[str, str]:
+        """What interfaces below it are called now, by the name that the spec has for them. From any thread."""
+        names = self._interfaces.renamed
+        return {interface_of(device) or "": names[device] for device in devices(attached.port) if device in names}
 
     def lose(self, name: str, device: str) -> None:
         """Lets go of a device that has gone: a bond goes on without that member, if it has others. Raises Refused."""

@@ -6,19 +6,30 @@ grace period; until then both entries and table stay alive here.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.burst import layout as at
 from engine.dpdk.eal import Eal
 from engine.fault import Refused
-from engine.machine import Machine
 from engine.memory import Block, write_word
 from schema.model import Engine
 
+if TYPE_CHECKING:  # importing it compiles, which nothing here needs
+    from engine.machine import Machine
+
+log = logging.getLogger("vio4wd.engine")
 SPIN_US = 50
 """An idle worker spins for this long before its first sleep: shorter than any sleep, longer than a gap in a burst."""
 CPUSET_BYTES = 128
+_WORKER_THREAD = re.compile(r"(?:lcore-worker-|rte-worker-|dpdk-worker)(\d+)")
+"""What DPDK calls an lcore's thread, which has changed from release to release (eal_thread.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,10 @@ class Worker:
         self.entries: tuple[int, ...] = ()
         self.table = table_of(())
         block.write(at.WORKER_TABLE, self.table.address)
+        self.thread = 0
+        """Its id as the kernel knows it; 0: not looked for yet."""
+        self.astray = ""
+        """Why it does not run on its CPU, and cannot be made to."""
         self.slept = 0.0
         """Share of the last sample's time that it slept."""
         self._sampled = (0.0, 0)
@@ -53,6 +68,48 @@ class Worker:
         if then and now > then:
             self.slept = min(1.0, (cycles - before) / (hz * (now - then)))
         self._sampled = (now, cycles)
+
+
+    def bring_back(self) -> bool:
+        """Whether it was elsewhere, and is on its CPU again. The kernel, or whoever may say so, moves threads: taskset,
+        a cpuset, a CPU that goes offline."""
+        try:
+            now = os.sched_getaffinity(self.thread)
+            if now == {self.cpu}:
+                self.astray = ""
+                return False
+            os.sched_setaffinity(self.thread, {self.cpu})
+        except ProcessLookupError:
+            self.thread = 0
+            return False
+        except OSError as error:
+            self._strayed(now, error)
+            return False
+        log.warning("the worker of CPU %d had been moved to %s: it is back", self.cpu, _listed(now))
+        self.astray = ""
+        return True
+
+    def _strayed(self, now: Iterable[int], error: OSError) -> None:
+        said = f"the worker of CPU {self.cpu} runs on {_listed(now)}, and cannot be brought back ({error.strerror})"
+        if said != self.astray:
+            log.error("%s", said)
+        self.astray = said
+
+
+def _listed(cpus: Iterable[int]) -> str:
+    listed = sorted(cpus)
+    return f"CPU {listed[0]}" if len(listed) == 1 else f"CPUs {','.join(map(str, listed))}"
+
+
+def threads() -> dict[int, int]:
+    """This process's worker threads, by lcore: DPDK names them."""
+    found = {}
+    for task in os.scandir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            named = _WORKER_THREAD.fullmatch(Path(task.path, "comm").read_text().strip())
+            if named:
+                found[int(named[1])] = int(task.name)
+    return found
 
 
 def table_of(entries: Sequence[int]) -> Block:
@@ -146,6 +203,16 @@ class Workers:
         self._idle = idle
         for worker in self.by_cpu.values():
             worker.block.write(at.WORKER_SLEEP_US, idle.longest_us)
+
+    def brought_back(self) -> list[int]:
+        """Sees to it that each worker runs on its CPU: those that did not, and do again."""
+        known = list(self.by_cpu.values())
+        lost = [worker for worker in known if not worker.thread]
+        ids = threads() if lost else {}
+        back = [worker.cpu for worker in known if worker.thread and worker.bring_back()]
+        for worker in lost:  # looked at from the next time on: it binds itself to its CPU when it starts
+            worker.thread = ids.get(worker.lcore, 0)
+        return back
 
     def sample(self, now: float) -> None:
         for worker in self.by_cpu.values():

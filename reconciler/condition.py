@@ -11,6 +11,7 @@ from engine.client import Observation
 from reconciler.guards import Held
 from reconciler.hostplan import missing_words
 from reconciler.sighting import Sighting
+from schema.model import Pin
 
 Fault = tuple[str, bool]
 """What is wrong, and whether the relay only waits."""
@@ -105,7 +106,8 @@ def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwa
     pin = observed.state.pins.get(relay.id)
     members = tuple(port.get("members", ()))
     well = link == "up" and not unwanted
-    said = (fault[0] if fault else None) or ((_members_wrong(members) or _far(port, socket)) if well else None)
+    wrong = _members_wrong(members) or _renamed(port) or _astray(pin, observed) or _far(port, socket)
+    said = (fault[0] if fault else None) or (wrong if well else None)
     if said is None and not unwanted and not socket.get("reachable", True):
         how = socket.get("in_the_way") or "was removed or replaced"
         said = f"{relay.socket} {how}: a guest that is connected goes on, no other finds it; remove what lies there"
@@ -125,6 +127,26 @@ def _members_wrong(members: tuple[Mapping[str, Any], ...]) -> str | None:
     if members and not any(member["active"] for member in members):
         return "no member of the bond is active; with 802.3ad the other side has to be a link aggregation too"
     return f"the link of {' and '.join(down)} is down; the bond goes on without" if down else None
+
+
+def _renamed(port: Mapping[str, Any]) -> str | None:
+    """Says what an interface is called by now, by which it would not be found again."""
+    for spec, now in port.get("renamed", {}).items():
+        return (
+            f"the network interface {spec} is called {now} now: it goes on being polled, but would not be found again; "
+            f"rename it back (ip link set {now} name {spec}), or name {now} in the spec"
+        )
+    return None
+
+
+def _astray(pin: Pin | None, observed: Observation) -> str | None:
+    """Says that a worker does not run where it is to."""
+    workers = observed.live.get("workers", {})
+    for cpu in sorted({pin.vf_to_vm, pin.vm_to_vf} if pin is not None else ()):
+        said = workers.get(str(cpu), {}).get("astray")
+        if said:
+            return f"{said}: allow it CPU {cpu} (a cpuset, or the CPU is offline), or move the relay to other CPUs"
+    return None
 
 
 def _far(port: Mapping[str, Any], socket: Mapping[str, Any]) -> str | None:

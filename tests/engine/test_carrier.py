@@ -48,29 +48,61 @@ def test_news_are_taken_without_waiting() -> None:
         news.close()
 
 
-def lay(network: Path, interface: str, index: int) -> None:
-    (network / interface).mkdir(exist_ok=True)
-    (network / interface / "ifindex").write_text(f"{index}\n")
+class Kernel:
+    """Numbers of interfaces by name."""
+
+    def __init__(self, **interfaces: int) -> None:
+        self.interfaces = interfaces
+        self.seen = carrier.Interfaces(self._index_of, self._name_of)
+
+    def _index_of(self, name: str) -> int:
+        if name not in self.interfaces:
+            raise OSError(name)
+        return self.interfaces[name]
+
+    def _name_of(self, index: int) -> str:
+        for name, known in self.interfaces.items():
+            if known == index:
+                return name
+        raise OSError(index)
 
 
-def test_an_interface_is_gone_once_when_it_is_removed_or_replaced(tmp_path: Path) -> None:
+def test_an_interface_is_gone_once_when_it_is_removed_or_replaced() -> None:
     devices = ["net_af_packet0,iface=v0", "net_tap1,iface=v1", "0000:05:08.1", "net_null0"]
-    interfaces = carrier.Interfaces(tmp_path)
-    for number in (0, 1):
-        lay(tmp_path, f"v{number}", number)
-    assert interfaces.gone(devices) == interfaces.gone(devices) == []
-    (tmp_path / "v0" / "ifindex").unlink()
-    lay(tmp_path, "v1", 7)
-    assert interfaces.gone(devices) == devices[:2]
-    assert interfaces.gone(devices[2:]) == []
-    lay(tmp_path, "v0", 8)
-    assert interfaces.gone(devices) == []
+    kernel = Kernel(v0=1, v1=2)
+    assert kernel.seen.gone(devices) == kernel.seen.gone(devices) == []
+    kernel.interfaces = {"v1": 7}
+    assert kernel.seen.gone(devices) == devices[:2]
+    assert kernel.seen.gone(devices[2:]) == []
+    kernel.interfaces["v0"] = 8
+    assert kernel.seen.gone(devices) == []
 
 
-def test_what_is_attached_anew_may_lie_on_another_interface(tmp_path: Path) -> None:
-    device, interfaces = "net_af_packet0,iface=v0", carrier.Interfaces(tmp_path)
-    lay(tmp_path, "v0", 1)
-    assert interfaces.gone([device]) == []
-    lay(tmp_path, "v0", 2)
-    interfaces.forget([device])
-    assert interfaces.gone([device]) == []
+def test_what_is_attached_anew_may_lie_on_another_interface() -> None:
+    device, kernel = "net_af_packet0,iface=v0", Kernel(v0=1)
+    assert kernel.seen.gone([device]) == []
+    kernel.interfaces["v0"] = 2
+    kernel.seen.note([device])
+    assert kernel.seen.gone([device]) == []
+
+
+def test_an_interface_that_is_renamed_is_not_gone() -> None:
+    device, kernel = "net_af_packet0,iface=v0", Kernel(v0=1)
+    kernel.seen.note([device])
+    kernel.interfaces = {"w0": 1}
+    assert (kernel.seen.gone([device]), kernel.seen.renamed) == ([], {device: "w0"})
+    kernel.interfaces = {"x0": 1}
+    assert (kernel.seen.gone([device]), kernel.seen.renamed) == ([], {device: "x0"})
+    kernel.interfaces = {"v0": 1}
+    assert (kernel.seen.gone([device]), kernel.seen.renamed) == ([], {})
+    kernel.interfaces = {"w0": 1, "v0": 2}  # its name is another's by now, which the spec means
+    assert (kernel.seen.gone([device]), kernel.seen.renamed) == ([device], {})
+
+
+def test_one_interface_is_known_by_whatever_name() -> None:
+    devices, kernel = ["net_af_packet0,iface=v0", "net_null0"], Kernel(v0=1, alias=1, v1=2)
+    kernel.seen.note(devices)
+    assert kernel.seen.same("net_tap1,iface=alias", devices) == devices[0]
+    assert kernel.seen.same("net_tap1,iface=v1", devices) == ""
+    assert kernel.seen.same("net_null1", devices) == ""
+    assert kernel.seen.same("net_tap1,iface=v2", devices) == ""

@@ -19,11 +19,12 @@ import pytest
 from tests.kit import cleanup
 from tests.kit.guest import wait_for_socket
 from tests.kit.netns import run
+from tests.kit.specfile import RelayLine
 from tests.kit.vhostpeer import GET_VRING_BASE, Peer, state
 from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.faults import neighbour
-from tests.live.scene import Scene, descriptors, scene
+from tests.live.scene import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene
 from tests.live.test_bonds import bond
 
 ROUNDS = times(1, 10)
@@ -96,6 +97,56 @@ def test_an_interface_is_replaced_by_another_of_its_name(guest: Scene) -> None:
             guest.wires[1].delete()
             guest.stack.enter_context(guest.wires[1])
             guest.wait_ping(1)
+
+
+def test_an_interface_is_renamed_and_polled_on(guest: Scene) -> None:
+    """With its link down, as kernels before 6.2 want it."""
+    name, session = guest.wires[1].vf, guest.session(1)
+
+    def rename(old: str, new: str) -> None:
+        for words in (["down"], ["name", new]):
+            run(["ip", "link", "set", old, *words])
+        run(["ip", "link", "set", new, "up"])
+
+    with neighbour(guest):
+        rename(name, f"{name}x")
+        try:
+            said = guest.wait_condition(1, "Degraded")["message"]
+            assert f"the network interface {name} is called {name}x now: it goes on being polled" in said
+            guest.wait_ping(1)
+        finally:
+            rename(f"{name}x", name)
+        guest.wait_condition(1, "Ready")
+        guest.wait_ping(1)
+    assert guest.session(1) == session
+
+
+def test_an_interface_is_polled_once_by_whatever_name(two: Scene) -> None:
+    other = f"{two.wires[1].vf}-by-another-name"
+    run(["ip", "link", "property", "add", "dev", two.wires[1].vf, "altname", other[:15]])
+    two.lines[9] = RelayLine(9, f"net_af_packet9,iface={other[:15]}")
+    try:
+        two.save()
+        said = two.wait_condition(9, "Degraded")["message"]
+        assert f"has the same network interface as {two.wires[1].vf_device}, which is polled already" in said
+    finally:
+        del two.lines[9]
+        two.save()
+
+
+@pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
+def test_a_worker_that_is_moved_is_brought_back(guest: Scene) -> None:
+    """By taskset, as an operator or a script of a host does it with all threads of a process."""
+    tasks = Path("/proc", str(guest.instance.engine_pid), "task")
+    names = {int(task.name): (task / "comm").read_text().strip() for task in tasks.iterdir()}
+    [worker] = [thread for thread, name in names.items() if name in ("lcore-worker-1", "rte-worker-1", "dpdk-worker1")]
+    with neighbour(guest):
+        for _ in range(ROUNDS):
+            run(["taskset", "-cp", str(MAIN_CPU), str(worker)])
+            wait_for("the worker to be back", lambda: os.sched_getaffinity(worker) == {WORKER_CPU})
+            guest.wait_ping(1)
+    moved = f"the worker of CPU {WORKER_CPU} had been moved to CPU {MAIN_CPU}: it is back"
+    wait_for(moved, lambda: moved in (guest.instance.directory / "run.log").read_text())
 
 
 def test_a_bonds_member_loses_its_link() -> None:
