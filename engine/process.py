@@ -28,6 +28,7 @@ from schema.loglevel import log_from, log_to_stderr
 from schema.model import MAX_RELAYS, Action, Pin
 from schema.notify import Notifier
 from schema.paths import cache_dir, engine_parameters
+from schema.signals import obey
 
 if TYPE_CHECKING:
     from engine.engine import EngineCore
@@ -106,9 +107,8 @@ class EngineProcess:
     # What the main thread does
 
     def run(self) -> int:
-        """Serves until SIGTERM or SIGINT: the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        """Serves until a signal ends it: the exit code."""
+        obey(self._on_signal)
         self._server.start()
         try:
             core = self._start()
@@ -127,8 +127,8 @@ class EngineProcess:
             self._log.end()
         return self._exit
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        log.info("%s: ending", signal.Signals(number).name)
+    def _on_signal(self, number: signal.Signals) -> None:
+        log.info("%s: ending", number.name)
         self._stop = True
         self._server.changes.put(None)
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inotify_simple import INotify, flags
+from inotify_simple import flags
 
+from reconciler.bounded import Bounded, Unanswered
+from reconciler.inotify import Inotify
 from reconciler.sources.files import HOSTS, is_spec_name, spec_files
 
 MASK = (
@@ -94,53 +96,88 @@ class Touch:
     """Where it happened, as far as that is known."""
 
 
-class FileWatch:
-    """inotify on the ways to files and directories of files. Raises OSError when the host has no inotify instances
-    left."""
+Armed = Mapping[int, tuple[Path, set[str]]]
+"""By the number of the watch, as `watched` has it."""
 
-    def __init__(self) -> None:
-        self._inotify = INotify(nonblocking=True)
-        self._watched: dict[int, tuple[Path, set[str]]] = {}
+
+class FileWatch:
+    """inotify on the ways to files and directories of files. A way that hangs holds up no other, and nobody."""
+
+    def __init__(self, news: Callable[[], None] = lambda: None) -> None:
+        """`news` is called, on another thread, when a way that hung can be gone again."""
+        self._news = news
+        self._inotify = Inotify()
+        self._ways: dict[Path, Bounded] = {}
+        self._armed: dict[Path, Armed] = {}
+        self._looking = Bounded("a new file", news)
+        self._unanswered: tuple[str, ...] = ()
 
     def fileno(self) -> int:
-        return int(self._inotify.fileno())
+        return self._inotify.fileno()
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why changes are noticed late, as sentences."""
+        return tuple(f for f in (self._inotify.fault, *self._unanswered) if f)
 
     def arm(self, *paths: Path) -> None:
         """Watches the ways to these as they are now. To be called before each reading, so that no change falls between
         the two."""
-        armed: dict[int, tuple[Path, set[str]]] = {}
-        for directory, names in watched(paths).items():
-            try:
-                armed[self._inotify.add_watch(directory, MASK)] = (directory, names)
-            except OSError:
-                continue  # it went meanwhile, or may not be read: the slow poll is for that
-        for gone in self._watched.keys() - armed.keys():
-            try:
-                self._inotify.rm_watch(gone)
-            except OSError:
-                continue  # the kernel removed it together with its directory
-        self._watched = armed
+        before = {number for armed in self._armed.values() for number in armed}
+        self._inotify.forgive()
+        for path in self._ways.keys() - set(paths):
+            self._ways.pop(path).close()
+            self._armed.pop(path, None)
+        self._unanswered = tuple(sentence for path in paths if (sentence := self._arm(path)))
+        for gone in before - {number for armed in self._armed.values() for number in armed}:
+            self._inotify.remove(gone)
+
+    def _arm(self, path: Path) -> str:
+        """Why it can't be told, as a sentence; then it stays as it was."""
+        way = self._ways.setdefault(path, Bounded(str(path), self._news))
+        try:
+            self._armed[path] = way.do(lambda: self._followed(path))
+        except Unanswered as error:
+            return str(error)
+        return ""
+
+    def _followed(self, path: Path) -> Armed:
+        found = {self._inotify.add(directory, MASK): (directory, names) for directory, names in watched([path]).items()}
+        return {number: way for number, way in found.items() if number is not None}
+
+    @property
+    def _watched(self) -> dict[int, tuple[Path, set[str]]]:
+        every: dict[int, tuple[Path, set[str]]] = {}
+        for armed in self._armed.values():
+            for number, (directory, names) in armed.items():
+                every[number] = (directory, names | every.get(number, (directory, set()))[1])
+        return every
 
     def touched(self) -> Touch | None:
         """What happened since the last call, without waiting; None: nothing that matters."""
         touch: Touch | None = None
         paths: set[Path] = set()
-        for event in self._inotify.read(timeout=0):
-            directory, names = self._watched.get(event.wd, (None, set()))
+        every = self._watched
+        for event in self._inotify.read():
+            directory, names = every.get(event.wd, (None, set()))
             if event.mask & ABOUT_THE_WATCH and (directory is not None or event.mask & flags.Q_OVERFLOW):
                 touch = Touch(writing=False)
             elif directory is not None and (event.name in names or (ANY in names and is_spec_name(event.name))):
                 one_of_several = ANY in names and bool(event.mask & GONE)
-                touch = Touch(writing=one_of_several or _still_open(event.mask, directory / event.name))
+                touch = Touch(writing=one_of_several or self._still_open(event.mask, directory / event.name))
                 paths.add(directory / event.name)
         return replace(touch, paths=frozenset(paths)) if touch is not None else None
 
+    def _still_open(self, mask: int, path: Path) -> bool:
+        """Whether the event is one that closing the file will follow. Links are made without ever being open."""
+        if not mask & flags.CREATE:
+            return bool(mask & flags.MODIFY)
+        try:
+            return self._looking.do(lambda: os.path.isfile(path) and not os.path.islink(path))
+        except Unanswered:
+            return True
+
     def close(self) -> None:
+        for way in (*self._ways.values(), self._looking):
+            way.close()
         self._inotify.close()
-
-
-def _still_open(mask: int, path: Path) -> bool:
-    """Whether the event is one that closing the file will follow. Links are made without ever being open."""
-    if mask & flags.CREATE:
-        return os.path.isfile(path) and not os.path.islink(path)
-    return bool(mask & flags.MODIFY)

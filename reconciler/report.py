@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.settle import SourceStatus
-from reconciler.standing import Standings
+from reconciler.standing import Standings, counted
 from schema.files import read_text, write_atomically
 
 FILE = "watch.json"
@@ -94,3 +94,13 @@ def read_report(run_dir: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def in_a_line(report: Report, refused: bool, paused: str) -> str:
+    """How it goes, for a service manager. `paused` says by whom; empty: by nobody."""
+    parts = [counted(report.standings)]
+    parts += [f"engine {report.engine}"] if report.engine != "ready" else []
+    parts += [f"paused {paused}"] if paused else []
+    parts += ["what stands in the file is refused"] if refused else []
+    parts += ["drift is left as it is"] if report.drift else []
+    return "; ".join(parts)

@@ -18,13 +18,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.bounded import Bounded, Unanswered
 from reconciler.files import known_shards, left_log_level
 from reconciler.gobetween import GoBetween, without_manager
 from reconciler.onlyrun import only_run
 from reconciler.sources.local import Local
 from reconciler.supervise import AGAIN_AT_ONCE, Child
 from schema.loglevel import log_from
-from schema.paths import run_dir, state_dir
+from schema.paths import run_dir, state_dir, sync_file
+from schema.signals import ENDING, Hangup, hangup, heed_others, ignore_others
 
 LOG = logging.getLogger("vio4wd.run")
 
@@ -33,11 +35,13 @@ BASE = (sys.executable, "-P", "-m", "reconciler.cli")
 WATCH = "watch"
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
-HEARD = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+HEARD = frozenset({signal.SIGCHLD, *ENDING})
 WATCH_ENDS_WITHIN_S = 10.0
 """It may be in the middle of an action."""
 ENGINE_ENDS_WITHIN_S = 30.0
 """It takes its ports down one by one."""
+KILLED_WITHIN_S = 5.0
+"""Whoever has not ended then waits in the kernel."""
 LOOK_S = 0.5
 """How often it is looked whether another engine is needed."""
 
@@ -56,12 +60,16 @@ class Started:
     """None: ours, without what a service manager said to us."""
     inherited: tuple[int, ...] = ()
     """Descriptors that it inherits, beside the standard ones."""
+    killed_at: float | None = None
+    """It hung and was killed then, and has not ended yet."""
+    stuck: bool = False
+    """So long that it was said."""
     kill_at: float | None = None
     """It is no longer needed, was told to end, and is killed then."""
 
 
 def run(local: Local) -> int:
-    """Runs engine and watch until SIGTERM or SIGINT; 0, or 1 when one of them had to be killed. Raises RunsAlready."""
+    """Runs engine and watch until told to end; 0, or 1 when one of them had to be killed. Raises RunsAlready."""
     with only_run(run_dir(), str(local.path.absolute())):
         return _run(local)
 
@@ -70,36 +78,58 @@ def _run(local: Local) -> int:
     between = GoBetween()
     file = [*(["--defaults"] if local.defaults else []), str(local.path.absolute())]
     watch = Started(Child(WATCH), [*BASE, "watch", *file], environment=between.environment, inherited=between.inherited)
+    engine = Started(Child("engine"), [*BASE, "engine"])
     try:
-        return keep_up([Started(Child("engine"), [*BASE, "engine"]), watch], further_engines(state_dir()), between)
+        return keep_up([engine, watch], further_engines(state_dir()), between, _read_anew)
     finally:
         between.close()
 
 
+def _read_anew() -> None:
+    """As `vio4wd sync`: a signal would end a watch that is just being started."""
+    with contextlib.suppress(OSError):
+        sync_file(run_dir()).touch()
+
+
 def further_engines(state: Path) -> Wanted:
     """The first engine is always there; the others while the watch, or an apply, leaves them parameters. A directory
-    that is gone or can't be read says nothing: they go on."""
+    that is gone, can't be read or does not answer says nothing: they go on."""
     latest: dict[str, Sequence[str]] = {}
+    reading = Bounded(str(state))
 
     def wanted() -> dict[str, Sequence[str]]:
         nonlocal latest
-        with contextlib.suppress(OSError):
-            os.stat(state)
-            log_from(left_log_level(state))
-            numbers = [str(shard) for shard in known_shards(state) if shard]
-            latest = {f"engine {number}": [*BASE, "engine", "--shard", number] for number in numbers}
+        with contextlib.suppress(OSError, Unanswered):
+            level, numbers = reading.do(lambda: _left(state))
+            log_from(level)
+            latest = {f"engine {number}": [*BASE, "engine", "--shard", str(number)] for number in numbers}
         return latest
 
     return wanted
 
 
-def keep_up(always: Sequence[Started], wanted: Wanted | None = None, between: GoBetween | None = None) -> int:
-    """Starts these in order and again when they die; ends them when told to, the watch first. As `run`."""
+def _left(state: Path) -> tuple[str, list[int]]:
+    """The log level, and the further engines that parameters were left for. Raises OSError."""
+    os.stat(state)
+    return left_log_level(state), [shard for shard in known_shards(state) if shard]
+
+
+def keep_up(
+    always: Sequence[Started],
+    wanted: Wanted | None = None,
+    between: GoBetween | None = None,
+    read_anew: Callable[[], None] | None = None,
+) -> int:
+    """Starts these in order and again when they die; ends them when told to, the watch first. As `run`. `read_anew` is
+    for SIGHUP where there is no terminal; without it, that ends them too."""
     children = list(always)
     libc = ctypes.CDLL(None, use_errno=True)  # before any fork: a child must not load libraries
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    means = hangup()
+    ignore_others()
+    heard = HEARD if means is Hangup.IGNORED else HEARD | {signal.SIGHUP}
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
     try:
-        _until_told_to_end(children, libc, wanted, between)
+        _until_told_to_end(children, libc, wanted, between, heard, read_anew if means is Hangup.READS_ANEW else None)
     finally:
         if between is not None:
             between.stopping()
@@ -109,7 +139,12 @@ def keep_up(always: Sequence[Started], wanted: Wanted | None = None, between: Go
 
 
 def _until_told_to_end(
-    children: list[Started], libc: ctypes.CDLL, wanted: Wanted | None, between: GoBetween | None
+    children: list[Started],
+    libc: ctypes.CDLL,
+    wanted: Wanted | None,
+    between: GoBetween | None,
+    signals: frozenset[signal.Signals],
+    read_anew: Callable[[], None] | None,
 ) -> None:
     fixed = frozenset(started.child.name for started in children)
     while True:
@@ -125,18 +160,32 @@ def _until_told_to_end(
         due = [s.child.start_at for s in children if s.process is None and s.kill_at is None]
         patience_s = 60.0 if wanted is None else LOOK_S
         wait_s = max(0.0, min(min(due, default=now + patience_s) - time.monotonic(), patience_s))
-        heard = signal.sigtimedwait(HEARD, wait_s)
+        heard = signal.sigtimedwait(signals, wait_s)
         # Stopped and continued past its time-out, CPython's sigtimedwait gives a siginfo that nobody has filled in.
-        if heard is not None and heard.si_signo in HEARD - {signal.SIGCHLD}:
+        if heard is None or heard.si_signo not in signals - {signal.SIGCHLD}:
+            continue
+        if heard.si_signo != signal.SIGHUP or read_anew is None:
             LOG.info("told to end (%s)", signal.Signals(heard.si_signo).name)
             return
+        LOG.info("told to read everything anew (SIGHUP)")
+        read_anew()
 
 
 def _end_silent(between: GoBetween, watch: Started, now: float) -> None:
-    """A watch that hangs is killed; that it ended is noticed like any other end."""
-    if between.turn(now, watch.child.started) and watch.process is not None and watch.process.poll() is None:
+    """A watch that hangs is killed; that it ended is noticed like any other end. No other is started before that."""
+    if not between.turn(now, watch.child.started) or watch.process is None or watch.process.poll() is not None:
+        return
+    if watch.killed_at is None:
         LOG.error("watch hangs and is killed; the engines go on")
         watch.process.kill()
+        watch.killed_at = now
+    elif not watch.stuck and now - watch.killed_at > KILLED_WITHIN_S:
+        LOG.error("watch can't be killed: %s; another is started when it has gone", _waits(watch.process.pid))
+        watch.stuck = True
+
+
+def _waits(pid: int) -> str:
+    return f"process {pid} waits for a disk or a server that does not answer"
 
 
 def _fit(children: list[Started], fixed: frozenset[str], wanted: dict[str, Sequence[str]], now: float) -> None:
@@ -162,7 +211,8 @@ def _start(started: Started, libc: ctypes.CDLL) -> None:
 
     def before_exec() -> None:
         """In the child: hear signals again, and do not outlive the parent, however it ends."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD | {signal.SIGHUP})
+        heed_others()
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -190,7 +240,7 @@ def _start(started: Started, libc: ctypes.CDLL) -> None:
 def _bury(started: Started, now: float) -> None:
     if started.process is None or (code := started.process.poll()) is None:
         return
-    started.process = None
+    started.process, started.killed_at, started.stuck = None, None, False
     started.child.died(now, code)
     if code == AGAIN_AT_ONCE:
         LOG.info("%s ended to be started with other parameters", started.child.name)
@@ -229,7 +279,15 @@ def _ended(name: str, process: subprocess.Popen[bytes], deadline: float) -> bool
     except subprocess.TimeoutExpired:
         LOG.error("%s did not end in time and is killed", name)
         process.kill()
-        process.wait()
-        return False
+        return _left_behind(name, process)
     LOG.info("%s ended (%s)", name, _how(code))
     return True
+
+
+def _left_behind(name: str, process: subprocess.Popen[bytes]) -> bool:
+    """False: it did not end by itself."""
+    try:
+        process.wait(KILLED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        LOG.error("%s can't be killed and is left behind: %s", name, _waits(process.pid))
+    return False

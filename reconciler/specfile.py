@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reconciler.bounded import Bounded, Unanswered
 from reconciler.desired import SpecUnfit, lacking
 from reconciler.host import Host
 from reconciler.report import InForce, RefusedSpec
@@ -50,9 +51,15 @@ class SpecFile:
     invalid, empty, truncated, unreadable or gone. Nor because of a source: what that said last stays. What other owners
     want is had beside it all the while."""
 
-    def __init__(self, local: Local, host: Host, store: Store, sources: Sources) -> None:
+    def __init__(
+        self, local: Local, host: Host, store: Store, sources: Sources, news: Callable[[], None] = lambda: None
+    ) -> None:
+        """`news` is called, on another thread, when a file that had not answered has."""
         self.path = Path(os.path.abspath(local.path))
         self._local = replace(local, path=self.path)
+        self._reading = Bounded(str(self.path), news)
+        self.unanswered = ""
+        """That the file can't be read just now, and what it said stays, as a sentence."""
         self.accepted: Accepted | None = None
         self.refused: RefusedSpec | None = None
         self._host = host
@@ -66,7 +73,7 @@ class SpecFile:
         """Reads everything; whether something else is wanted than before. What was `disturbed` meanwhile may be half of
         two contents, and is not believed."""
         try:
-            local = self._local.read(self._host.name())
+            local = self._answer()
             if disturbed():
                 return self.go_on()
             facts = (local, self._offers(local), beside(self._store))
@@ -78,7 +85,18 @@ class SpecFile:
             if not isinstance(error, SpecUnfit) or error.may_heal:
                 self._seen = None  # a user or a CPU may appear without the file changing
             self._refuse(reasons(error))
+        except Unanswered as error:
+            self.unanswered = f"{error} What is in force stays"
         return self.go_on() if self.accepted is not None else self._fall_back()
+
+    def _answer(self) -> Tree:
+        """Raises Unanswered, SpecError."""
+        local = self._reading.do(lambda: self._local.read(self._host.name()))
+        self.unanswered = ""
+        return local
+
+    def close(self) -> None:
+        self._reading.close()
 
     @property
     def lacking(self) -> tuple[str, ...]:

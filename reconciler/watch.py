@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -31,17 +30,19 @@ from reconciler.moment import fingerprint
 from reconciler.mounts.early import ready
 from reconciler.pause import pause_file, read_pause
 from reconciler.pulse import Pulse
-from reconciler.report import Report, read_report, write_report
+from reconciler.report import Report, in_a_line, read_report, write_report
 from reconciler.room import shortages
+from reconciler.said import Said
 from reconciler.savedplan import save
 from reconciler.sighting import Sighting
 from reconciler.sources.local import Local
 from reconciler.sources.several import Sources
 from reconciler.specfile import Accepted, SpecFile
-from reconciler.standing import counted, standings
+from reconciler.standing import standings
 from reconciler.steer import reached
 from reconciler.supervised_thread import Threads
 from reconciler.trial import undone
+from reconciler.wake import Wake
 from reconciler.wanted import with_owners
 from schema.loglevel import log_from
 from schema.model import State
@@ -70,18 +71,21 @@ class Watch:
         """`defaults`: the file is virtio-forwarder's, and no spec."""
         self._run_dir = run_dir
         self._state_dir = state_dir
+        self._wake = Wake()
+        self._read_anew = False
+        """Somebody wants everything to be read."""
         self._store = Store(state_dir)
         self._threads = Threads()
         """Those that anything of this process goes on by for ever."""
         self._sources = Sources(host.name(), state_dir, self._threads)
-        self._file = SpecFile(Local(file, defaults), host, self._store, self._sources)
+        self._file = SpecFile(Local(file, defaults), host, self._store, self._sources, self._wake.rouse)
+        self._files = FileWatch(self._wake.rouse)
         self._machine = Machine(time.monotonic(), timing)
         before = read_report(run_dir) or {}
         stood = before.get("standings") or {}
         self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood)
         self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
-        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._exchange = Exchange(self._rouse)
+        self._exchange = Exchange(self._wake.rouse)
         self._doors = Doors(run_dir, state_dir, host, self._exchange)
         self._ticket = 0
         """What doors asked for up to this was read."""
@@ -101,25 +105,26 @@ class Watch:
         self._parameters = ""
         """What kept them from being left for engines, if anything did."""
         self._host = host
-        self._said: dict[str, str] = {}
+        self._said = Said(LOG)
+        self._tell = self._said.tell
 
     def stop(self) -> None:
         """Ends `run` after what it is doing now; may be called from a signal's function or another thread."""
         self._stopping = True
-        self._rouse()
+        self._wake.rouse()
 
-    def _rouse(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: the loop will wake up all right
-            os.write(self._waker, b"x")
+    def read_anew(self) -> None:
+        """Has everything read at once, as `vio4wd sync`; may be called as `stop`."""
+        self._read_anew = True
+        self._wake.rouse()
 
     def run(self) -> None:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
         with locked(self._run_dir / WATCH, wait_s=1.0), Fleet(self._run_dir, self._state_dir) as fleet:
             LOG.info("keeping the engine as %s wants it", self._file.path)
-            files = FileWatch()
             events = Events(fleet)
             poller = zmq.Poller()
-            for source in (files, self._sources, self._wake):
+            for source in (self._files, self._sources, self._wake):
                 poller.register(source, zmq.POLLIN)
             while not self._stopping:
                 events.follow(self._shards, poller)
@@ -128,31 +133,34 @@ class Watch:
                 if isinstance(command, Wait):
                     until = min(command.until, self._pulse.next_beat(time.monotonic()))
                     poller.poll(int(max(0.0, until - time.monotonic()) * 1000) + 1)
-                    self._hear(files, events)
+                    self._hear(events)
                 else:
-                    self._do(command, files, fleet)
+                    self._do(command, fleet)
                     self._show()
             events.close()
-            files.close()
+            self._files.close()
+            self._file.close()
             self._sources.close()
             self._doors.close()
             self._pulse.end()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
 
-    def _hear(self, files: FileWatch, events: Events) -> None:
-        self._hear_files(files)
+    def _hear(self, events: Events) -> None:
+        self._hear_files()
         if self._sources.heard():
             self._machine.wished(time.monotonic())
-        with contextlib.suppress(BlockingIOError):
-            if os.read(self._wake, 4096):
-                self._machine.wished(time.monotonic())
+        if self._wake.taken():
+            self._machine.wished(time.monotonic())
+        if self._read_anew:
+            self._read_anew = False
+            self._ask_all()
         for event in events.drain():
             self._machine.engine_event(time.monotonic(), event["event"])
 
-    def _hear_files(self, files: FileWatch) -> bool:
+    def _hear_files(self) -> bool:
         """Whether something happened to them."""
-        touch = files.touched()
+        touch = self._files.touched()
         if touch is None:
             return False
         if touch.paths and touch.paths <= {sync_file(self._run_dir), pause_file(self._state_dir)}:
@@ -160,18 +168,22 @@ class Watch:
         else:
             self._machine.file_touched(time.monotonic(), touch.writing)
         if sync_file(self._run_dir) in touch.paths:
-            self._pulse.reloading(time.monotonic())
-            self._sources.poke()
+            self._ask_all()
         if pause_file(self._state_dir) in touch.paths:
             self._machine.asked(time.monotonic())
         return True
 
-    def _do(self, command: ReadFile | LookAtEngine | Reconcile, files: FileWatch, fleet: Fleet) -> None:
+    def _ask_all(self) -> None:
+        """Who waits for it is told when it is done."""
+        self._pulse.reloading(time.monotonic())
+        self._sources.poke()
+
+    def _do(self, command: ReadFile | LookAtEngine | Reconcile, fleet: Fleet) -> None:
         match command:
             case ReadFile(half):
                 paths = self._paths()
-                files.arm(*paths)
-                self._read(files, fleet, half)
+                self._files.arm(*paths)
+                self._read(fleet, half)
                 if self._paths() != paths:  # what the file names only now may have changed before anybody watched it
                     self._machine.wished(time.monotonic())
             case LookAtEngine():
@@ -187,9 +199,9 @@ class Watch:
         own = (sync_file(self._run_dir), pause_file(self._state_dir))
         return [self._file.path, *own, *self._sources.watched()]
 
-    def _read(self, files: FileWatch, fleet: Fleet, half: bool) -> None:
+    def _read(self, fleet: Fleet, half: bool) -> None:
         self._ticket = self._exchange.asked()
-        changed = self._file.go_on() if half else self._file.read(lambda: self._hear_files(files))
+        changed = self._file.go_on() if half else self._file.read(self._hear_files)
         refused, accepted = self._file.refused, self._file.accepted
         problems = "\n".join(refused.problems) if refused else ""
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
@@ -358,45 +370,29 @@ class Watch:
         return outcome
 
     def _show(self) -> None:
-        self._pulse.status(self._in_a_line())
+        self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._said.last("pause")))
         retry_at = self._machine.retry_at
         troubles = (self._store.fault, self._parameters, self._impossible, self._short, *self._file.lacking)
+        unheard = dict.fromkeys((*self._files.faults, self._file.unanswered))
         report = replace(
             self._report,
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
-            faults=tuple(f for f in (*troubles, *self._doors.faults) if f),
+            faults=tuple(f for f in (*troubles, *unheard, *self._doors.faults) if f),
             threads=self._threads.problems(),
         )
         self._tell("parameters", self._parameters, "%s", "")
+        self._tell("unheard", "\n".join(filter(None, unheard)), "%s", "files answer again, and tell of their changes")
         self._tell("store", self._store.fault or "", "%s", "")
         self._tell("short", self._short, "%s", "")
         self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")
-        if self._said.get("report") == repr(report):
+        if self._said.last("report") == repr(report):
             return
         self._report, fault = report, ""
         try:
             write_report(self._run_dir, report)
-            self._said["report"] = repr(report)
+            self._said.is_news("report", repr(report))
         except OSError as error:
             fault = str(error)
         self._tell("status", fault, "status can not be kept: %s", "status is kept again")
-
-    def _in_a_line(self) -> str:
-        parts = [counted(self._report.standings)]
-        parts += [f"engine {self._report.engine}"] if self._report.engine != "ready" else []
-        parts += [f"paused {self._said['pause']}"] if self._said.get("pause") else []
-        parts += ["what stands in the file is refused"] if self._file.refused is not None else []
-        parts += ["drift is left as it is"] if self._report.drift else []
-        return "; ".join(parts)
-
-    def _tell(self, about: str, fault: str, words: str, healed: str) -> None:
-        """Logs a fault once, and once that it is over."""
-        if fault == self._said.get(about, ""):
-            return
-        self._said[about] = fault
-        if fault:
-            LOG.warning(words, fault)
-        elif healed:
-            LOG.info(healed)

@@ -22,10 +22,12 @@ class LogWriter(logging.Handler):
     def __init__(self, descriptor: int, kept_lines: int = KEPT_LINES) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._lines: queue.Queue[bytes | threading.Event] = queue.Queue(kept_lines)
+        self._kept_lines = kept_lines
+        self._lines: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
+        """Simple: a signal's function may log while the same thread is logging."""
         self.dropped = 0
         """Messages that nobody will see, since it was last said."""
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()
         self._thread = threading.Thread(target=self._write_on, name="vio4wd-log", daemon=True)
         start_without_signals(self._thread)
 
@@ -38,9 +40,9 @@ class LogWriter(logging.Handler):
 
     def put(self, line: bytes) -> None:
         """One message, without the line's end; from any thread."""
-        try:
-            self._lines.put_nowait(line[:MAX_LINE_BYTES] + b"\n")
-        except queue.Full:
+        if self._lines.qsize() < self._kept_lines:
+            self._lines.put(line[:MAX_LINE_BYTES] + b"\n")
+        else:
             self._count_dropped()
 
     def _count_dropped(self) -> None:
@@ -84,10 +86,7 @@ class LogWriter(logging.Handler):
     def flush(self) -> None:
         """Waits until all that was said is written, not longer than FLUSH_WITHIN_S."""
         done = threading.Event()
-        try:
-            self._lines.put(done, timeout=FLUSH_WITHIN_S)
-        except queue.Full:
-            return
+        self._lines.put(done)
         done.wait(FLUSH_WITHIN_S)
 
 

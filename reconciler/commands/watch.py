@@ -20,7 +20,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     import resource
-    import signal
 
     from reconciler.host import ThisHost
     from reconciler.lock import Locked
@@ -29,6 +28,7 @@ def execute(asked: argparse.Namespace) -> int:
     from schema.loglevel import log_to_stderr
     from schema.notify import Notifier
     from schema.paths import run_dir, state_dir
+    from schema.signals import obey
 
     log_to_stderr()
     file = local(asked)
@@ -36,8 +36,7 @@ def execute(asked: argparse.Namespace) -> int:
     # Each client that is connected to a door is a descriptor, and 1024, the usual soft limit, are soon taken.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: watch.stop())
+    obey(lambda _: watch.stop(), watch.read_anew)
     try:
         watch.run()
     except Locked:

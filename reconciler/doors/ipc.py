@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from inotify_simple import INotify, flags
+from inotify_simple import flags
 
 from reconciler.doors.commandfile import CommandFile, StillWritten, Untrusted, command_file
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.front import StateFront
 from reconciler.doors.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
 from reconciler.doors.portcontrol import Desk
+from reconciler.inotify import Inotify
 from schema import Spec
 from schema.nodes import shorten
 from schema.vf import below, parse_vf
@@ -85,7 +86,7 @@ class Ipc:
         self._front = StateFront(self._state_dir, self._spec)
         self._netdevs = Netdevs(self._store)
         LOG.info("commands are taken from %s", self.path)
-        inotify = INotify(nonblocking=True)
+        inotify = Inotify()
         poller = select.poll()
         for source in (inotify.fileno(), self._poke):
             poller.register(source, select.POLLIN)
@@ -100,17 +101,14 @@ class Ipc:
         self._front.close()
         self._store.close()
 
-    def _arm(self, inotify: INotify) -> None:
+    def _arm(self, inotify: Inotify) -> None:
         """Anew each time: the directory may be another one, and the same one twice is once."""
-        try:
-            inotify.add_watch(self._file.parent, MASK)
-        except OSError:
-            return  # it is not there yet: it is looked for every now and then
+        inotify.add(self._file.parent, MASK)  # where that can't be had, it is looked for every now and then
 
-    def _sleep(self, poller: select.poll, inotify: INotify) -> None:
+    def _sleep(self, poller: select.poll, inotify: Inotify) -> None:
         """Until something happens to the file, or it is time to look anyway."""
         while poller.poll(LOOK_S * 1000):
-            if self._stopping or any(event.name in ("", self._file.name) for event in inotify.read(timeout=0)):
+            if self._stopping or any(event.name in ("", self._file.name) for event in inotify.read()):
                 return
 
     def _look(self) -> None:

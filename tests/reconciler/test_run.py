@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from reconciler.cli import main
+from reconciler.gobetween import GoBetween
 from reconciler.onlyrun import HOLDER, RunsAlready, only_run
-from reconciler.run import BASE, further_engines
+from reconciler.run import BASE, Started, _end_silent, further_engines
 from reconciler.supervise import AGAIN_AT_ONCE, LAST_S, Child
 from schema.paths import engine_parameters
 
@@ -85,7 +87,9 @@ def wanted():
     found = {"more": command("more")} if os.path.exists(sys.argv[1] + "/needed") else {}
     return {**found, "none": ["/none"]} if os.path.exists(sys.argv[1] + "/hopeless") else found
 names = ("engine", "watch")
-sys.exit(keep_up([Started(Child(n), command(n)) for n in names], wanted))
+def read_anew():
+    open(sys.argv[1] + "/anew", "w").close()
+sys.exit(keep_up([Started(Child(n), command(n)) for n in names], wanted, None, read_anew))
 """
 
 
@@ -106,7 +110,8 @@ def alive(pid: int) -> bool:
 class Family:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.parent = subprocess.Popen([sys.executable, "-c", PARENT, str(directory)], stderr=subprocess.DEVNULL)
+        line = [sys.executable, "-c", PARENT, str(directory)]
+        self.parent = subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def pid(self, name: str) -> int:
         until(f"{name} started", (self.directory / name).exists)
@@ -121,13 +126,54 @@ def family(tmp_path: Path) -> Iterator[Family]:
     made.parent.wait(PATIENCE_S)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_told_to_end_it_ends_the_watch_first(family: Family, how: signal.Signals) -> None:
     pids = [family.pid("engine"), family.pid("watch")]
     family.parent.send_signal(how)
     assert family.parent.wait(PATIENCE_S) == 0
     assert (family.directory / "ended").read_text().split() == ["watch", "engine"]
     assert not any(alive(pid) for pid in pids)
+
+
+def test_without_a_terminal_a_hangup_reads_anew_and_ends_nobody(family: Family) -> None:
+    pids = [family.pid("engine"), family.pid("watch")]
+    for number in (signal.SIGUSR1, signal.SIGALRM, signal.SIGRTMIN, signal.SIGHUP):
+        family.parent.send_signal(number)
+    until("a reading", (family.directory / "anew").exists)
+    assert all(alive(pid) for pid in pids)
+    assert not (family.directory / "ended").exists()
+
+
+class Undead:
+    """A process that can't be killed, as one that waits for a server in the kernel. No such process can be made at
+    will: FUSE's are let go of by SIGKILL."""
+
+    pid = 1
+    killed = 0
+
+    def poll(self) -> None:
+        return None
+
+    def kill(self) -> None:
+        self.killed += 1
+
+
+def test_a_watch_that_can_not_be_killed_is_said_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Silent(GoBetween):
+        def turn(self, now: float, born: float) -> bool:
+            del now, born
+            return True
+
+    between, undead = Silent(), Undead()
+    watch = Started(Child("watch"), [], process=cast("subprocess.Popen[bytes]", undead))
+    with caplog.at_level("INFO", "vio4wd.run"):
+        for now in range(100):
+            _end_silent(between, watch, float(now))
+    between.close()
+    assert undead.killed == 1
+    hangs, stays = [record.message for record in caplog.records]
+    assert hangs.startswith("watch hangs and is killed")
+    assert stays.startswith("watch can't be killed: process 1 waits for a disk or a server")
 
 
 def test_a_killed_child_is_started_again_and_the_other_left_alone(family: Family) -> None:
