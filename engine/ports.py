@@ -19,7 +19,10 @@ from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, STANDARD_ROOM_BYTES, Pool
 from engine.fault import Refused, refused
 from engine.memory import CACHE_LINE_BYTES, Block
 from engine.pci import Functions
+from schema.host_policy import device_objection, in_force
 from schema.model import Port
+from schema.nodes import shorten
+from schema.vf import is_bond_name
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
     from engine.machine import Machine
@@ -93,12 +96,23 @@ class Ports:
 
     def attach(self, port: Port) -> None:
         """Attaches and starts; a failure leaves nothing behind."""
+        self._check_allowed(port)
         self._check_new(device_names(port))
         self._check_room(port)
         self._check_interfaces(port)
         block = Block(at.PORT_SIZE)
         self.by_name = {**self.by_name, port.name: self._set_up(port, block)}
         self._interfaces.note(devices(port))
+
+    def _check_allowed(self, port: Port) -> None:
+        """Refuses what no spec may name, in case that it comes from elsewhere: a plan that was kept, or whoever may
+        connect to the engine."""
+        policy = in_force()
+        if port.bond_mode and not is_bond_name(port.name):
+            raise Refused("bad-request", f"{shorten(port.name)} is no name of a bond; it begins with net_bonding")
+        for name, _, args in (device.partition(",") for device in devices(port)):
+            if against := device_objection(Port(name, args), policy):
+                raise Refused("not-allowed", f"{shorten(name)} is not attached: {against}; {policy.words}")
 
     def _check_new(self, names: Iterable[str]) -> None:
         for name in names:
@@ -207,6 +221,7 @@ class Ports:
         attached = self.require(port.name)
         if not attached.bond or replace(attached.port, members=port.members) != port:
             raise Refused("unsupported", f"{port.name}: only a bond's members can be changed in place; replace it")
+        self._check_allowed(port)
         self._check_new(set(device_names(port)) - set(device_names(attached.port)))
         self._check_room(port)
         self._check_interfaces(port)

@@ -25,6 +25,7 @@ CURES: Mapping[str, Cure] = MappingProxyType(
         "limit": Cure.TIME,  # what others have may be let go
         "no-device": Cure.TIME,
         "no-memory": Cure.TIME,
+        "not-allowed": Cure.TIME,  # the host's policy may change
         "socket": Cure.TIME,
         "failed": Cure.TIME,  # a driver's own reasons, most of them about the link or the firmware
         "unsupported": Cure.SPEC,

@@ -166,9 +166,7 @@ class Machine:
         late = self._absent_looks > LATE_LOOKS
         self._look_at = now + (self.timing.absent_late_s if late else self.timing.absent_s)
 
-    def reconciled(
-        self, now: float, verdict: Verdict, boot_id: str, generation: int, may_heal: bool = True
-    ) -> None:
+    def reconciled(self, now: float, verdict: Verdict, boot_id: str, generation: int, may_heal: bool = True) -> None:
         """What became of `Reconcile`; `may_heal`: whether trying again can help where it failed."""
         if verdict in (Verdict.APPLIED, Verdict.HELD) or (verdict is Verdict.FAILED and not may_heal):
             self.failures = 0

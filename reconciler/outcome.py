@@ -17,7 +17,6 @@ NO_DEVICE = "no-device"
 """The refusal of what may still come: the relay waits for it."""
 
 
-
 class Ending(enum.StrEnum):
     """How one action ended."""
 
@@ -151,8 +150,7 @@ def relay_outcomes(
     waits = {id_ for id_, step in told.items() if step.code == NO_DEVICE}
     relays = target.relays.keys() | faults.keys()
     return {
-        id_: RelayOutcome(id_, not (stopped or id_ in faults), faults.get(id_, stopped), id_ in waits)
-        for id_ in relays
+        id_: RelayOutcome(id_, not (stopped or id_ in faults), faults.get(id_, stopped), id_ in waits) for id_ in relays
     }
 
 

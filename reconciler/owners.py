@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import schema
 from schema import Spec, SpecError
+from schema.host_policy import Policy, in_force
 from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path
 from schema.vf import below
 from state.wishes import Wish
@@ -113,9 +115,18 @@ def _asked(wish: Wish, spec: Spec) -> RelaySpec:
     vhost_user = {"directory": spec.vhost_user.directory, "name": spec.vhost_user.name}
     relay = {"id": wish.relay, **wish.wanted}
     around = {"apiVersion": "vio4wd/v1", "engine": engine, "vhost_user": vhost_user, "relays": [relay]}
-    return _parsed(json.dumps(around, ensure_ascii=False), wish.owner)
+    return _parsed(json.dumps(around, ensure_ascii=False), wish.owner, in_force())
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(text: str, owner: str) -> RelaySpec:
-    return schema.parse(text, owner).relays[0]
+def _parsed(text: str, owner: str, policy: Policy) -> RelaySpec:
+    return schema.parse(text, owner, lambda path: path[0] != "relays", policy).relays[0]
+
+
+def unfit(owner: str, relay: int, wanted: Mapping[str, Any], spec: Spec) -> str:
+    """Why no spec could have what somebody is about to ask for, as a sentence; empty: one could."""
+    try:
+        _asked(Wish(owner, relay, dict(wanted), 0.0), spec)
+    except SpecError as error:
+        return "; ".join(problem.message for problem in error.problems)
+    return ""

@@ -18,6 +18,7 @@ from reconciler.sources.several import Sources
 from reconciler.wanted import Wanted, beside, wanted
 from schema import Spec, SpecError, Tree, compose
 from schema.compose import head
+from schema.host_policy import in_force
 from schema.model import State
 from schema.spec import FILE, SourceSpec
 from state.lastgood import keep, last_good
@@ -76,7 +77,7 @@ class SpecFile:
             local = self._answer()
             if disturbed():
                 return self.go_on()
-            facts = (local, self._offers(local), beside(self._store))
+            facts = (local, self._offers(local), beside(self._store), in_force())
             if facts == self._seen and not self.lacking:
                 return False
             self._seen = facts

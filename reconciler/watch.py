@@ -44,6 +44,7 @@ from reconciler.supervised_thread import Threads
 from reconciler.trial import undone
 from reconciler.wake import Wake
 from reconciler.wanted import with_owners
+from schema.host_policy import policy_file
 from schema.loglevel import log_from
 from schema.model import State
 from schema.notify import Notifier
@@ -197,7 +198,7 @@ class Watch:
 
     def _paths(self) -> list[Path]:
         own = (sync_file(self._run_dir), pause_file(self._state_dir))
-        return [self._file.path, *own, *self._sources.watched()]
+        return [self._file.path, policy_file(), *own, *self._sources.watched()]
 
     def _read(self, fleet: Fleet, half: bool) -> None:
         self._ticket = self._exchange.asked()

@@ -15,6 +15,7 @@ from schema.vf import parse_vf
 from schema.yaml12 import at
 
 SCHEMA_FILE = FilePath(__file__).with_name("vio4wd.schema.json")
+_SPEC = SCHEMA_FILE.name
 
 _TYPE_WORDS = {
     "integer": "a whole number",
@@ -27,26 +28,26 @@ _TYPE_WORDS = {
 
 
 @functools.cache
-def schema() -> dict[str, Any]:
-    """The schema as it is published."""
-    content: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+def schema(name: str = _SPEC) -> dict[str, Any]:
+    """A schema as it is published: a spec's, or another one's that lies beside it."""
+    content: dict[str, Any] = json.loads(SCHEMA_FILE.with_name(name).read_text(encoding="utf-8"))
     return content
 
 
 @functools.cache
-def _validator() -> Any:
+def _validator(name: str) -> Any:
     # Imported here so that who needs only the model does not pay for it at start (80 ms).
     import jsonschema
 
     draft = jsonschema.Draft202012Validator
     # To JSON Schema 1.0 is an integer; to Python it is none.
     types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    return jsonschema.validators.extend(draft, type_checker=types)(schema())  # type: ignore[no-untyped-call]
+    return jsonschema.validators.extend(draft, type_checker=types)(schema(name))  # type: ignore[no-untyped-call]
 
 
-def check(document: Document) -> tuple[Problem, ...]:
+def check(document: Document, name: str = _SPEC) -> tuple[Problem, ...]:
     """What the schema has to say against the document; nothing when it holds."""
-    errors = list(_validator().iter_errors(plain(document.root)))
+    errors = list(_validator(name).iter_errors(plain(document.root)))
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
     problems: dict[Problem, None] = {}
     for error in errors:
@@ -95,6 +96,11 @@ def _too_long(document: Document, path: Path, error: Any) -> Iterator[Problem]:
 
 
 def _pattern(document: Document, path: Path, error: Any) -> Iterator[Problem]:
+    if "propertyNames" in error.absolute_schema_path:
+        place = document.key_place((*path, error.instance))
+        message = f"the key '{shorten(error.instance)}' {error.schema['patternErrorMessage']}"
+        yield document.problem(path, message, place)
+        return
     message = f"{error.schema['patternErrorMessage']}; not {_given(document, path)}"
     if error.schema["title"] == "VF":
         try:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from schema.build import build
-from schema.loader import MAX_FILE_BYTES, conclude, parse, read, refused
+from schema.host_policy import Whose
+from schema.loader import MAX_FILE_BYTES, against, conclude, parse, read, refused
 from schema.nodes import Document, Mapping, Node, Path, Scalar, plain
 from schema.nodes import Sequence as List
 from schema.problem import Problem, SpecError
@@ -56,7 +57,19 @@ def compose(trees: Sequence[Tree]) -> Spec:
     content = json.dumps(plain(document.root), ensure_ascii=False, indent=1) + "\n"
     if len(content.encode()) > MAX_FILE_BYTES:
         raise refused(document.file, f"all files together are larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
-    return conclude(document, content, hashlib.sha256(content.encode()).hexdigest())
+    return conclude(document, content, hashlib.sha256(content.encode()).hexdigest(), _whose(trees, document))
+
+
+def _whose(trees: Sequence[Tree], document: Document) -> Whose:
+    """Whether what stands somewhere is the first tree's, which is the host's own. A name of a file that others have too
+    is nobody's."""
+    own, *others = ({text.name for text in _texts(tree)} for tree in trees)
+    names = own.difference(*others)
+    return lambda path: (document.place(path).file or document.file) in names
+
+
+def _texts(tree: Tree) -> tuple[Text, ...]:
+    return (*tree.base, *((tree.over,) if tree.over is not None else ()))
 
 
 def _with_maker(spec: Spec, tree: Tree) -> Spec:
@@ -64,11 +77,11 @@ def _with_maker(spec: Spec, tree: Tree) -> Spec:
 
 
 def head(tree: Tree) -> Spec:
-    """What a tree says by itself, before its sources are read. What has to fit together can't be judged by then. Raises
-    SpecError."""
+    """What the host's own tree says by itself, before its sources are read. What has to fit together can't be judged by
+    then. Raises SpecError."""
     document = _read_tree(tree)
     spec = build(plain(document.root), "", "")
-    if problems := tuple(sources(spec, document)):
+    if problems := (*sources(spec, document), *against(spec, document)):
         raise SpecError(problems)
     return spec
 
@@ -82,7 +95,7 @@ def _read_tree(tree: Tree) -> Document:
     """All broken files are said at once."""
     documents: list[Document] = []
     problems: list[Problem] = []
-    for text in (*tree.base, *((tree.over,) if tree.over is not None else ())):
+    for text in _texts(tree):
         try:
             documents.append(_stamped(read(text.content, text.name)[1]))
         except SpecError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from schema import rules
 from schema.build import build
 from schema.check import check
+from schema.host_policy import Policy, Whose, all_own, in_force, objections
 from schema.nodes import Document, plain
 from schema.problem import Problem, SpecError
 from schema.spec import Spec
@@ -59,15 +60,16 @@ def read_stream(source: Path | int) -> bytes:
         raise refused(name, f"cannot be read: {os.strerror(error.errno or 0)}") from None
 
 
-def parse(text: str | bytes, name: str) -> Spec:
-    """The spec in this text; `name` stands in messages. Raises SpecError with all problems found.
+def parse(text: str | bytes, name: str, whose: Whose = all_own, policy: Policy | None = None) -> Spec:
+    """The spec in this text; `name` stands in messages, `whose` and `policy` are those of `conclude`. Raises SpecError
+    with all problems found.
 
     What the schema refuses is reported together; the rules that span several keys are asked once the schema holds.
     """
     # A lone surrogate has no UTF-8; it is refused below, with its place.
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     decoded, document = read(content, name, text if isinstance(text, str) else None)
-    return conclude(document, decoded, hashlib.sha256(content).hexdigest())
+    return conclude(document, decoded, hashlib.sha256(content).hexdigest(), whose, policy)
 
 
 @functools.lru_cache(maxsize=READ_KEPT)
@@ -84,12 +86,22 @@ def read(content: bytes, name: str, text: str | None = None) -> tuple[str, Docum
     return decoded, document
 
 
-def conclude(document: Document, text: str, sha256: str) -> Spec:
-    """The spec that a document is, once the rules hold. Raises SpecError."""
+def conclude(document: Document, text: str, sha256: str, whose: Whose = all_own, policy: Policy | None = None) -> Spec:
+    """The spec that a document is, once the rules hold and the host's policy allows it: the one in force, unless
+    another is given. `whose` tells what the host's own file said. Raises SpecError."""
     spec = build(plain(document.root), text, sha256)
-    if errors := rules.errors(spec, document):
+    policy = policy if policy is not None else in_force()
+    if errors := (*rules.errors(spec, document), *against(spec, document, whose, policy)):
         raise SpecError(errors)
-    return replace(spec, warnings=rules.warnings(spec, document))
+    return replace(spec, warnings=(*policy.problems, *rules.warnings(spec, document)))
+
+
+def against(
+    spec: Spec, document: Document, whose: Whose = all_own, policy: Policy | None = None
+) -> tuple[Problem, ...]:
+    """What the host's policy has against the spec that a document is; the arguments as in `conclude`."""
+    policy = policy if policy is not None else in_force()
+    return tuple(document.problem(path, sentence) for path, sentence in objections(spec, policy, whose))
 
 
 def _read(path: Path) -> bytes:

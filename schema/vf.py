@@ -16,6 +16,7 @@ _MEMIF = ("0", "/run/memif.sock")
 _PCI = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.([0-9a-fA-F]+)")
 _LOOKS_PCI = re.compile(r"[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 _NAME = re.compile(r"net_[a-z_]+[0-9]+")
+_BOND = re.compile(r"net_bonding[0-9A-Za-z_-]*")
 
 
 def parse_vf(text: str) -> Port:
@@ -57,6 +58,11 @@ def is_address(text: str) -> bool:
     """Whether it is a PCI address in its canonical form."""
     found = _PCI.fullmatch(text)
     return found is not None and found[1] is not None
+
+
+def is_bond_name(text: str) -> bool:
+    """Whether DPDK makes a bond of it, and nothing else."""
+    return _BOND.fullmatch(text) is not None
 
 
 def pci_functions(port: Port) -> tuple[str, ...]:

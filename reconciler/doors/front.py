@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.doors.portcontrol import OWNER, Desk, Held
-from reconciler.owners import merged
+from reconciler.owners import merged, unfit
 from reconciler.wanted import pins_of
 from schema import Spec
 from schema.model import MAX_RELAYS
@@ -42,6 +42,8 @@ class StateFront:
         return tuple(template_path(vhost_user, id_) for id_ in range(MAX_RELAYS) if vhost_user.template_sockets)
 
     def put(self, relay: int, wanted: Mapping[str, Any]) -> str:
+        if against := unfit(OWNER, relay, wanted, self._spec() or Spec()):
+            return against
         wishes.put(self._store, OWNER, relay, wanted)
         return self._kept(lambda: wishes.remove(self._store, OWNER, relay))
 

@@ -81,9 +81,7 @@ def _state(id_: int, after: Snapshot, measured: Mapping[str, Any], sockets: Sequ
         id=id_,
         active=vf and vm,
         vhost=RelayState.Vhost(vhost_socket_name=relay.socket),
-        vf_to_vm=_direction(
-            RelayState.VfToVm, "DPDK_READY" if vf else "DPDK_ADDED", vf, counted, measured, "vf_to_vm"
-        ),
+        vf_to_vm=_direction(RelayState.VfToVm, "DPDK_READY" if vf else "DPDK_ADDED", vf, counted, measured, "vf_to_vm"),
         vm_to_vf=_direction(
             RelayState.VmToVf, "VIRTIO_READY" if vm else "VIRTIO_UNINIT", vm, counted, measured, "vm_to_vf"
         ),

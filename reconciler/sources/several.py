@@ -25,9 +25,7 @@ def source_of(spec: SourceSpec, hostname: str, state_dir: Path) -> Source:
 class Poller:
     """Reads one source again and again, on a thread."""
 
-    def __init__(
-        self, source: Source, in_force: Callable[[], str], news: Callable[[], None], threads: Threads
-    ) -> None:
+    def __init__(self, source: Source, in_force: Callable[[], str], news: Callable[[], None], threads: Threads) -> None:
         """`in_force` gives the revision that is; `news` is called when the source says something new."""
         self._source = source
         self._in_force = in_force

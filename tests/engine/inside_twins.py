@@ -29,9 +29,7 @@ with numba_cache(cache_dir(), library.load().version):
     from engine.machine import Machine
     from engine.memory import Block
 
-settings.register_profile(
-    "twins", deadline=None, max_examples=times(80, 500), suppress_health_check=list(HealthCheck)
-)
+settings.register_profile("twins", deadline=None, max_examples=times(80, 500), suppress_health_check=list(HealthCheck))
 settings.load_profile("twins")
 
 LENGTHS = st.one_of(st.integers(1, 9216), st.sampled_from([0, 60, 64, 1518, 65_535, 2**31, 2**32 - 1]))

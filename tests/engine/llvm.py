@@ -160,9 +160,7 @@ class Walk:
         self._module = module
         self._pointers = pointers
 
-    def accesses(
-        self, function: Function, arguments: Mapping[int, Origin], looping: bool = False
-    ) -> Iterator[Access]:
+    def accesses(self, function: Function, arguments: Mapping[int, Origin], looping: bool = False) -> Iterator[Access]:
         """All reads and writes; `arguments` are origins by position."""
         origins = Origins(function, arguments, self._pointers)
         for block, instructions in function.blocks.items():

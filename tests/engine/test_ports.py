@@ -139,6 +139,27 @@ def test_a_failure_leaves_nothing_behind(bench: Bench) -> None:
     assert list(bench.ports.by_name) == [VF.name]
 
 
+@pytest.mark.parametrize(
+    "port",
+    [
+        Port("net_failsafe0", "exec(id)"),
+        Port("net_pcap0", "tx_pcap=/etc/passwd"),
+        Port("net_null0", "size=60000"),
+        Port("0000:05:00.1", "ddp_pkg_file=/tmp/x"),
+        Port("net_bonding0", bond_mode="active-backup", members=("net_null0", "net_failsafe0,exec(id)")),
+        Port("net_failsafe0,exec(id)", bond_mode="active-backup", members=("net_null0",)),
+        Port("vdev:net_failsafe0", "exec(id)"),
+    ],
+    ids=lambda port: port.name,
+)
+def test_what_no_spec_may_name_never_reaches_dpdk(bench: Bench, port: Port) -> None:
+    """A kept plan, or another client of the engine's socket, may have it."""
+    with pytest.raises(Refused) as caught:
+        bench.ports.attach(port)
+    assert caught.value.code in ("not-allowed", "bad-request")
+    assert not bench.ethdevs.attached
+
+
 @pytest.mark.parametrize("out_of_memory", [True, False])
 def test_what_cannot_be_undone_either_keeps_no_memory_and_hides_no_reason(bench: Bench, out_of_memory: bool) -> None:
     bench.ethdevs.broken = {"start", "detach"}

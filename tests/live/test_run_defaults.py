@@ -206,7 +206,10 @@ def test_dynamic_sockets_and_client_mode(site: Site) -> None:
     site.variables["VIO4WD_CORE_SCHED_ENABLE"] = "yes"
     site.run(
         ZMQ_CORE_SCHED_EP=sched,
-        DYNAMIC_SOCKETS="true", VHOST_CLIENT="y", ZMQ_PORT_CONTROL_EP=door, STATIC_VFS=f"{wire.vf_device}=7"
+        DYNAMIC_SOCKETS="true",
+        VHOST_CLIENT="y",
+        ZMQ_PORT_CONTROL_EP=door,
+        STATIC_VFS=f"{wire.vf_device}=7",
     )
     site.wait_relay(7)
     assert list(site.instance.sockets.iterdir()) == []

@@ -42,9 +42,7 @@ class Steered:
         self.watch: Watch | None = None
         self._thread: threading.Thread | None = None
 
-    def start(
-        self, timing: Timing = NEVER_POLL, notifier: Notifier | None = None, defaults: bool = False
-    ) -> None:
+    def start(self, timing: Timing = NEVER_POLL, notifier: Notifier | None = None, defaults: bool = False) -> None:
         made = threading.Event()
 
         def live() -> None:

@@ -343,6 +343,7 @@ def test_light_commands_load_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numba", "numpy", "zmq", "rich", "jsonschema", "engine.process", "sqlite3"} & set(loaded)
 
+
 def test_paused_and_resumed_by_hand(shell: Shell) -> None:
     assert "not paused" in shell("resume").stdout
     assert shell("pause", "the switch").returncode == 0

@@ -87,6 +87,25 @@ def start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         made.stop()
 
 
+def test_a_socket_where_no_frontend_may_have_one_is_refused_and_not_recorded(start: Callable[..., Doored]) -> None:
+    watch = start((1,))
+    watch.file.write_text(watch.text(1, more="vhost_user: {dynamic_sockets: true}\n"))
+    address = PortControlRequest.PciAddress(domain=0, bus=5, slot=2, function=1)
+
+    def ask(path: str) -> PortControlResponse:
+        op = PortControlRequest.ADD_SOCK
+        request = PortControlRequest(op=op, pci_addrs=[address], conditional=False, vhost_path=path)
+        with Service(f"ipc://{watch.door}") as service:
+            return service.ask(request, PortControlResponse())
+
+    wait_for("dynamic sockets", lambda: "dynamic" not in ask("/etc/v4.sock").error_code_source, 20.0)
+    refused = ask("/etc/v4.sock")
+    assert refused.status == PortControlResponse.ERROR
+    assert "/etc/v4.sock must lie below /tmp, /run, /var/run" in refused.error_code_source
+    assert set(watch.engine.state.relays) == {1}
+    assert ask(f"{watch.directory}/v4.sock").status == PortControlResponse.OK
+
+
 def test_ok_means_in_force_when_another_reading_was_faster(
     start: Callable[..., Doored], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,9 +18,7 @@ def test_the_generated_module_is_of_the_proto(tmp_path: Path) -> None:
     if shutil.which("protoc") is None:
         pytest.skip("no protoc (protobuf-compiler)")
     out = tmp_path / "set"
-    subprocess.run(
-        ["protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={out}", PROTO.name], check=True, timeout=60
-    )
+    subprocess.run(["protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={out}", PROTO.name], check=True, timeout=60)
     (made,) = FileDescriptorSet.FromString(out.read_bytes()).file
     ours = FileDescriptorProto.FromString(virtioforwarder_pb2.DESCRIPTOR.serialized_pb)
     for message in (*made.message_type, *ours.message_type):

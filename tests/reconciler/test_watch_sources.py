@@ -24,6 +24,7 @@ from tests.reconciler.fake_engine import Served
 from tests.reconciler.steered import NEVER_POLL, Steered, document
 
 NEVER = 86400
+EXEC = 'apiVersion: vio4wd/v1\nrelays: [{id: 1, vf: "net_failsafe0,exec(id)"}]\n'
 
 
 @pytest.fixture
@@ -123,6 +124,9 @@ def test_what_a_repository_may_not_say_changes_nothing(
         ("relays: [", "relays.yaml:1:"),
         (document(1, 9), "id 9 belongs to"),
         (f"{document(1)}sources: [{{directory: {{path: /x}}}}]\n", "can't name further sources"),
+        (document(1, more="vhost_user: {directory: /etc}\n"), "/etc/ must lie below"),
+        (document(1, more='vhost_user: {permissions: "0666"}\n'), "lets every user of this host in"),
+        (EXEC, "net_failsafe is no driver"),
     ):
         bad = repository.push({"relays.yaml": text})
         sync(steered)
@@ -134,6 +138,30 @@ def test_what_a_repository_may_not_say_changes_nothing(
     sync(steered)
     steered.until_relays(1, 2, 8)
     until_source(steered, "no problem", problem="")
+
+
+def test_the_policy_counts_from_the_moment_that_it_changes(
+    directory: Path, repository: Repository, steer: Callable[..., Steered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing here polls."""
+    policy = directory / "host.policy"
+    monkeypatch.setenv("VIO4WD_POLICY", str(policy))
+    file = directory / "vio4wd.yaml"
+    file.write_text(from_git(repository))
+    good = repository.push({"relays.yaml": document(1)})
+    steered = steer(file)
+    steered.until_relays(1)
+    bad = repository.push({"relays.yaml": document(1) + '  - {id: 2, vf: "net_af_xdp0,iface=v0", cpus: [1]}\n'})
+    sync(steered)
+    until_source(steered, "the problem", attempted=bad, applied=good, problem="net_af_xdp is no driver")
+    policy.write_text("apiVersion: vio4wd/v1\ndevices: {net_af_xdp: {iface: interface}}\n")
+    policy.chmod(0o644)
+    steered.until_relays(1, 2)
+    policy.chmod(0o666)  # from now on it is not believed; what is in force stays
+    refused = steered.until_refused()
+    assert "net_af_xdp is no driver" in refused
+    assert "others than its owner may write this" in refused
+    assert set(steered.engine.state.relays) == {1, 2}
 
 
 def test_a_rewritten_history_changes_nothing_until_it_is_allowed(

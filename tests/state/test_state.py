@@ -21,9 +21,7 @@ OUTCOME = {"verdict": "applied"}
 
 
 def remember(store: Store, who: str = "watch", sha256: str = "aa", text: str = "text", now: float = 1.0) -> int:
-    return record(
-        store, who=who, source="/a.yaml", sha256=sha256, text=text, plan=PLAN, outcome=OUTCOME, now=now
-    )
+    return record(store, who=who, source="/a.yaml", sha256=sha256, text=text, plan=PLAN, outcome=OUTCOME, now=now)
 
 
 def test_history_is_newest_first(tmp_path: Path) -> None:
