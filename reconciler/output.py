@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from schema.token import without_token
+
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow", "add": "green", "remove": "red", "change": "yellow"}
 
 
@@ -79,8 +81,8 @@ def _write(name: str, text: str, last: str = "\n") -> None:
 
 
 def emit(value: Any) -> None:
-    """Prints a value as JSON."""
-    _write("stdout", json.dumps(value, indent=2))
+    """Prints a value as JSON, but for VF tokens."""
+    _write("stdout", without_token(json.dumps(value, indent=2)))
 
 
 def put(text: str) -> None:
@@ -89,7 +91,8 @@ def put(text: str) -> None:
 
 
 def say(text: str = "", style: str | None = None) -> None:
-    """Prints lines for a person, coloured on a terminal only."""
+    """Prints lines for a person, coloured on a terminal only, and without VF tokens."""
+    text = without_token(text)
     if not sys.stdout.isatty():
         _write("stdout", text)
     elif "stdout" not in _lost:
@@ -126,7 +129,7 @@ def _has_room() -> bool:
 
 def complain(text: str) -> None:
     """Says on standard error what is wrong; standard output is for what was asked for."""
-    _write("stderr", text)
+    _write("stderr", without_token(text))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.errands import Errand
 from schema.model import PAGE_BYTES, Action, Engine, Kind, Mount, Pages, Pin, Port, Relay, Resource, Socket, Verb
+from schema.token import KEY
 
 if TYPE_CHECKING:
     from reconciler.savedplan import SavedPlan
@@ -124,7 +125,7 @@ def describe(resource: Resource) -> str:
         case Pin():
             return f"CPUs {_cpus(resource)}"
         case Engine():
-            return ", ".join(f"{f.name} {getattr(resource, f.name)}" for f in fields(Engine))
+            return ", ".join(f"{f.name} {getattr(resource, f.name)}" for f in fields(Engine) if f.name != KEY)
     return ""
 
 
@@ -163,7 +164,9 @@ def _changed(before: Resource, after: Resource) -> str:
         return f"libvirt's directories: {_owner(before)} -> {_owner(after)}"
     client = "client" in (getattr(before, "mode", ""), getattr(after, "mode", ""))
     parts = [
-        f"{f.name} {_value(f.name, getattr(before, f.name))} -> {_value(f.name, getattr(after, f.name))}"
+        f"{f.name} changed"
+        if f.name == KEY
+        else f"{f.name} {_value(f.name, getattr(before, f.name))} -> {_value(f.name, getattr(after, f.name))}"
         for f in fields(before)
         if getattr(before, f.name) != getattr(after, f.name) and not (client and f.name in FILE_FIELDS)
     ]

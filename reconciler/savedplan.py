@@ -18,6 +18,7 @@ from reconciler.objection import Obstacle
 from reconciler.sighting import Sighting
 from reconciler.summary import Summary, summary
 from schema.model import Action, Kind, Pin, State, Verb
+from schema.token import lacks_token
 from state.lasttarget import LastTarget
 
 FORMAT_VERSION = "1"
@@ -157,6 +158,8 @@ def parse_plan(text: str, name: str) -> SavedPlan:
             f"{name}: this is a plan of format version {version}, and this release reads version {FORMAT_VERSION}; "
             "make a new one with: vio4wd plan -o FILE"
         )
+    if lacks_token(text):
+        raise PlanError(f"{name}: when this plan was printed, its VF token was left out; keep it with: vio4wd plan -o")
     try:
         return _parsed(value)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

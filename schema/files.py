@@ -174,6 +174,20 @@ def read_text(path: Path, max_bytes: int = MAX_READ_BYTES) -> str:
     return content.decode("utf-8")
 
 
+def make_private(path: Path) -> None:
+    """Sees to it that a file of ours is there, is a regular one, and only its owner may read it: for who opens it by
+    its name afterwards. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if found.st_mode & 0o077:
+            os.fchmod(descriptor, found.st_mode & 0o700)
+    finally:
+        os.close(descriptor)
+
+
 def unlink_socket(path: Path) -> None:
     """Removes what is certainly a socket; nothing there is well. Raises OSError."""
     with contextlib.suppress(FileNotFoundError), _beside(path) as folder:

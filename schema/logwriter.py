@@ -10,6 +10,8 @@ import select
 import signal
 import threading
 
+from schema.token import without_token
+
 KEPT_LINES = 2000
 MAX_LINE_BYTES = 16 * 1024
 FLUSH_WITHIN_S = 2.0
@@ -33,7 +35,7 @@ class LogWriter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record)
+            text = without_token(self.format(record))
         except Exception as error:
             text = f"{record.name} {record.levelname} {record.msg!r} can't be put into words: {error!r}"
         self.put(text.encode("utf-8", "backslashreplace"))

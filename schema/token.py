@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+KEY = "vfio_vf_token"
+SECRET = "(secret)"
+"""What stands in its place."""
 _VALUE = re.compile(r"(vfio[_-]vf[_-]token\W{1,6})[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -13,5 +16,10 @@ def holds_token(text: str) -> bool:
 
 
 def without_token(text: str) -> str:
-    """The text with `(secret)` in place of each VF token."""
-    return _VALUE.sub(r"\1(secret)", text)
+    """The text with SECRET in place of each VF token."""
+    return _VALUE.sub(rf"\1{SECRET}", text)
+
+
+def lacks_token(text: str) -> bool:
+    """Whether a plan has SECRET where it once had a VF token."""
+    return re.search(rf'"{KEY}"\s*:\s*"{re.escape(SECRET)}"', text) is not None

@@ -16,10 +16,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from schema.files import PRIVATE_DIRECTORY, make_directory, make_private
+
 FILE = "vio4wd.db"
 SCHEMA_VERSION = 1
-PRIVATE = 0o700
-"""The mode of the directory where it has to be made: specs and start-up parameters may hold the VF token."""
 BUSY_TIMEOUT_S = 5.0
 AGAIN_S = 10.0
 """How long after a fault the disk is tried again."""
@@ -70,8 +70,7 @@ class Store:
         self._file: tuple[int, int] | None = None
         """The one that is open, when it is on the disk: SQLite goes on with a file that has no name any more."""
         try:
-            state_dir.mkdir(PRIVATE, parents=True, exist_ok=True)
-            self._connection = _opened(str(self.path))
+            self._connection = _on_disk(self.path)
             self._file = _identity(self.path)
         except (sqlite3.Error, OSError) as error:
             self._connection = self._fallen(error)
@@ -99,7 +98,6 @@ class Store:
         if self._now() < self._again_at if self.fault is not None else self._file == _identity(self.path):
             return
         try:
-            self.path.parent.mkdir(PRIVATE, parents=True, exist_ok=True)
             connection = self._caught_up(gone=_identity(self.path) is None)
         except (sqlite3.Error, OSError) as error:
             if self.fault is None:
@@ -113,7 +111,7 @@ class Store:
     def _caught_up(self, gone: bool) -> sqlite3.Connection:
         """What is on the disk, with what was missed; with all that there was, when it was `gone`. Raises
         sqlite3.Error."""
-        connection = _opened(str(self.path))
+        connection = _on_disk(self.path)
         try:
             if gone:
                 self._connection.backup(connection)
@@ -168,6 +166,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _on_disk(path: Path) -> sqlite3.Connection:
+    """The database, for its owner alone, since a spec may hold the VF token; SQLite gives its further files the same
+    mode when it makes them. Raises sqlite3.Error, OSError."""
+    make_directory(path.parent, mode=PRIVATE_DIRECTORY)
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        if name == path.name or path.with_name(name).exists():
+            make_private(path.with_name(name))
+    return _opened(str(path))
 
 
 def _opened(name: str) -> sqlite3.Connection:

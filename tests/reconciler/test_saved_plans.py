@@ -13,6 +13,7 @@ from reconciler.desired import SpecUnfit
 from reconciler.narrow import narrowed
 from reconciler.sighting import Sighting
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
+from tests.kit.user import umask
 from tests.reconciler.test_cli import ONE, PLAN_SCHEMA, TWO, Shell, alone, document, shell
 
 __all__ = ["alone", "shell"]
@@ -133,3 +134,40 @@ def test_narrowed(live: State, target: State, ids: set[int], expected: State | N
         assert found == expected
     with pytest.raises(SpecUnfit, match="neither"):
         narrowed(target, Sighting({0: Observation("b", 1, live, {})}), frozenset({40}), None)
+
+
+TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"
+
+
+def with_token(text: str) -> str:
+    assert "engine: {" in text
+    return text.replace("engine: {", f"engine: {{vfio_vf_token: {TOKEN}, ")
+
+
+def test_the_vf_token_is_kept_for_its_owner_and_shown_to_nobody(shell: Shell) -> None:
+    """Neither when somebody looks at a plan, nor at what was applied."""
+    shell("apply", shell.write(ONE))
+    shell.write(with_token(ONE))
+    with umask(0o022):
+        path = kept(shell)
+    assert (TOKEN in path.read_text(), path.stat().st_mode & 0o777) == (True, 0o600)
+    printed = [shell("plan", "--json", shell.file), shell("plan", shell.file), shell("show", path)]
+    printed += [shell("show", "--json", path), shell("apply", path)]
+    printed += [shell("history", "show", "2"), shell("history", "show", "2", "--json"), shell("history", "--json")]
+    printed += [shell("status"), shell("status", "--json")]
+    assert [each.args for each in printed if TOKEN in each.stdout + each.stderr] == []
+    assert "-/+ engine:0  vfio_vf_token changed" in printed[1].stdout
+    left = shell.directory / "state" / "engine-0.json"
+    assert (TOKEN in left.read_text(), left.stat().st_mode & 0o777) == (True, 0o600)
+    path.write_text(printed[0].stdout)
+    again = shell("apply", path)
+    assert (again.returncode, "its VF token was left out" in again.stderr) == (1, True)
+
+
+def test_a_plan_without_it_obeys_the_umask_and_is_never_wider_than_before(shell: Shell) -> None:
+    shell.write(ONE)
+    with umask(0o022):
+        path = kept(shell)
+        assert path.stat().st_mode & 0o777 == 0o644
+        path.chmod(0o600)
+        assert kept(shell).stat().st_mode & 0o777 == 0o600

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from state.history import entries, record
 from state.lastgood import keep, last_good
 from state.store import AGAIN_S, FILE, Store
 from tests.kit.smalldisk import small_disk
+from tests.kit.user import umask
 
 PLAN: dict[str, object] = {"changes": [], "summary": {}}
 OUTCOME = {"verdict": "applied"}
@@ -247,3 +249,20 @@ def test_a_read_only_disk_is_read_and_written_to_again_when_it_can_be(tmp_path: 
 def test_a_directory_that_it_makes_is_nobody_elses(tmp_path: Path) -> None:
     Store(tmp_path / "state").close()
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_the_database_is_its_owners_alone(tmp_path: Path, made: bool) -> None:
+    """It has specs in it, which may have the VF token. An older release left it readable."""
+    folder = tmp_path / "deep" / "state"
+    with umask(0o022):
+        if made:
+            folder.mkdir(parents=True)
+            for name in ("vio4wd.db", "vio4wd.db-wal"):
+                (folder / name).touch(0o644)
+        with closing(Store(folder)) as store:
+            record(store, who="tests", source="a", sha256="s", text="t", plan={}, outcome={})
+            assert store.fault is None
+            found = {each.name: oct(each.stat().st_mode & 0o777) for each in folder.iterdir()}
+    assert found == dict.fromkeys(("vio4wd.db", "vio4wd.db-wal", "vio4wd.db-shm"), "0o600")
+    assert made or folder.stat().st_mode & 0o777 == 0o700
