@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ from schema.check import check
 from schema.doors import IpcSpec, OvsdbSpec, endpoints
 from schema.model import Port
 from schema.nodes import Path, plain, shorten
-from schema.paths import normal_path
+from schema.paths import OwnDirectories, normal_path, own_directories
 from schema.problem import Problem, SpecError
 from schema.spec import Spec, VhostUserSpec
 from schema.virtual_devices import KINDS, Value, is_virtual, objection, paths
@@ -53,6 +53,8 @@ class Policy:
     """Physical functions that may be bound, by PCI address or interface."""
     file: str = ""
     """Where it stands; empty: there is none."""
+    own: OwnDirectories = field(default_factory=OwnDirectories)
+    """Where vio4wd's own files are."""
     problems: tuple[Problem, ...] = ()
     """Why what is there was not used, so that everything is held to what others may."""
 
@@ -85,18 +87,26 @@ Objection = tuple[Path, str]
 
 def objections(spec: Spec, policy: Policy, whose: Whose = all_own) -> tuple[Objection, ...]:
     """What the policy has against the spec. Pure."""
-    return tuple((path, f"{sentence}; {policy.words}") for path, sentence in _objections(spec, policy, whose))
+    made = (*_sockets(spec, policy), *_endpoints(spec), *_mounts(spec))
+    allowable = ((path, f"{sentence}; {policy.words}") for path, sentence in _allowable(spec, policy, made, whose))
+    return (*allowable, *_among_own_files(made, policy))
 
 
-def _objections(spec: Spec, policy: Policy, whose: Whose) -> Iterator[Objection]:
+def _allowable(spec: Spec, policy: Policy, made: Sequence[_Made], whose: Whose) -> Iterator[Objection]:
+    """What another policy would allow."""
     yield from _devices(spec, policy)
     if policy.problems:
         whose = _nobodys
-    made = (*_sockets(spec, policy), *_endpoints(spec), *_mounts(spec))
     for what in ("sockets", "endpoints", "mounts"):
         yield from _misplaced([each for each in made if each.what == what], getattr(policy, what), whose)
     if not policy.open_to_all:
         yield from _open_to_all(spec, whose)
+
+
+def _among_own_files(made: Sequence[_Made], policy: Policy) -> Iterator[Objection]:
+    for each in made:
+        if policy.own.holds(each.path):
+            yield each.at, f"{shorten(each.path, 110)} lies among vio4wd's own files; choose another path"
 
 
 def _nobodys(_: Path) -> bool:
@@ -219,9 +229,10 @@ def in_force() -> Policy:
     Never raises: a policy that can't be used says so itself."""
     global _seen
     path = policy_file()
-    facts = (str(path), _facts(path), os.geteuid())
+    own = own_directories()
+    facts = (str(path), _facts(path), os.geteuid(), own)
     if _seen is None or _seen[0] != facts:
-        _seen = facts, read_policy(path)
+        _seen = facts, replace(read_policy(path), own=own)
     return _seen[1]
 
 

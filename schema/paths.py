@@ -4,6 +4,8 @@ instances live side by side."""
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_FILE = Path("/etc/vio4wd/vio4wd.yaml")
@@ -30,6 +32,27 @@ def cache_dir() -> Path:
 def sys_dir() -> Path:
     """What the kernel says of network devices and their VFs: `$VIO4WD_SYS_DIR`, or /sys."""
     return Path(os.environ.get("VIO4WD_SYS_DIR") or "/sys")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDirectories:
+    """Where vio4wd's own files are: nobody's sockets lie among them."""
+
+    run: str = "/run/vio4wd"
+    kept: tuple[str, ...] = ("/var/lib/vio4wd", "/var/cache/vio4wd")
+
+    def holds(self, path: str) -> bool:
+        """Whether one of these files has, or may have, this path. Beside those in `run` others may lie."""
+        folder, _, name = path.rpartition("/")
+        in_run = folder == self.run and _OWN_NAME.fullmatch(name) is not None
+        return in_run or any(path.startswith(f"{kept}/") for kept in (f"{self.run}/dpdk", *self.kept))
+
+
+_OWN_NAME = re.compile(r"(engine-\d+|watch|apply|run)\..*|sync|dpdk")
+
+
+def own_directories() -> OwnDirectories:
+    return OwnDirectories(str(run_dir()), (str(state_dir()), str(cache_dir())))
 
 
 def engine_socket(run: Path, shard: int = 0) -> Path:

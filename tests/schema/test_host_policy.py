@@ -133,6 +133,25 @@ def test_others_may_have_things_where_the_own_file_has_its_own() -> None:
     assert [path for path, _ in found] == [("relays", 2, "socket")]
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/run/vio4wd/engine-0.sock", True),
+        ("/run/vio4wd/engine-1.events", True),
+        ("/run/vio4wd/watch.lock", True),
+        ("/run/vio4wd/sync", True),
+        ("/run/vio4wd/dpdk/x", True),
+        ("/var/lib/vio4wd/x", True),
+        ("/var/cache/vio4wd/x/y", True),
+        ("/run/vio4wd/guests/engine-0.sock", False),
+        ("/run/vio4wd/stats", False),
+    ],
+)
+def test_nothing_is_made_in_the_place_of_a_file_of_vio4wds_own(path: str, said: bool) -> None:
+    for spec in (_stats(path), _relays(socket=path), Spec(port_control=PortControlSpec(ipc=IpcSpec(path)))):
+        assert any("vio4wd's own files" in sentence for _, sentence in objections(spec, Policy())) == said
+
+
 def test_open_to_all_is_the_policys_to_allow() -> None:
     spec = Spec(vhost_user=VhostUserSpec(permissions=0o666))
     assert objections(spec, Policy(open_to_all=True), _not_own) == ()
