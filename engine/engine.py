@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from engine import counters
+from engine import counters, descriptors
 from engine.burst import layout as at
 from engine.capture import Captures
 from engine.dpdk import eal
@@ -50,7 +51,8 @@ class EngineCore:
         self._machine = machine
         self._eal = eal_
         self._announce = announce
-        self._bus_errors = 0
+        self._unclaimed = True
+        """Whether DPDK may have opened descriptors since they were last marked as the engine's own."""
         self.engine = engine
         self.workers = Workers(machine, eal_, lcores, Idle.of(engine))
         self.ports = Ports(machine)
@@ -86,7 +88,10 @@ class EngineCore:
         verb = self._verbs.get((action.kind, action.verb))
         if verb is None:
             raise Refused("bad-request", f"{action.kind} knows no {action.verb}")
-        verb(action, pin)
+        try:
+            verb(action, pin)
+        finally:
+            self._claim_descriptors()
 
     def _update_engine(self, action: Action, _pin: Pin | None) -> None:
         after = _as(Engine, action.after)
@@ -146,6 +151,7 @@ class EngineCore:
     @contextlib.contextmanager
     def _resting(self, holder: Live | None) -> Iterator[None]:
         """No worker touches the relay meanwhile; afterwards it has the port and guest that are there then."""
+        self._unclaimed = True
         if holder:
             self.relays.quiet(holder)
         try:
@@ -170,9 +176,13 @@ class EngineCore:
         path = self.sockets.path_of(guest)
         if path is None:
             return
+        self._unclaimed = True
         name = GUEST_EVENTS[kind]
         if kind == at.EVENT_REFUSED:
-            log.warning("whoever was connected to %s is cut off: %s", path, self.sockets.refusal(guest))
+            said = self.sockets.refused(path, time.monotonic())
+            if said is None:
+                return
+            log.warning("whoever was connected to %s is cut off: %s", path, said)
         else:
             log.info("%s on %s", name, path)
         self._tell(name, f"socket:{path}", self.relays.holder(socket=path))
@@ -189,7 +199,10 @@ class EngineCore:
         for name, device in self.ports.gone():
             self._lose(name, device)
         self.captures.expire(now)
-        self._look_for_bus_errors()
+        if self._unclaimed:
+            self._claim_descriptors()
+        for path in self.sockets.let_in(now):
+            log.warning("%s lets in guests again", path)
         for attached in self.ports.by_name.values():
             self._look_at_link(attached)
         for path in self.sockets.appeared():
@@ -212,12 +225,9 @@ class EngineCore:
             log.info("%s on %s", event, name)
             self._tell(event, f"port:{name}", holder)
 
-    def _look_for_bus_errors(self) -> None:
-        seen = self._machine.bus_errors()
-        if seen > self._bus_errors:
-            missing = seen - self._bus_errors
-            log.warning("a guest's memory is shorter than was said: %d pages of it are taken for zeros", missing)
-        self._bus_errors = seen
+    def _claim_descriptors(self) -> None:
+        descriptors.claim()
+        self._unclaimed = False
 
     def _make_again(self, path: str) -> None:
         """The file of a socket was removed. A guest that is connected needs none, and would lose its link."""
@@ -332,6 +342,7 @@ class EngineCore:
             "migrating": guest.migrating,
             "queues": guest.queues,
             "connects": guest.connects,
+            **({"shut": shut} if (shut := opened.refusals.words(time.monotonic())) else {}),
             **({"node": self.sockets.locate(opened)} if self._machine.numa.several else {}),
         }
 

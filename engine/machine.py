@@ -9,8 +9,9 @@ import ctypes
 import os
 from dataclasses import dataclass
 
+from engine import descriptors
 from engine.burst import layout as at
-from engine.burst.buserror import survive_bus_errors
+from engine.burst.buserror import survive_missing_memory
 from engine.burst.callbacks import CALLBACKS, after_message, before_message
 from engine.burst.doors import DOORS
 from engine.burst.loops import drop_waiting, read_tsc, work
@@ -50,7 +51,8 @@ class Machine:
         self.doors.write(at.DOORS_EVENT_FD, self.event_fd)
         for index, look in enumerate((before_message, after_message)):
             self.doors.write(at.DOORS_MESSAGE_OPS + 8 * index, look.address)
-        survive_bus_errors()
+        self.doors.write(at.DOORS_MOST_FDS, descriptors.most())
+        survive_missing_memory()
         self.vhost = Vhost(DPDK, {name: compiled.address for name, compiled in CALLBACKS.items()})
         self.work_address: int = work.address
         self.drain_pool: Pool = self.mbufs.create("drain", DRAIN_MBUFS, STANDARD_ROOM_BYTES)
@@ -72,10 +74,6 @@ class Machine:
     def publish_word(self, address: int, value: int) -> None:
         """Writes a word that any worker may read and returns when none uses the old value."""
         self._publish_word(self.doors.address, address, value)
-
-    def bus_errors(self) -> int:
-        """How many pages of guests' memory were missing so far, and are zeros now."""
-        return self.doors.read(at.DOORS_BUS_ERRORS)
 
     def tsc(self) -> int:
         """The time stamp counter now."""

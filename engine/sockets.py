@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from engine.burst import layout as at
@@ -13,6 +13,7 @@ from engine.dpdk import layout as dpdk
 from engine.dpdk.library import DpdkError
 from engine.fault import Refused
 from engine.memory import Block
+from engine.refusals import Refusals, reason
 from engine.socketfile import Stamp, file_at, own, prepare, replaced_by, shut_out, stamp
 from schema.model import Socket
 
@@ -36,6 +37,12 @@ NEVER_OFFERED = (
 )
 """A VF receives no long frames, for which a guest would set aside buffers of 64 KiB each; and not every NIC can cut
 those of UDP, or of TCP with ECN's flags."""
+PEER_WORDS = (at.GUEST_PEER, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES, at.GUEST_REGIONS, at.GUEST_STALE)
+"""What a guest block says of who is connected."""
+LEAST_MOST_MEMORY = 1 << 40
+MEMORY_SHARE = 4
+"""A guest's memory may be so many times the host's own, and 1 TiB in any case: what is larger than the host can only be
+sparse, and an engine's address space is that of all its guests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class Open:
     """Device and inode of the file that was made, in server mode."""
     located: tuple[int, int | None] = (0, None)
     """Which guest on it, counted from 1, and the NUMA node of its memory: together, since two threads look."""
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Sockets:
@@ -144,7 +152,7 @@ class Sockets:
         """
         opened = self.require(path)
         self._machine.vhost.close(path)
-        for word in (at.GUEST_PEER, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES):  # of one who came at the last moment
+        for word in PEER_WORDS:  # of one who came at the last moment
             self._machine.guests.write(opened.slot * at.GUEST_SIZE + word, 0)
         try:
             prepare(opened.socket)
@@ -155,7 +163,7 @@ class Sockets:
 
     def connected(self, opened: Open) -> bool:
         """Whether somebody is at the other end, his driver ready or not."""
-        return self._machine.guests.read(opened.slot * at.GUEST_SIZE + at.GUEST_PEER) != 0
+        return self._word(opened, at.GUEST_PEER) != 0
 
     def check_replace(self, socket: Socket) -> None:
         """Refuses what is known to fail before the socket of this path is closed for another of the same path."""
@@ -168,6 +176,8 @@ class Sockets:
         guests, base = self._machine.guests, slot * at.GUEST_SIZE
         guests.write_bytes(base, bytes(at.GUEST_SIZE))
         guests.write_bytes(base + at.GUEST_PATH, path.encode() + b"\0")
+        guests.write(base + at.GUEST_MOST_MEMORY, most_memory())
+        guests.write(base + at.GUEST_MOST_LOST, Refusals().most)
 
     def _release(self, slot: int) -> None:
         self._machine.guests.write_bytes(slot * at.GUEST_SIZE, bytes(at.GUEST_SIZE))
@@ -212,7 +222,7 @@ class Sockets:
         guests, base = self._machine.guests, opened.slot * at.GUEST_SIZE
         vid = guests.read(base + at.GUEST_VID)
         return Guest(
-            vid=vid - 1 if vid > 0 else None,
+            vid=abs(vid) - 1 if vid != 0 else None,
             features=guests.read(base + at.GUEST_FEATURES),
             queues=guests.read(base + at.GUEST_RX_QUEUES).bit_count(),
             connects=guests.read(base + at.GUEST_CONNECTS),
@@ -228,16 +238,39 @@ class Sockets:
             opened.located = guest.connects, self._machine.numa.node_of(guest.ring)
         return opened.located[1]
 
-    def refusal(self, slot: int) -> str:
-        """What the last one who was cut off had done wrong; from any thread."""
-        request = self._machine.guests.read(slot * at.GUEST_SIZE + at.GUEST_REFUSED)
-        return (
-            f"it sent a vhost-user message (request {request}) that is malformed, out of turn or of no use to a relay"
-        )
+    def refused(self, path: str, now: float) -> str | None:
+        """Somebody was cut off: what to log of it, None when enough was said already. `now` in monotonic seconds."""
+        opened = self.require(path)
+        request, lost = self._word(opened, at.GUEST_REFUSED), self._word(opened, at.GUEST_LOST)
+        if request == at.DESCRIPTORS_SHORT:
+            opened.refusals.turned_away(now, opened.socket.mode == "client")
+        pause = opened.refusals.pause(lost, now)
+        said = opened.refusals.line(request, now)
+        if pause is None:
+            return said
+        return f"{reason(request)}: {lost} are lost by now, so nobody is let in for {pause:.0f} s"
+
+    def let_in(self, now: float) -> list[str]:
+        """The sockets whose pause is over. They let somebody in again; a client's must be opened anew for that."""
+        over = []
+        for path, opened in self.by_path.items():
+            if opened.refusals.over(self._word(opened, at.GUEST_LOST), now):
+                self._machine.guests.write(opened.slot * at.GUEST_SIZE + at.GUEST_MOST_LOST, opened.refusals.most)
+                opened.tried = None
+                over.append(path)
+        return over
+
+    def _word(self, opened: Open, word: int) -> int:
+        return self._machine.guests.read(opened.slot * at.GUEST_SIZE + word)
 
     def path_of(self, slot: int) -> str | None:
         """The socket whose guest block has this index."""
         return next((path for path, opened in self.by_path.items() if opened.slot == slot), None)
+
+
+def most_memory() -> int:
+    """The largest memory of a guest in bytes."""
+    return max(LEAST_MOST_MEMORY, MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def observed(opened: Open) -> Socket:

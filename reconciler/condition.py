@@ -111,6 +111,8 @@ def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwa
     if said is None and not unwanted and not socket.get("reachable", True):
         how = socket.get("in_the_way") or "was removed or replaced"
         said = f"{relay.socket} {how}: a guest that is connected goes on, no other finds it; remove what lies there"
+    if said is None and not guest and "shut" in socket:
+        said = f"{relay.socket}: {socket['shut']}"
     condition, message = _judged(link, guest, said, unwanted)
     if condition is Condition.PENDING and socket.get("in_the_way"):
         message = f"{message}; {socket['in_the_way']}"

@@ -11,12 +11,14 @@ from numba import cfunc, types
 from engine.burst import doors as _doors  # noqa: F401 - defines the symbol that this code is linked to
 from engine.burst import layout as at
 from engine.burst.compiling import called
-from engine.burst.connection import same_path, take_connection
-from engine.burst.gate import forget_rings, hung_up, note_ring, sound, turn_away
+from engine.burst.connection import count_lost, lowest_free, same_path, take_connection
+from engine.burst.events import guest_block, push_event, refused
+from engine.burst.gate import REQUEST, SET_MEM_TABLE, forget_rings, hung_up, mark_seen, note_ring, sound, turn_away
+from engine.burst.guestmemory import forget_regions, go_on, heap_to_spare, leave_alone
 from engine.burst.intrinsics import (
     compare_exchange,
     exchange,
-    fetch_add,
+    load32,
     load64,
     load_acquire,
     stack_space,
@@ -33,29 +35,10 @@ doors_address = symbol_address(at.DOORS_SYMBOL)
 get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i64))
 get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
 look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", _i32(_i32, _i64, _i64))
-write = types.ExternalFunction("write", _i64(_i32, _i64, _i64))
 path_space = stack_space(at.GUEST_PATH_BYTES)
 word_space = stack_space(8)
 REFUSED, GO_ON = -1, 2
 """RTE_VHOST_MSG_RESULT_ERR and _NOT_HANDLED: rte_vhost acts on the message itself."""
-
-
-@called
-def push_event(doors: int, kind: int, guest: int) -> None:
-    """Appends to the ring, or counts as lost when Python is a whole ring behind. Wakes Python either way."""
-    while True:
-        head = load_acquire(doors + at.EVENTS_HEAD)
-        if head - load_acquire(doors + at.EVENTS_TAIL) >= at.EVENT_SLOTS:
-            fetch_add(doors + at.EVENTS_LOST, 1)
-            break
-        if compare_exchange(doors + at.EVENTS_HEAD, head, head + 1) == 1:
-            slot = doors + at.EVENTS + (head % at.EVENT_SLOTS) * at.EVENT_SIZE
-            store64(slot + 8, (kind << 32) | guest)
-            store_release(slot, head + 1)
-            break
-    one = word_space()
-    store64(one, 1)
-    write(_i32(load_acquire(doors + at.DOORS_EVENT_FD)), one, 8)
 
 
 @called
@@ -69,11 +52,6 @@ def guest_of(doors: int, vid: int) -> int:
         if same_path(guests + index * at.GUEST_SIZE + at.GUEST_PATH, path):
             return index
     return -1
-
-
-@called
-def guest_block(doors: int, index: int) -> int:
-    return load_acquire(doors + at.DOORS_GUESTS) + index * at.GUEST_SIZE
 
 
 @called
@@ -103,12 +81,17 @@ def before_message(vid: int, message: int) -> int:
     guest, features = guest_block(doors, index), word_space()
     store64(features, 0)
     get_features(vid, features)
+    mark_seen(message)
     # Who is no longer the peer has left unread words behind, and another one has come.
     if load_acquire(guest + at.GUEST_PEER) == vid + 1 and sound(vid, guest, message, load64(features)):
         forget_rings(guest, message)
-        return GO_ON
-    turn_away(guest, message)
-    push_event(doors, at.EVENT_REFUSED, index)
+        if load32(message + REQUEST) != SET_MEM_TABLE:
+            return GO_ON
+        if heap_to_spare():
+            leave_alone(guest, message)
+            return GO_ON
+    turn_away(message)
+    refused(doors, index, load32(message + REQUEST))
     return REFUSED
 
 
@@ -119,6 +102,8 @@ def after_message(vid: int, message: int) -> int:
     index = guest_of(doors, vid)
     if index >= 0:
         note_ring(guest_block(doors, index), message)
+        if load32(message + REQUEST) == SET_MEM_TABLE:
+            go_on(vid, guest_block(doors, index), message)
     return GO_ON
 
 
@@ -148,8 +133,10 @@ def destroy_device(vid: int) -> None:
     if index < 0:
         return
     guest = guest_block(doors, index)
-    compare_exchange(guest + at.GUEST_VID, vid + 1, 0)  # it may be another's already
+    for word in (vid + 1, -(vid + 1)):  # it may be another's already
+        compare_exchange(guest + at.GUEST_VID, word, 0)
     leave_passes(doors)
+    forget_regions(guest)
     push_event(doors, at.EVENT_DISCONNECTED, index)
 
 
@@ -179,6 +166,15 @@ def features_changed(vid: int, features: int) -> int:
     return 0
 
 
+@called
+def crowded(doors: int, index: int) -> bool:
+    """Whether the descriptors that are left are kept for what is there already."""
+    if lowest_free(doors) < load_acquire(doors + at.DOORS_MOST_FDS):
+        return False
+    refused(doors, index, at.DESCRIPTORS_SHORT)
+    return True
+
+
 @cfunc(_i32(_i32), cache=True)
 def new_connection(vid: int) -> int:
     """Somebody is at the other end; his guest may have a driver later, or never.
@@ -190,15 +186,26 @@ def new_connection(vid: int) -> int:
     if index < 0 or look_at_messages(vid, doors + at.DOORS_MESSAGE_OPS, 0) != 0:
         return -1
     guest = guest_block(doors, index)
+    if crowded(doors, index) or load64(guest + at.GUEST_LOST) >= load_acquire(guest + at.GUEST_MOST_LOST):
+        return -1
     before = load64(guest + at.GUEST_FD) if load_acquire(guest + at.GUEST_PEER) != 0 else -1
     connection = take_connection(doors, guest + at.GUEST_PATH, before)
     if load_acquire(guest + at.GUEST_PEER) != 0 and not (before >= 0 and hung_up(before)):
         return -1
-    for word in (at.GUEST_RINGS, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES):
+    for word in (at.GUEST_RINGS, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES, at.GUEST_REGIONS, at.GUEST_STALE):
         store_release(guest + word, 0)
     store64(guest + at.GUEST_FD, connection)
     store_release(guest + at.GUEST_PEER, vid + 1)
     return 0
+
+
+@called
+def look_for_lost(doors: int, index: int) -> None:
+    """Counts what the connection that ends has cost for good."""
+    lost, guest = count_lost(doors), guest_block(doors, index)
+    if lost > 0:
+        store_release(guest + at.GUEST_LOST, load64(guest + at.GUEST_LOST) + lost)
+        refused(doors, index, at.DESCRIPTORS_LOST)
 
 
 @cfunc(types.void(_i32), cache=True)
@@ -206,8 +213,12 @@ def destroy_connection(vid: int) -> None:
     """The socket's peer is gone; the next one enables its queues anew."""
     doors = doors_address()
     index = guest_of(doors, vid)
-    if index >= 0 and load_acquire(guest_block(doors, index) + at.GUEST_PEER) == vid + 1:
-        guest = guest_block(doors, index)
+    if index < 0:
+        return
+    guest = guest_block(doors, index)
+    look_for_lost(doors, index)
+    if load_acquire(guest + at.GUEST_PEER) == vid + 1:
+        forget_regions(guest)
         store_release(guest + at.GUEST_RX_QUEUES, 0)
         store_release(guest + at.GUEST_TX_QUEUES, 0)
         store_release(guest + at.GUEST_PEER, 0)

@@ -13,6 +13,7 @@ from numba import types
 
 from engine.burst import layout as at
 from engine.burst.compiling import called
+from engine.burst.guestmemory import NEED_REPLY
 from engine.burst.intrinsics import load16, load32, load64, load_acquire, stack_space, store32, store64, store_release
 from engine.burst.vring import (
     VRING_AVAIL,
@@ -40,13 +41,13 @@ KNOWN = sum(1 << request for request in (*range(1, 22), 39, 40))
 """Requests that a network device needs, by bit: all up to SET_BACKEND_REQ_FD, and the two of the device's status."""
 RINGS = 2 * at.MAX_QUEUES
 LARGEST_RING = 32_768
-MAX_REGIONS = 8
-LARGEST_MEMORY = 1 << 46
-"""Half of what a process can map."""
+MAX_REGIONS = at.MAX_REGIONS
+LAST_ADDRESS = (1 << 63) - 1
+ROOM_TO_SPARE = 1 << 40
+"""Address space in bytes that must be left beside a guest's memory, old and new: more than other threads ever map
+between the trial and the act."""
 SHAPE = (1 << VIRTIO_F_RING_PACKED) | (1 << VIRTIO_RING_F_EVENT_IDX) | (1 << VIRTIO_NET_F_MQ)
 """Features that say how large and how many the rings are."""
-NEED_REPLY = 8
-"""Flag of a message: with it rte_vhost answers an error and goes on, instead of ending the connection."""
 
 REQUEST, FLAGS, SIZE, PAYLOAD, FDS, FD_COUNT = (
     RTE_VHOST_MESSAGE.request,
@@ -56,22 +57,27 @@ REQUEST, FLAGS, SIZE, PAYLOAD, FDS, FD_COUNT = (
     RTE_VHOST_MESSAGE.fds,
     RTE_VHOST_MESSAGE.fd_count,
 )
-STAT_BYTES, STAT_MODE, STAT_SIZE, STAT_BLOCK = 144, 24, 48, 56
-"""struct stat of x86-64 Linux: st_mode, st_size, st_blksize."""
-S_IFMT, S_IFREG = 0o170000, 0o100000
-F_GETFL, F_SETFL, O_NONBLOCK = 3, 4, 0o4000
+STATX_BYTES, STATX_BLOCK, STATX_MODE, STATX_SIZE, STATX_DEVICE = 256, 4, 28, 40, 136
+"""struct statx: stx_blksize, stx_mode, stx_size, stx_dev_major."""
+AT_EMPTY_PATH, AT_STATX_DONT_SYNC, STATX_BASIC = 0x1000, 0x4000, 0x7FF
+"""What is known of a file without asking whoever serves it: that may be a process that never answers (FUSE)."""
+S_IFMT, S_IFREG, S_IFCHR = 0o170000, 0o100000, 0o020000
+F_SETFD, FD_CLOEXEC, F_GETFL, F_SETFL, O_NONBLOCK = 2, 1, 3, 4, 0o4000
+F_GET_SEALS, F_SEAL_SHRINK = 1034, 2
 POLLERR, POLLHUP, POLLRDHUP = 0x8, 0x10, 0x2000
-PROT_READ_WRITE, MAP_SHARED, MAP_FAILED = 3, 1, -1
+PROT_NONE, PROT_READ_WRITE, MAP_FAILED = 0, 3, -1
+MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE = 0x01, 0x02, 0x20, 0x4000
 
 _i32, _i64 = types.int32, types.int64
 fcntl = types.ExternalFunction("fcntl", _i32(_i32, _i32, _i64))
 poll = types.ExternalFunction("poll", _i32(_i64, _i64, _i32))
-fstat = types.ExternalFunction("fstat", _i32(_i32, _i64))
+statx = types.ExternalFunction("statx", _i32(_i32, _i64, _i32, _i32, _i64))
 close = types.ExternalFunction("close", _i32(_i32))
 mmap = types.ExternalFunction("mmap", _i64(_i64, _i64, _i32, _i32, _i32, _i64))
 munmap = types.ExternalFunction("munmap", _i32(_i64, _i64))
-stat_space = stack_space(STAT_BYTES)
+stat_space = stack_space(STATX_BYTES)
 word_space = stack_space(8)
+trial_space = stack_space(16 * MAX_REGIONS)
 
 
 @called
@@ -89,44 +95,135 @@ def hung_up(fd: int) -> bool:
 
 
 @called
-def mappable(fd: int, size: int, offset: int) -> bool:
-    """Whether `size` bytes from `offset` can be mapped and are there. Reading beyond a file's end is a bus error."""
-    end = offset + size
-    if size <= 0 or offset < 0 or end <= 0 or end > LARGEST_MEMORY:
-        return False
+def look_at(fd: int, stat: int) -> bool:
+    """Fills in struct statx, without waiting for anybody."""
+    nothing = word_space()
+    store64(nothing, 0)
+    return statx(_i32(fd), nothing, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC, stat) == 0
+
+
+@called
+def is_memory(fd: int, stat: int) -> bool:
+    """Whether it is a file of memory (memfd, tmpfs, hugetlbfs: those have seals), a file on a disk, or a device."""
+    kind = load32(stat + STATX_MODE) & S_IFMT
+    if kind == S_IFREG:
+        return fcntl(_i32(fd), F_GET_SEALS, 0) >= 0 or load32(stat + STATX_DEVICE) != 0
+    return kind == S_IFCHR
+
+
+@called
+def length_to_map(fd: int, size: int, offset: int, most: int) -> int:
+    """How many bytes rte_vhost will map for a region; 0 if that can't be had. What lies beyond a file's end is a bus
+    error."""
     stat = stat_space()
-    if fstat(_i32(fd), stat) != 0:
-        return False
-    if load32(stat + STAT_MODE) & S_IFMT == S_IFREG and load64(stat + STAT_SIZE) < end:
-        return False
-    block = load64(stat + STAT_BLOCK)  # a power of two; munmap wants whole hugepages
-    whole = (end + block - 1) & -block
-    address = mmap(0, whole, PROT_READ_WRITE, MAP_SHARED, _i32(fd), 0)
+    if size <= 0 or size > most or offset < 0 or offset > most - size:  # LLVM may take it that no sum overflows
+        return 0
+    end = offset + size
+    if not look_at(fd, stat) or not is_memory(fd, stat):
+        return 0
+    if load32(stat + STATX_MODE) & S_IFMT == S_IFREG and load64(stat + STATX_SIZE) < end:
+        return 0
+    block = load32(stat + STATX_BLOCK)  # a power of two; munmap wants whole hugepages
+    return (end + block - 1) & -block
+
+
+@called
+def unmap(trial: int, count: int) -> None:
+    for index in range(count):
+        munmap(load64(trial + 16 * index), load64(trial + 16 * index + 8))
+
+
+@called
+def room_to_spare() -> bool:
+    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    address = mmap(0, ROOM_TO_SPARE, PROT_NONE, flags, _i32(-1), 0)
     if address == MAP_FAILED:
         return False
-    munmap(address, whole)
+    munmap(address, ROOM_TO_SPARE)
     return True
 
 
 @called
-def memory_sound(message: int) -> bool:
-    """SET_MEM_TABLE: every region can be had. After a failure rte_vhost would have unmapped what workers still use."""
-    regions = load32(message + PAYLOAD)
-    if regions < 1 or regions > MAX_REGIONS or load32(message + FD_COUNT) != regions:
-        return False
-    for index in range(regions):
-        region = message + PAYLOAD + 8 + 32 * index
-        if not mappable(load32(message + FDS + 4 * index), load64(region + 8), load64(region + 24)):
+def mappable(message: int, table: int, count: int, most: int) -> bool:
+    """Whether `count` regions can be mapped all at once, beside all that is mapped already."""
+    trial, total, mapped = trial_space(), 0, 0
+    while mapped < count:
+        region, fd = table + 32 * mapped, load32(message + FDS + 4 * mapped)
+        length = length_to_map(fd, load64(region + 8), load64(region + 24), most)
+        total += length
+        if length <= 0 or total > most:
+            break
+        address = mmap(0, length, PROT_READ_WRITE, MAP_SHARED, _i32(fd), 0)
+        if address == MAP_FAILED:
+            break
+        store64(trial + 16 * mapped, address)
+        store64(trial + 16 * mapped + 8, length)
+        mapped += 1
+    fits = mapped == count and room_to_spare()
+    unmap(trial, mapped)
+    return fits
+
+
+@called
+def overlap(left: int, right: int, size_left: int, size_right: int) -> bool:
+    return left < right + size_right and right < left + size_left
+
+
+@called
+def apart(table: int, count: int) -> bool:
+    """Whether no region goes round the end of the guest's addresses or of its QEMU's, or into another one."""
+    for index in range(count):
+        region = table + 32 * index
+        size, guest, user = load64(region + 8), load64(region), load64(region + 16)
+        if size <= 0 or guest < 0 or user < 0 or guest > LAST_ADDRESS - size or user > LAST_ADDRESS - size:
             return False
+        for other in range(index):
+            beside = table + 32 * other
+            length = load64(beside + 8)
+            if overlap(guest, load64(beside), size, length) or overlap(user, load64(beside + 16), size, length):
+                return False
     return True
 
 
 @called
-def log_sound(message: int) -> bool:
-    """SET_LOG_BASE: the bitmap of dirty pages is there. rte_vhost counts an offset twice, and QEMU has none."""
+def memory_sound(guest: int, message: int) -> bool:
+    """SET_MEM_TABLE: the whole table can be had."""
+    count, table = load32(message + PAYLOAD), message + PAYLOAD + 8
+    if count < 1 or count > MAX_REGIONS or load32(message + FD_COUNT) != count or not apart(table, count):
+        return False
+    return mappable(message, table, count, load64(guest + at.GUEST_MOST_MEMORY))
+
+
+@called
+def log_sound(guest: int, message: int) -> bool:
+    """SET_LOG_BASE: the bitmap of dirty pages is there, and stays: QEMU seals its against being made shorter. rte_vhost
+    counts an offset twice, and QEMU has none."""
+    size, fd, stat = load64(message + PAYLOAD), load32(message + FDS), stat_space()
     if load32(message + FD_COUNT) != 1 or load64(message + PAYLOAD + 8) != 0:
         return False
-    return mappable(load32(message + FDS), load64(message + PAYLOAD), 0)
+    seals = fcntl(_i32(fd), F_GET_SEALS, 0)
+    if seals < 0 or seals & F_SEAL_SHRINK == 0 or not look_at(fd, stat):
+        return False
+    length = length_to_map(fd, size, 0, load64(guest + at.GUEST_MOST_MEMORY))
+    if length <= 0:
+        return False
+    address = mmap(0, length, PROT_READ_WRITE, MAP_SHARED, _i32(fd), 0)
+    if address == MAP_FAILED:
+        return False
+    munmap(address, length)
+    return True
+
+
+@called
+def call_sound(message: int) -> bool:
+    """SET_VRING_CALL: what a worker writes to when it notifies the guest is an eventfd, or nothing, and never waits."""
+    if load32(message + FD_COUNT) != 1:
+        return True  # rte_vhost knows how many there must be
+    fd, stat = load32(message + FDS), stat_space()
+    if not look_at(fd, stat) or load32(stat + STATX_MODE) & S_IFMT != 0:
+        return False
+    never_wait(fd)  # else a full one would hold up the worker
+    return True
 
 
 @called
@@ -173,9 +270,7 @@ def ring_sound(vid: int, guest: int, message: int, features: int) -> bool:
         return not addressed(vid, ring, 0)
     if request == SET_VRING_KICK:
         return kick_sound(vid, guest, ring, packed)
-    if request == SET_VRING_CALL and load32(message + FD_COUNT) == 1:
-        never_wait(load32(message + FDS))  # else a full one would hold up the worker that notifies the guest
-    return True
+    return call_sound(message) if request == SET_VRING_CALL else True
 
 
 @called
@@ -212,9 +307,9 @@ def sound(vid: int, guest: int, message: int, features: int) -> bool:
     if request == RESET_OWNER:  # it forgets the memory of rings that were not stopped
         return load_acquire(guest + at.GUEST_RINGS) == 0
     if request == SET_MEM_TABLE:
-        return memory_sound(message)
+        return memory_sound(guest, message)
     if request == SET_LOG_BASE:
-        return log_sound(message)
+        return log_sound(guest, message)
     return ring_sound(vid, guest, message, features)
 
 
@@ -236,10 +331,16 @@ def note_ring(guest: int, message: int) -> None:
 
 
 @called
-def turn_away(guest: int, message: int) -> None:
+def mark_seen(message: int) -> None:
+    """The descriptors of a message are known; what rte_vhost fails with before is not (`count_lost`)."""
+    for index in range(min(load32(message + FD_COUNT), MAX_REGIONS)):
+        fcntl(_i32(load32(message + FDS + 4 * index)), F_SETFD, FD_CLOEXEC)
+
+
+@called
+def turn_away(message: int) -> None:
     """Nothing of the message stays, its descriptors included, and rte_vhost ends the connection."""
     for index in range(min(load32(message + FD_COUNT), MAX_REGIONS)):
         close(_i32(load32(message + FDS + 4 * index)))
     store32(message + FD_COUNT, 0)
     store32(message + FLAGS, load32(message + FLAGS) & ~NEED_REPLY)
-    store_release(guest + at.GUEST_REFUSED, load32(message + REQUEST))

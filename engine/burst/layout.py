@@ -156,7 +156,7 @@ RECORD_HEADER: Final = 32
 
 # Guest: written by the vhost thread
 GUEST_VID: Final = 0
-"""The device's id plus 1, or 0 for no guest."""
+"""The device's id plus 1, or 0 for no guest; below 0: workers leave it alone while its memory changes."""
 GUEST_FEATURES: Final = 8
 GUEST_CONNECTS: Final = 16
 GUEST_RX_QUEUES: Final = 24
@@ -176,8 +176,28 @@ GUEST_PATH_BYTES: Final = 128
 GUEST_FD: Final = 192
 """The peer's connection, while there is a peer; -1 if it was not found."""
 GUEST_REFUSED: Final = 200
-"""The last request for which somebody was cut off."""
-GUEST_SIZE: Final = 256
+"""The last request for which somebody was cut off, or one of the reasons below 0."""
+MEMORY_SHORT: Final = -1
+DESCRIPTORS_LOST: Final = -2
+DESCRIPTORS_SHORT: Final = -3
+GUEST_ANSWER: Final = 208
+"""Whether the memory table that is being acted on is to be answered."""
+GUEST_LOST: Final = 216
+"""Descriptors that rte_vhost has forgotten after they came on this socket; only ever grows."""
+GUEST_REGIONS: Final = 224
+"""How many regions of memory are in force."""
+GUEST_STALE: Final = 232
+"""How many were, while rte_vhost replaces them."""
+# Guest: written by Python
+GUEST_MOST_MEMORY: Final = 256
+"""The largest memory that a guest may have, in bytes."""
+GUEST_MOST_LOST: Final = 264
+"""Nobody is let in when so many descriptors are lost."""
+# Guest: written by the vhost thread
+GUEST_REGION: Final = 320
+"""Where each region lies in our memory, and how long the mapping is: two words each."""
+MAX_REGIONS: Final = 8
+GUEST_SIZE: Final = GUEST_REGION + 16 * MAX_REGIONS
 
 # Port: written by Python while no table has its entries
 PORT_ID: Final = 0
@@ -198,13 +218,12 @@ DOORS_GUEST_COUNT: Final = 16
 DOORS_EVENT_FD: Final = 24
 DOORS_MESSAGE_OPS: Final = 32
 """Addresses of what looks at a message before and after rte_vhost acts on it: struct rte_vhost_user_extern_ops."""
+DOORS_MOST_FDS: Final = 48
+"""Nobody is let in when all descriptors below this number are taken."""
 DOORS_WORKER: Final = 64
 DOORS_MAX_WORKERS: Final = 128
-# Doors: written by whoever meets one
-DOORS_BUS_ERRORS: Final = DOORS_WORKER + 8 * DOORS_MAX_WORKERS
-"""Pages of guests' memory that were gone when they were touched."""
 # Doors: the ring of events. Producers reserve at the head, Python takes from the tail.
-EVENTS_HEAD: Final = DOORS_BUS_ERRORS + 64
+EVENTS_HEAD: Final = DOORS_WORKER + 8 * DOORS_MAX_WORKERS
 EVENTS_LOST: Final = EVENTS_HEAD + 8
 EVENTS_TAIL: Final = EVENTS_HEAD + 64
 EVENTS: Final = EVENTS_TAIL + 64

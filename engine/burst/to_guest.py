@@ -78,6 +78,8 @@ def other_turn(entry: int, fp_ops: int, port_id: int, guest: int, mask: int) -> 
     """A turn in which there is more to do, or less, than to receive for a guest with one queue."""
     if guest == 0:
         return without_guest(entry, fp_ops, port_id)
+    if guest < 0:  # its memory changes: what comes waits where it is
+        return 0
     if mask > at.FIRST_QUEUE or load64(entry + at.ENTRY_STAGED) > 0:
         return spread(entry, fp_ops, port_id, guest, mask)
     waiting = load64(entry + at.ENTRY_WAITING)
@@ -94,7 +96,7 @@ def vf_to_vm(entry: int, fp_ops: int) -> int:
     guest = load_acquire(guest_block + at.GUEST_VID)
     mask = load_acquire(guest_block + at.GUEST_RX_QUEUES)
     waiting = load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED)
-    if guest == 0 or port_id == 0 or mask > at.FIRST_QUEUE or waiting > 0:
+    if guest <= 0 or port_id == 0 or mask > at.FIRST_QUEUE or waiting > 0:
         return other_turn(entry, fp_ops, port_id, guest, mask)
     room = room_of(entry, guest_block, guest)
     if room == 0:

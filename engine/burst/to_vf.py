@@ -156,7 +156,7 @@ def other_turn(entry: int, fp_ops: int, port_id: int, guest: int, mask: int, poo
         return send_to_vf(entry, fp_ops, port_id, waiting, total_bytes(entry + at.ENTRY_MBUFS, 0, waiting))
     if load64(entry + at.ENTRY_STAGED) > 0:
         return cut_and_send(entry, fp_ops, port_id, pool) if port_id > 0 else drop_stages(entry, at.VF_ABSENT)
-    if guest == 0:
+    if guest <= 0:
         store64(entry + at.ENTRY_MASK, 0)
         return 0
     return gather(entry, fp_ops, port_id, guest, pool, mask)
@@ -172,6 +172,6 @@ def vm_to_vf(entry: int, fp_ops: int, drain_pool: int) -> int:
     mask = load_acquire(guest_block + at.GUEST_TX_QUEUES)
     waiting = load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED)
     pool = load64(port_block + at.PORT_POOL) if port_id > 0 else drain_pool
-    if guest == 0 or mask > at.FIRST_QUEUE or waiting > 0:
+    if guest <= 0 or mask > at.FIRST_QUEUE or waiting > 0:
         return other_turn(entry, fp_ops, port_id, guest, mask, pool)
     return take_from_guest(entry, fp_ops, port_id, guest, pool, GUEST_TX)

@@ -36,7 +36,7 @@ def fetch_ahead(entry: int) -> None:
     guest_block = load64(entry + at.ENTRY_GUEST)
     guest = load_acquire(guest_block + at.GUEST_VID)
     enabled = load_acquire(guest_block + at.GUEST_RX_QUEUES)
-    if guest == 0 or (enabled != 0 and enabled & at.FIRST_QUEUE == 0):
+    if guest <= 0 or (enabled != 0 and enabled & at.FIRST_QUEUE == 0):
         return
     vring, bases = vring_space(), bases_space()
     if get_vring(guest - 1, GUEST_RX, vring) != 0 or get_vring_base(guest - 1, GUEST_RX, bases, bases + 8) != 0:

@@ -121,14 +121,15 @@ class Eal:
         self._cleanup()
 
 
-DEBUG, NOTICE, WARNING = 8, 6, 5
+DEBUG, NOTICE, CRITICAL = 8, 6, 3
 
 
 def log_levels(level: int) -> list[tuple[str, int]]:
-    """Patterns of DPDK's log types with their level. Its info is for debugging: vhost writes a line a message."""
+    """Patterns of DPDK's log types with their level. Its info is for debugging, and vhost's errors too: a guest's side
+    could fill the log with them, and what it is cut off for the engine says itself."""
     if level == DEBUG:
         return [("*", level)]
-    return [("*", min(level, NOTICE)), ("lib.vhost.*", min(level, WARNING))]
+    return [("*", min(level, NOTICE)), ("lib.vhost.*", min(level, CRITICAL))]
 
 
 def log_level(name: str) -> int:

@@ -179,6 +179,15 @@ class Vring:
 
 
 @dataclass(frozen=True, slots=True)
+class VhostRegion:
+    """struct rte_vhost_mem_region: a piece of a guest's memory. They follow a count in struct rte_vhost_memory."""
+
+    size: int = 56
+    mmap_addr: int = 32
+    mmap_size: int = 40
+
+
+@dataclass(frozen=True, slots=True)
 class VhostMessage:
     """struct vhu_msg_context of lib/vhost/vhost_user.h, the same in 22.11 and 24.11: what an external message handler
     is given. That header is not installed; it says of itself that it "can't be changed carelessly" for their sake.
@@ -218,6 +227,7 @@ class Layout:
     eth_stats: EthStats = EthStats()
     vhost_ops: VhostOps = VhostOps()
     vring: Vring = Vring()
+    vhost_region: VhostRegion = VhostRegion()
     bond_info: BondInfo = BondInfo()
 
 

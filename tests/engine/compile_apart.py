@@ -20,11 +20,11 @@ from schema.paths import cache_dir
 def compiled() -> dict[str, Any]:
     """Everything whose machine code runs in an engine, by name."""
     from engine.burst import loops, quiesce
-    from engine.burst.buserror import on_bus_error
+    from engine.burst.buserror import on_missing_memory
     from engine.burst.callbacks import CALLBACKS, after_message, before_message
 
     own = {name: getattr(loops, name) for name in ("work", "drop_waiting", "read_tsc")}
-    own |= {"on_bus_error": on_bus_error, "before_message": before_message, "after_message": after_message}
+    own |= {"on_missing_memory": on_missing_memory, "before_message": before_message, "after_message": after_message}
     return {**own, **{name: getattr(quiesce, name) for name in ("publish_table", "publish_anywhere")}, **CALLBACKS}
 
 

@@ -29,7 +29,7 @@ def core_with(port: Port, several: bool = True) -> Any:
     block, attached = Block(64), Attached(port, 0, HERE, Block(64), "", 0, buffers=0)
     core.workers, core.captures, core.ports = MagicMock(), MagicMock(), MagicMock()
     core.sockets, core.relays, core._machine = MagicMock(), MagicMock(), MagicMock()
-    core._bus_errors = core._machine.bus_errors.return_value = 0
+    core._unclaimed = False
     core._machine.numa.several = several
     core.relays.by_id = {1: Live(Relay(1, port.name, PATH), Pin(1, 1, 1), block, block, block)}
     core.ports.by_name = {port.name: attached}

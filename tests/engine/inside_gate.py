@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from llvmlite import binding
@@ -22,6 +23,7 @@ from schema.paths import cache_dir
 from tests.kit import vhostpeer as vhost
 
 VID, ENTRIES = 0, 256
+MOST_MEMORY = 1 << 40
 PACKED = 1 << dpdk.VIRTIO_F_RING_PACKED
 _int, _i64, _u16 = ctypes.c_int, ctypes.c_int64, ctypes.c_uint16
 
@@ -65,6 +67,7 @@ guest = Block(at.GUEST_SIZE)
 def fresh() -> None:
     ring.reset()
     guest.write(at.GUEST_RINGS, 0)
+    guest.write(at.GUEST_MOST_MEMORY, MOST_MEMORY)
 
 
 def message(request: int, payload: bytes = b"", fds: Sequence[int] = (), size: int | None = None) -> Block:
@@ -83,7 +86,7 @@ def sound(request: int, payload: bytes = b"", fds: Sequence[int] = (), features:
 
 @contextlib.contextmanager
 def memory(size: int) -> Iterator[int]:
-    fd = os.memfd_create("gate")
+    fd = os.memfd_create("gate", os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
         yield fd
@@ -181,8 +184,57 @@ def test_memory_is_there_and_can_be_mapped() -> None:
         assert not sound(vhost.SET_MEM_TABLE, table(8192, 0), [read_only])
 
 
+def test_a_table_fits_whole() -> None:
+    """Each region alone could be mapped; together they are more than the address space, or than a guest may have."""
+
+    def regions(count: int, size: int) -> bytes:
+        return vhost.memory_table(*(vhost.region(i * 2 * size, size, i * 2 * size, 0) for i in range(count)))
+
+    for most, count, size, fits in (
+        (1 << 40, 2, 1 << 39, True),
+        (1 << 40, 2, (1 << 39) + 4096, False),
+        (1 << 62, 2, 1 << 45, True),
+        (1 << 62, 2, 1 << 46, False),
+        (1 << 62, 8, 1 << 44, False),
+    ):
+        guest.write(at.GUEST_MOST_MEMORY, most)
+        before = len(Path("/proc/self/maps").read_text().splitlines())
+        with contextlib.ExitStack() as fds:
+            given = [fds.enter_context(memory(size)) for _ in range(count)]
+            assert sound(vhost.SET_MEM_TABLE, regions(count, size), given) == fits
+        assert len(Path("/proc/self/maps").read_text().splitlines()) <= before + 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((0, 8192, 0), (4096, 8192, 1 << 20)),
+        ((0, 8192, 0), (1 << 20, 8192, 4096)),
+        ((0, 8192, 0), ((1 << 64) - 4096, 8192, 1 << 20)),
+        ((0, 8192, 0), (1 << 20, 8192, (1 << 63) - 4096)),
+    ],
+)
+def test_regions_neither_overlap_nor_go_round(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    with memory(8192) as fd:
+        table = [vhost.region(guest_, size, user, 0) for guest_, size, user in (first, second)]
+        assert not sound(vhost.SET_MEM_TABLE, vhost.memory_table(*table), [fd, fd])
+        assert sound(vhost.SET_MEM_TABLE, vhost.memory_table(table[0]), [fd])
+
+
+def test_what_is_no_memory_is_not_mapped(tmp_path: Path) -> None:
+    """Files of a disk are; of a file whose server may never answer (FUSE), nothing is asked."""
+    (tmp_path / "memory").write_bytes(bytes(8192))
+    for opened, fine in ((os.open(tmp_path / "memory", os.O_RDWR), None), (os.open("/", os.O_RDONLY), False)):
+        table = vhost.memory_table(vhost.region(0, 8192, vhost.USER_ADDRESS, 0))
+        on_a_disk = os.major(os.fstat(opened).st_dev) != 0 if fine is None else False
+        assert sound(vhost.SET_MEM_TABLE, table, [opened]) == on_a_disk
+        os.close(opened)
+
+
 def test_a_log_lies_at_the_beginning_of_its_memory() -> None:
     with memory(4096) as fd:
+        assert not sound(vhost.SET_LOG_BASE, struct.pack("<QQ", 4096, 0), [fd])  # it could be made shorter later
+        vhost.seal(fd)
         for size, offset, fine in ((4096, 0, True), (4097, 0, False), (1024, 1024, False), (0, 0, False)):
             assert sound(vhost.SET_LOG_BASE, struct.pack("<QQ", size, offset), [fd]) == fine
 
@@ -193,19 +245,20 @@ def test_no_notification_waits() -> None:
     assert sound(vhost.SET_VRING_CALL, vhost.u64(0), [event])
     assert not os.get_blocking(event)
     os.close(event)
+    with memory(8192) as fd:  # a write to a file may wait
+        assert not sound(vhost.SET_VRING_CALL, vhost.u64(0), [fd])
 
 
 def test_who_is_turned_away_leaves_nothing() -> None:
     reading, writing = os.pipe()
     said = message(vhost.SET_VRING_KICK, vhost.u64(0), [reading, writing])
-    gate.turn_away(guest.address, said.address)
+    gate.turn_away(said.address)
     for fd in (reading, writing):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
     offsets = dpdk.RTE_VHOST_MESSAGE
     assert said.read_bytes(offsets.fd_count, 4) == bytes(4)
     assert said.read_bytes(offsets.flags, 4) == struct.pack("<I", vhost.VERSION)
-    assert guest.read(at.GUEST_REFUSED) == vhost.SET_VRING_KICK
 
 
 def test_who_has_hung_up_is_known_whatever_he_said_before() -> None:

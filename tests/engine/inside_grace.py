@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from engine import descriptors
 from engine.burst.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
@@ -29,6 +30,7 @@ with numba_cache(cache_dir(), library.load().version):
     from engine.memory import Block
 
 SWAPS = 3000
+MOST_LOST = 64
 _i64, _int = ctypes.c_int64, ctypes.c_int
 run_work = ctypes.CFUNCTYPE(_int, _i64)(work.address)
 publish = ctypes.CFUNCTYPE(None, _i64, _i64)(publish_table.address)
@@ -245,10 +247,13 @@ def guests() -> Iterator[Block]:
     block, event_fd = Block(3 * at.GUEST_SIZE), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     for vid in range(3):
         block.write_bytes(vid * at.GUEST_SIZE + at.GUEST_PATH, witnesses.path_of(vid) + b"\0")
+        block.write(vid * at.GUEST_SIZE + at.GUEST_MOST_LOST, MOST_LOST)
+    descriptors.claim()
     before = DOORS.read_bytes(0, at.DOORS_SIZE)
     DOORS.write(at.DOORS_GUESTS, block.address)
     DOORS.write(at.DOORS_GUEST_COUNT, 3)
     DOORS.write(at.DOORS_EVENT_FD, event_fd)
+    DOORS.write(at.DOORS_MOST_FDS, 1 << 20)
     yield block
     DOORS.write_bytes(0, before)
     os.close(event_fd)

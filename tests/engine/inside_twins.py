@@ -24,7 +24,7 @@ from tests.live.counts import times
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
-    from engine.burst import callbacks, connection, counting, loops, to_guest, to_vf
+    from engine.burst import connection, counting, events, loops, to_guest, to_vf
     from engine.burst import layout as at
     from engine.machine import Machine
     from engine.memory import Block
@@ -348,7 +348,7 @@ def test_the_ring_of_events(story: list[list[tuple[int, int]] | int | None]) -> 
             twin.clear()
             continue
         for event in step if isinstance(step, list) else [(1, index % 64) for index in range(step)]:
-            callbacks.push_event(ring.doors.address, *event)
+            events.push_event(ring.doors.address, *event)
             if len(twin) < at.EVENT_SLOTS:
                 twin.append(event)
             else:
@@ -362,7 +362,7 @@ def test_many_threads_push_and_none_of_their_events_is_lost_or_doubled() -> None
 
     def push_all(doors: int, first: int, count: int) -> None:
         for index in range(count):
-            callbacks.push_event(doors, first, index)
+            events.push_event(doors, first, index)
 
     compiled = cfunc(types.void(types.int64, types.int64, types.int64))(push_all)
     call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(compiled.address)

@@ -23,6 +23,7 @@ STRUCTS: Mapping[str, str] = {
     "eth_stats": "struct rte_eth_stats",
     "vhost_ops": "struct rte_vhost_device_ops",
     "vring": "struct rte_vhost_vring",
+    "vhost_region": "struct rte_vhost_mem_region",
     "bond_info": "struct rte_eth_bond_8023ad_slave_info",
 }
 MEMBERS: Mapping[str, str] = {
@@ -171,6 +172,7 @@ READ_FROM_24_11: Mapping[str, Mapping[str, int]] = {
         "guest_notified": 48,
     },
     "vring": {"size": 48, "desc": 0, "avail": 8, "used": 16, "callfd": 32, "kickfd": 36, "entries": 40},
+    "vhost_region": {"size": 56, "mmap_addr": 32, "mmap_size": 40},
     "bond_info": {"size": 40, "actor_state": 4, "partner_state": 20, "agg_port_id": 36},
 }
 

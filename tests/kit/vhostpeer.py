@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import os
 import socket
 import struct
@@ -66,15 +67,22 @@ def memory_table(*regions: bytes) -> bytes:
     return struct.pack("<II", len(regions), 0) + b"".join(regions)
 
 
+def seal(fd: int) -> None:
+    """Memory keeps its size from now on, as QEMU sees to for the log of what was written to."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+
+
 WHOLE_MEMORY = memory_table(region(0, MEMORY_BYTES, USER_ADDRESS, 0))
 
 
 class Peer:
     """A connection to the socket at `path`. What it opens it closes at the end of its block."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience_s: float = REPLY_S) -> None:
+        self.messages = 0
+        """How many were sent."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(REPLY_S)
+        self._socket.settimeout(patience_s)
         self._fds: list[int] = []
         try:
             self._socket.connect(str(path))
@@ -97,7 +105,7 @@ class Peer:
 
     def memory(self, size: int = MEMORY_BYTES) -> int:
         """A descriptor of new memory, zeros, that can be shared."""
-        fd = self.owned(os.memfd_create("peer"))
+        fd = self.owned(os.memfd_create("peer", os.MFD_ALLOW_SEALING))
         os.ftruncate(fd, size)
         return fd
 
@@ -109,6 +117,7 @@ class Peer:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             self._socket.sendmsg([frame], ancillary)
+            self.messages += 1
         except (BrokenPipeError, ConnectionResetError) as error:
             raise PeerGone from error
 
@@ -149,6 +158,15 @@ class Peer:
             except PeerGone:
                 return True
         return False
+
+    def ended(self) -> bool:
+        """Whether the backend has closed the connection, as far as is known without waiting."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
 
     def introduce(self, features: int = PROTOCOL_FEATURES | VERSION_1) -> int:
         """Agree on features: what is offered."""
