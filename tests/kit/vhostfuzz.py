@@ -39,7 +39,7 @@ class Fuzzer:
         with contextlib.suppress(vhost.PeerGone), vhost.Peer(path) as peer:
             self._begin(peer)
             for _ in range(self._random.randint(1, MESSAGES_AT_MOST)):
-                self._say(peer)
+                self.say(peer)
                 self.messages += 1
 
     def _begin(self, peer: vhost.Peer) -> None:
@@ -52,14 +52,15 @@ class Fuzzer:
         elif stage < 0.8:
             peer.introduce()
 
-    def _say(self, peer: vhost.Peer) -> None:
+    def say(self, peer: vhost.Peer) -> None:
+        """Send one message, wrong or not."""
         kind = self._random.random()
         if kind < 0.05:
-            peer.raw(self._random.randbytes(self._random.randint(1, 700)), self._descriptors(peer))
+            peer.raw(self._random.randbytes(self._random.randint(1, 700)), self.descriptors(peer))
             return
         request = self._random.choice(REQUESTS)
         payload = self._payload(request)
-        fds = self._honest_descriptors(peer, request, payload) if kind < 0.6 else self._descriptors(peer)
+        fds = self._honest_descriptors(peer, request, payload) if kind < 0.6 else self.descriptors(peer)
         flags = vhost.VERSION | self._random.choice((0, vhost.NEED_REPLY))
         size = len(payload) if kind < 0.9 else self._random.choice(ODD_NUMBERS)
         if request in LEAKING and (size != len(payload) or int.from_bytes(payload[:4], "little") > 255):
@@ -122,7 +123,8 @@ class Fuzzer:
             return [peer.event()]
         return []
 
-    def _descriptors(self, peer: vhost.Peer) -> list[int]:
+    def descriptors(self, peer: vhost.Peer) -> list[int]:
+        """Any number, of any kinds."""
         return [self._descriptor(peer) for _ in range(self._random.choice((0, 1, 1, 2, 8, 9, 20)))]
 
     def _descriptor(self, peer: vhost.Peer) -> int:
