@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from schema.files import read_text
 from schema.model import Engine, Worker
 
 
@@ -21,10 +24,18 @@ class Parameters:
     """Whether there will be some as soon as a host that has just started is as the spec wants it."""
 
 
+def read_first(paths: Sequence[Path]) -> Parameters:
+    """Of the first of these that is there and can be read. Raises ParametersError, of the last one."""
+    for path in paths[:-1]:
+        with contextlib.suppress(ParametersError):
+            return read(path)
+    return read(paths[-1])
+
+
 def read(path: Path) -> Parameters:
     """Raises ParametersError with a sentence."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_text(path))
         engine, workers = Engine(**value["engine"]), tuple(Worker(**each) for each in value["workers"])
         _check_types("engine", engine, Engine())
         for each in workers:
@@ -34,7 +45,7 @@ def read(path: Path) -> Parameters:
         raise ParametersError(f"{path}: {error.strerror}; it is written by 'vio4wd watch' or 'vio4wd run'") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ParametersError(
-            f"{path}: not the parameters of an engine ({error}); remove it and restart watch"
+            f"{path}: not the parameters of an engine ({error}); vio4wd watch writes it anew"
         ) from error
 
 

@@ -133,7 +133,7 @@ class EngineProcess:
         self._server.changes.put(None)
 
     def _start(self) -> EngineCore:
-        wanted = self._wait_for_parameters(engine_parameters(self._state_dir, self._shard))
+        wanted = self._wait_for_parameters()
         log_from(wanted.engine.log_level)
         if wanted.hugepages:
             self._hugepages = hugepages_come(HUGEPAGES_WAIT_S, lambda: self._stop)
@@ -160,13 +160,18 @@ class EngineProcess:
         self._core = core
         return core
 
-    def _wait_for_parameters(self, path: Path) -> start.Parameters:
-        """Raises ParametersError when nobody has written them within 10 s."""
+    def _wait_for_parameters(self) -> start.Parameters:
+        """Raises ParametersError when nobody has left any that can be read within 10 s."""
         deadline = time.monotonic() + PARAMETERS_WAIT_S
-        while not path.exists() and time.monotonic() < deadline:
+        paths = [engine_parameters(directory, self._shard) for directory in (self._run_dir, self._state_dir)]
+        while True:
             self._unless_stopped()
+            try:
+                return start.read_first(paths)
+            except start.ParametersError:
+                if time.monotonic() >= deadline:
+                    raise
             time.sleep(0.05)
-        return start.read(path)
 
     def _unless_stopped(self) -> None:
         """Raises ToldToEnd."""

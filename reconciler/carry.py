@@ -52,7 +52,7 @@ class Carrier:
             self.notice(sentence)
 
     def leave_parameters(self, todo: HostPlan) -> None:
-        self.say(leave_parameters(self.fleet.state_dir, todo))
+        self.say(leave_parameters(self.fleet.state_dir, self.fleet.run_dir, todo))
 
     def until_settled(self, target: State, sighting: Sighting, todo: HostPlan, replan: bool) -> Outcome:
         """Carries out `todo`, and with `replan` what `target` takes beyond that once it can be done. Raises
@@ -69,7 +69,7 @@ class Carrier:
             sighting = self.see()
             todo = plan_host(target, sighting)
         if outcome.verdict is Verdict.APPLIED:
-            self.say(forget_unneeded(self.fleet.state_dir, todo))
+            self.say(forget_unneeded(self.fleet.state_dir, self.fleet.run_dir, todo))
         return replace(outcome, steps=tuple(steps))
 
     def _again(self, outcome: Outcome, todo: HostPlan, sighting: Sighting, replan: bool, waited: bool) -> bool:

@@ -1,8 +1,11 @@
-"""The files that the reconciler leaves for engines: their start-up parameters."""
+"""The files that the reconciler leaves for engines, their start-up parameters: in the state directory, or while that
+can't be written, in the run directory. Where both have some, those in the run directory are newer."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +35,40 @@ def _parameters(target: State) -> dict[str, Any]:
     return {**what, "relays": sorted(target.relays)}
 
 
-def known_shards(state_dir: Path) -> list[int]:
-    """The engine processes that are to run: those that parameters were left for."""
-    return [shard for shard in range(MAX_SHARDS) if engine_parameters(state_dir, shard).exists()]
+def known_shards(*directories: Path) -> list[int]:
+    """The engine processes that are to run: those that parameters were left for in one of these directories."""
+    return [shard for shard in range(MAX_SHARDS) if any(engine_parameters(d, shard).exists() for d in directories)]
 
 
-def left_log_level(state_dir: Path) -> str:
-    """The log level that was left for engines; info where none was."""
-    try:
-        level = json.loads(read_text(engine_parameters(state_dir, 0)))["engine"]["log_level"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return "info"
+def _left(directories: Iterable[Path], shard: int) -> dict[str, Any]:
+    """What the first of these directories has that can be read; nothing where none has."""
+    for directory in directories:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            value = json.loads(read_text(engine_parameters(directory, shard)))
+            if isinstance(value, dict):
+                return value
+    return {}
+
+
+def left_log_level(*directories: Path) -> str:
+    """The log level that was left for engines, by the first of these directories that can be read; info where none
+    was."""
+    engine = _left(directories, 0).get("engine")
+    level = engine.get("log_level") if isinstance(engine, dict) else None
     return level if level in LEVELS else "info"
 
 
-def remembered_homes(state_dir: Path) -> dict[int, int]:
-    """Relay id to the shard that it was last to be on; what can't be read is not remembered."""
+def remembered_homes(*directories: Path) -> dict[int, int]:
+    """Relay id to the shard that it was last to be on, by the first of these directories that can be read; what can't
+    be is not remembered."""
     homes: dict[int, int] = {}
-    for shard in reversed(known_shards(state_dir)):
-        try:
-            value = json.loads(read_text(engine_parameters(state_dir, shard)))
-            homes |= {int(id_): shard for id_ in value.get("relays", ())}
-        except (OSError, ValueError, TypeError, AttributeError):
-            continue
+    for shard in reversed(known_shards(*directories)):
+        relays = _left(directories, shard).get("relays")
+        homes |= {id_: shard for id_ in relays if type(id_) is int} if isinstance(relays, list) else {}
     return homes
 
 
-def forget_shard(state_dir: Path, shard: int) -> None:
-    """The engine process is no longer to run: whoever starts engines ends it. Raises OSError."""
-    engine_parameters(state_dir, shard).unlink(missing_ok=True)
+def forget_shard(directory: Path, shard: int) -> None:
+    """The engine process is no longer to run, or its parameters are elsewhere: whoever starts engines ends one that has
+    none left. Raises OSError."""
+    engine_parameters(directory, shard).unlink(missing_ok=True)

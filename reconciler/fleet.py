@@ -17,6 +17,7 @@ from reconciler.shards import MAX_SHARDS
 from reconciler.sighting import Sighting
 from reconciler.vfs.bind import HostVfs
 from reconciler.vfs.onhost import HostEngine
+from schema.model import State
 from schema.paths import engine_socket
 
 
@@ -78,7 +79,7 @@ class Fleet:
                 self.faults[shard], silent[shard] = error, str(error)
             except EngineUnavailable as error:
                 self.faults[shard] = error
-        return Sighting(seen, silent, limits, remembered_homes(self.state_dir))
+        return Sighting(seen, silent, limits, remembered_homes(self.run_dir, self.state_dir))
 
     def greet(self) -> dict[int, Hello]:
         """Who answers, by shard; as `see`, and cheaper."""
@@ -142,24 +143,38 @@ class Events:
             self._streams.popitem()[1].close()
 
 
-def leave_parameters(state_dir: Path, todo: HostPlan) -> str:
+def leave_parameters(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
     """For every engine process that the plan needs, before it is carried out. Gives a sentence when that failed, which
     is no reason not to carry it out: those that run need none."""
+    said = ""
+    for shard, target in todo.targets.items():
+        if needed(shard, target):
+            said = _leave(state_dir, run_dir, target, shard) or said
+    return said
+
+
+def _leave(state_dir: Path, run_dir: Path, target: State, shard: int) -> str:
     try:
-        for shard, target in todo.targets.items():
-            if needed(shard, target):
-                write_engine_parameters(state_dir, target, shard)
+        write_engine_parameters(state_dir, target, shard)
+        if run_dir != state_dir:
+            forget_shard(run_dir, shard)
+        return ""
     except OSError as error:
-        return f"an engine that starts now does so with old parameters, or none: {_unwritable(state_dir, error)}"
-    return ""
+        cannot = _unwritable(state_dir, error)
+    try:
+        write_engine_parameters(run_dir, target, shard)
+        return f"what engines start with is kept in {run_dir} only, and lost with the host's next start: {cannot}"
+    except OSError:
+        return f"an engine that starts now does so with old parameters, or none: {cannot}"
 
 
-def forget_unneeded(state_dir: Path, todo: HostPlan) -> str:
+def forget_unneeded(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
     """Lets engine processes end that the plan left without relays; to be called once it is applied. Gives a sentence
     when that failed."""
     try:
-        for shard in known_shards(state_dir):
+        for shard in known_shards(state_dir, run_dir):
             if shard not in todo.targets or not needed(shard, todo.targets[shard]):
+                forget_shard(run_dir, shard)
                 forget_shard(state_dir, shard)
     except OSError as error:
         return f"an engine that is not needed any more goes on: {_unwritable(state_dir, error)}"

@@ -80,7 +80,7 @@ def _run(local: Local) -> int:
     watch = Started(Child(WATCH), [*BASE, "watch", *file], environment=between.environment, inherited=between.inherited)
     engine = Started(Child("engine"), [*BASE, "engine"])
     try:
-        return keep_up([engine, watch], further_engines(state_dir()), between, _read_anew)
+        return keep_up([engine, watch], further_engines(state_dir(), run_dir()), between, _read_anew)
     finally:
         between.close()
 
@@ -91,27 +91,28 @@ def _read_anew() -> None:
         sync_file(run_dir()).touch()
 
 
-def further_engines(state: Path) -> Wanted:
+def further_engines(state: Path, run: Path) -> Wanted:
     """The first engine is always there; the others while the watch, or an apply, leaves them parameters. A directory
-    that is gone, can't be read or does not answer says nothing: they go on."""
+    that is gone, can't be read or does not answer ends none: they go on."""
     latest: dict[str, Sequence[str]] = {}
     reading = Bounded(str(state))
 
     def wanted() -> dict[str, Sequence[str]]:
         nonlocal latest
         with contextlib.suppress(OSError, Unanswered):
-            level, numbers = reading.do(lambda: _left(state))
+            level, numbers, all_of_them = reading.do(lambda: _left(state, run))
             log_from(level)
-            latest = {f"engine {number}": [*BASE, "engine", "--shard", str(number)] for number in numbers}
+            before = {} if all_of_them else latest
+            latest = before | {f"engine {number}": [*BASE, "engine", "--shard", str(number)] for number in numbers}
         return latest
 
     return wanted
 
 
-def _left(state: Path) -> tuple[str, list[int]]:
-    """The log level, and the further engines that parameters were left for. Raises OSError."""
-    os.stat(state)
-    return left_log_level(state), [shard for shard in known_shards(state) if shard]
+def _left(state: Path, run: Path) -> tuple[str, list[int], bool]:
+    """The log level, the further engines that parameters were left for, and whether these are all."""
+    numbers = [shard for shard in known_shards(run, state) if shard]
+    return left_log_level(run, state), numbers, os.access(state, os.X_OK)
 
 
 def keep_up(

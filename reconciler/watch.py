@@ -54,6 +54,8 @@ from state.store import Store
 from state.wishes import gone, released
 
 LOG = logging.getLogger("vio4wd.watch")
+PREPARE_EVERY_S = 2.0
+"""An engine waits 10 s for its parameters (engine/process.py)."""
 
 
 class Watch:
@@ -103,6 +105,7 @@ class Watch:
         self._impossible = ""
         self._short = ""
         """What of it this host has too little for: as much as fits is done all the same."""
+        self._prepare_at = 0.0
         self._parameters = ""
         """What kept them from being left for engines, if anything did."""
         self._host = host
@@ -214,9 +217,8 @@ class Watch:
             self._settled = None if self._read_before else settled_before(last_target(self._store))
             self._read_before = True
         paused = read_pause(self._state_dir) is not None
-        instead = accepted is not None and undone_instead(self._store, accepted.spec.sha256)
-        if accepted is not None and not paused and not instead and (changed or self._paused_before):
-            self._prepare(accepted.target, fleet)
+        if changed or self._paused_before:
+            self._prepare(fleet)
         self._paused_before = paused
         if accepted is not None:
             self._doors.follow(accepted.spec)
@@ -228,16 +230,20 @@ class Watch:
             self._pulse.read(accepted is None)
         self._store.heal()
 
-    def _prepare(self, target: State, fleet: Fleet) -> None:
+    def _prepare(self, fleet: Fleet) -> None:
         """Readies the host and leaves parameters for the engines that this will need, so that they can start. Where one
         runs that can be done by applying, which comes next."""
-        if self._report.engine == "ready":
+        accepted = self._file.accepted
+        if self._report.engine == "ready" or accepted is None or read_pause(self._state_dir) is not None:
             return
+        if undone_instead(self._store, accepted.spec.sha256):
+            return
+        target = accepted.target
         try:
             sighting = fleet.see()
             todo = plan_host(target, sighting)
             self._tell("memory", ready(fleet.mounts, target, sighting), "%s", "")
-            self._parameters = leave_parameters(self._state_dir, todo)
+            self._parameters = leave_parameters(self._state_dir, self._run_dir, todo)
         except SpecUnfit as error:
             self._parameters = f"an engine that starts now finds no parameters: {error}"
 
@@ -253,6 +259,9 @@ class Watch:
             self._machine.engine_seen(time.monotonic(), *fingerprint(moments))
             return
         self._machine.engine_absent(time.monotonic())
+        if time.monotonic() >= self._prepare_at:  # they could not be left, or were lost or damaged since
+            self._prepare_at = time.monotonic() + PREPARE_EVERY_S
+            self._prepare(fleet)
         self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
 
     def _reconcile(self, fleet: Fleet) -> None:
@@ -364,10 +373,10 @@ class Watch:
 
     def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
         self._shards = tuple(todo.targets)
-        self._parameters = leave_parameters(self._state_dir, todo)
+        self._parameters = leave_parameters(self._state_dir, self._run_dir, todo)
         outcome = apply_host(todo, sighting.seen, fleet.clients, lambda _: self._pulse.beat(time.monotonic()))
         if outcome.verdict is Verdict.APPLIED:
-            self._parameters = self._parameters or forget_unneeded(self._state_dir, todo)
+            self._parameters = self._parameters or forget_unneeded(self._state_dir, self._run_dir, todo)
         return outcome
 
     def _show(self) -> None:

@@ -238,13 +238,29 @@ def _replace(path: Path, text: str, mode: int, durable: bool, finish: Callable[[
                 finish(file.fileno())
                 if durable:
                     os.fsync(file.fileno())
-            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            with contextlib.suppress(IsADirectoryError):
+                os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                temporary = ""
+            if temporary:  # whoever made a directory there has to find it again
+                set_aside(path)
+                os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
             raise
         if durable:
             _sync(folder)
+
+
+def set_aside(path: Path) -> Path:
+    """Gives what lies there another name, `NAME.unreadable-N`, under which nobody looks for it. Raises OSError."""
+    with _beside(path) as folder:
+        for number in range(1, 1000):
+            other = path.with_name(f"{path.name[:200]}.unreadable-{number}")
+            if not os.path.lexists(other):
+                os.rename(path.name, other.name, src_dir_fd=folder, dst_dir_fd=folder)
+                return other
+    raise FileExistsError(errno.EEXIST, "too many that were set aside lie there", str(path))
 
 
 def _sync(folder: int) -> None:

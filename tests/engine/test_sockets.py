@@ -300,4 +300,4 @@ def test_garbled_parameters_are_refused_by_name(name: str, tmp_path: Path) -> No
     with pytest.raises(parameters.ParametersError) as error:
         parameters.read(path)
     assert str(path) in str(error.value)
-    assert "remove it" in str(error.value)
+    assert "vio4wd watch writes it anew" in str(error.value)

@@ -51,7 +51,7 @@ def test_a_child_that_asks_for_it_is_started_at_once() -> None:
 
 def test_further_engines_go_on_while_the_state_directory_is_away(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    wanted = further_engines(state)
+    wanted = further_engines(state, tmp_path / "run")
     assert wanted() == {}
     state.mkdir()
     engine_parameters(state, 0).touch()
