@@ -19,6 +19,7 @@ from engine.carrier import Interfaces
 from engine.dpdk import bond as dpdk
 from engine.dpdk.library import DpdkError
 from engine.fault import Refused, refused
+from engine.why import why
 from schema.model import Port
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
@@ -128,7 +129,7 @@ class Bonds:
         try:
             return Member(device, self._ethdevs.attach(name, args))
         except DpdkError as error:
-            raise refused(f"{bond}: its member {name} cannot be attached", error) from error
+            raise refused(f"{bond}: its member {name} cannot be attached", error, device) from error
 
     def _join_all(self, bond: Bond, members: Sequence[Member]) -> None:
         for member in members:
@@ -235,7 +236,7 @@ class Bonds:
             self._part(bond, member)
             self._ethdevs.detach(member.id)
         except DpdkError as error:
-            log.error("%s: while %s left: %s", bond.name, member.name, error)
+            log.error("%s: while %s left: %s", bond.name, member.name, why(error).sentence)
 
     def _part(self, bond: Bond, member: Member) -> None:
         """Takes a member out; it stays attached. Raises DpdkError."""
@@ -280,7 +281,7 @@ class Bonds:
         try:
             self._library.set_primary(bond.id, wanted.id)
         except DpdkError as error:
-            log.error("%s: %s cannot take over: %s", bond.name, wanted.name, error)
+            log.error("%s: %s cannot take over: %s", bond.name, wanted.name, why(error).sentence)
         bond.chosen = wanted.id
         if moved:  # a VF that is not trusted hears only its own address, so the bond's goes there; some refuse
             self._library.set_mac(bond.id, mac)
@@ -303,7 +304,7 @@ class Bonds:
             try:
                 self._part(bond, member)
             except DpdkError as error:
-                log.error("%s: %s cannot be taken out: %s", bond.name, member.name, error)
+                log.error("%s: %s cannot be taken out: %s", bond.name, member.name, why(error).sentence)
                 member.shunned = True
 
 

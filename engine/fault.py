@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-
 from engine.dpdk.library import DpdkError
+from engine.why import why
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of ours
@@ -15,9 +14,7 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of ours
         super().__init__(message)
 
 
-_CODES = {errno.ENOMEM: "no-memory", errno.ENODEV: "no-device", errno.ENOSPC: "limit"}
-
-
-def refused(what: str, error: DpdkError) -> Refused:
-    """A DPDK error as an answer."""
-    return Refused(_CODES.get(error.code, "failed"), f"{what}: {error}")
+def refused(what: str, error: DpdkError, device: str = "") -> Refused:
+    """A DPDK error as an answer; `device` where one was to be attached, with its arguments."""
+    found = why(error, device)
+    return Refused(found.code, f"{what}: {found.sentence}")

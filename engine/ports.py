@@ -19,6 +19,7 @@ from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, STANDARD_ROOM_BYTES, Pool
 from engine.fault import Refused, refused
 from engine.memory import CACHE_LINE_BYTES, Block
 from engine.pci import Functions
+from engine.why import why
 from schema.host_policy import device_objection, in_force
 from schema.model import Port
 from schema.nodes import shorten
@@ -167,7 +168,7 @@ class Ports:
         try:
             started, info = self._start(port, port_id, pool), ethdevs.info(port_id)
         except DpdkError as error:
-            hint = " (a member may lack what bonding needs: the engine's log says which)" if bond else ""
+            hint = " (a member may lack what bonding needs)" if bond else ""
             raise refused(f"{port.name} cannot be started{hint}", error) from error
         attached = Attached(port, port_id, pool, block, info.driver, numa=ethdevs.numa_node(port_id))
         attached.checksums, attached.tso = started.checksums, started.tso
@@ -182,8 +183,10 @@ class Ports:
         """After a failure, of which more is to be said than of what goes wrong here."""
         try:
             self._give_back(port_id, bond)
-        except (DpdkError, Refused) as error:
-            log.error("%s could not be let go again: %s", name, error)
+        except Refused as reason:
+            log.error("%s could not be let go again: %s", name, reason)
+        except DpdkError as error:
+            log.error("%s could not be let go again: %s", name, why(error).sentence)
 
     def _start(self, port: Port, port_id: int, pool: Pool) -> Started:
         """Raises DpdkError."""
@@ -199,7 +202,7 @@ class Ports:
         try:
             return self._machine.ethdevs.attach(port.name, port.args)
         except DpdkError as error:
-            raise refused(f"{port.name} cannot be attached", error) from error
+            raise refused(f"{port.name} cannot be attached", error, devices(port)[0]) from error
 
     def _bonded(self, attached: Attached, bond: Bond) -> None:
         """What a bond has beyond a device; its members run now."""
@@ -274,7 +277,9 @@ class Ports:
         try:
             return self._machine.mbufs.create(*self._pool(attached.port), node)
         except DpdkError as error:
-            log.warning("%s: its buffers cannot follow its guest to node %d: %s", attached.port.name, node, error)
+            log.warning(
+                "%s: its buffers cannot follow its guest to node %d: %s", attached.port.name, node, why(error).sentence
+            )
             attached.pool = replace(attached.pool, short_of=node)
             return None
 
@@ -292,7 +297,7 @@ class Ports:
                 self._machine.mbufs.free(former)
                 self.detach(attached.port.name)
                 raise refused(f"{attached.port.name} cannot be started again", error) from error
-            log.error("%s: its buffers stay where they are: %s", attached.port.name, error)
+            log.error("%s: its buffers stay where they are: %s", attached.port.name, why(error).sentence)
         self._use(attached, pool)
         self._machine.mbufs.free(former)
         if attached.bond:

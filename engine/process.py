@@ -22,6 +22,7 @@ from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
 from engine.dpdk.logstream import LogStream
 from engine.fault import Refused
 from engine.server import Change, Server, error
+from engine.why import why
 from schema import locks
 from schema.files import make_directory
 from schema.loglevel import log_from, log_to_stderr
@@ -332,7 +333,10 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
         return EngineProcess(shard, run_dir, state_dir, writer.put).run()
     except ToldToEnd:
         return 0
-    except (start.ParametersError, library.DpdkMissingError, library.DpdkError, UnknownReleaseError) as reason:
+    except library.DpdkError as refusal:
+        log.error("DPDK cannot be used here: %s", why(refusal).sentence)
+        return 1
+    except (start.ParametersError, library.DpdkMissingError, UnknownReleaseError) as reason:
         log.error("%s", reason)
         return 1
     finally:

@@ -15,6 +15,7 @@ from engine.fault import Refused
 from engine.memory import Block
 from engine.refusals import Refusals, reason
 from engine.socketfile import Stamp, file_at, own, prepare, replaced_by, shut_out, stamp
+from engine.why import why
 from schema.model import Socket
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
@@ -110,7 +111,7 @@ class Sockets:
         try:
             vhost.open(socket.path, features_off(socket.features), socket.mode == "client")
         except DpdkError as error:
-            raise Refused("socket", f"{socket.path} cannot be opened: {error}") from error
+            raise Refused("socket", f"{socket.path} cannot be opened: {why(error).sentence}") from error
         try:
             opened.made = file_at(socket)
             own(socket, opened.made)
@@ -189,7 +190,7 @@ class Sockets:
         try:
             self._machine.vhost.close(path)
         except DpdkError as error:
-            raise Refused("socket", f"{path} cannot be closed: {error}") from error
+            raise Refused("socket", f"{path} cannot be closed: {why(error).sentence}") from error
         self._forget(opened)
 
     def _forget(self, opened: Open) -> None:

@@ -15,10 +15,11 @@ _LIBRARIES = ("kvargs", "telemetry", "eal", "ring", "mempool", "mbuf", "ethdev",
 
 
 class DpdkError(RuntimeError):
-    """A DPDK call failed. `code` is a positive errno."""
+    """A DPDK call failed. `code` is a positive errno, `call` the function's name."""
 
     def __init__(self, call: str, code: int) -> None:
         self.code = abs(code)
+        self.call = call.partition("(")[0].partition(" ")[0]
         super().__init__(f"{call} failed: {os.strerror(self.code)} ({self.code})")
 
 
