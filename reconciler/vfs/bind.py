@@ -8,6 +8,7 @@ from pathlib import Path
 from reconciler.objection import Objected, Objection, require, said
 from reconciler.vfs import check
 from reconciler.vfs.pci import VFIO_PCI, Facts, Pci
+from schema.host_policy import in_force
 from schema.model import Vf
 from state.bindings import Binding, bindings, forget, remember
 from state.store import StoreOnDemand
@@ -27,17 +28,17 @@ class HostVfs(StoreOnDemand):
 
     def require_pollable(self, address: str) -> None:
         """Raises Objected with the sentence that helps."""
-        require(check.to_poll(address, self._pci.facts(address)))
+        require(check.to_poll(address, self._pci.facts(address), in_force()))
 
     def objection(self, address: str, binds: bool) -> Objection | None:
         """What would stand in the way of polling it; `binds`: it is to be bound before."""
         facts = self._pci.facts(address)
-        return check.to_bind(address, facts) if binds else check.to_poll(address, facts)
+        return (check.to_bind if binds else check.to_poll)(address, facts, in_force())
 
     def bind(self, address: str) -> None:
         """Binds it to vfio-pci. Raises Objected; it then is as it was before vio4wd came."""
         facts = self._pci.facts(address)
-        require(check.to_bind(address, facts))
+        require(check.to_bind(address, facts, in_force()))
         assert facts is not None
         remember(self._store, Binding(address, facts.driver, facts.override))
         if facts.driver == VFIO_PCI:
@@ -55,7 +56,7 @@ class HostVfs(StoreOnDemand):
         """Loading a module and writing things down take a while: whether the host uses it is asked again after them."""
         self._pci.load_vfio()
         self._pci.set_override(address, VFIO_PCI)
-        require(check.to_bind(address, self._pci.facts(address)))
+        require(check.to_bind(address, self._pci.facts(address), in_force()))
         self._pci.unbind(address)
         self._pci.probe(address)
         if self._pci.driver(address) != VFIO_PCI:

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from reconciler.objection import Objection
 from reconciler.vfs.pci import VFIO_PCI, Facts, Neighbour
+from schema.host_policy import Policy
+from schema.vf import parse_vf
 
+NO_POLICY = Policy()
 UIO = frozenset({"igb_uio", "uio_pci_generic"})
 BIFURCATED = frozenset({"mlx4_core", "mlx5_core"})
 """DPDK works beside these drivers of the kernel's; taken from them, the device could not be polled."""
@@ -26,18 +29,18 @@ def absent(address: str) -> Objection:
     )
 
 
-def to_poll(address: str, facts: Facts | None) -> Objection | None:
+def to_poll(address: str, facts: Facts | None, policy: Policy = NO_POLICY) -> Objection | None:
     """What stands in the way of DPDK's using it."""
     if facts is None:
         return absent(address)
     if facts.driver in UIO | BIFURCATED:
         return None
     if facts.driver != VFIO_PCI:
-        return Objection("failed", _not_bound(facts))
+        return Objection("failed", _not_bound(facts, policy))
     return _group(facts)
 
 
-def to_bind(address: str, facts: Facts | None) -> Objection | None:
+def to_bind(address: str, facts: Facts | None, policy: Policy = NO_POLICY) -> Objection | None:
     """What stands in the way of binding it to vfio-pci."""
     if facts is None:
         return absent(address)
@@ -48,9 +51,26 @@ def to_bind(address: str, facts: Facts | None) -> Objection | None:
         return Objection("failed", message)
     if facts.driver == VFIO_PCI:
         return None
+    if not facts.virtual and not _allows(policy, facts):
+        message = f"{address} is a physical function that may not be bound; {policy.words} (pfs)"
+        return Objection("failed", message)
     if facts.used:
         return Objection("in-use", _used(address, facts.used))
     return _unfit_group(facts)
+
+
+def _allows(policy: Policy, facts: Facts) -> bool:
+    """A policy that can't be used may have had a list."""
+    if policy.problems:
+        return False
+    return policy.pfs is None or any(_names(pf, facts) for pf in policy.pfs)
+
+
+def _names(pf: str, facts: Facts) -> bool:
+    try:
+        return parse_vf(pf).name == facts.address
+    except ValueError:
+        return pf in facts.interfaces
 
 
 def _no_network_device(facts: Facts) -> str:
@@ -90,11 +110,11 @@ def to_give_back(facts: Facts, busy: bool) -> Objection | None:
     return None
 
 
-def _not_bound(facts: Facts) -> str:
+def _not_bound(facts: Facts, policy: Policy) -> str:
     """Binding is proposed only where it would be done."""
     has = f"is bound to the driver {facts.driver}" if facts.driver else "has no driver"
     said = f"{facts.address} {has}, and DPDK polls it through vfio-pci"
-    objection = to_bind(facts.address, facts)
+    objection = to_bind(facts.address, facts, policy)
     if objection is not None:
         return f"{said}, to which it is not to be bound: {objection.message}"
     return f"{said}: write bind: true in its relay, or run: driverctl set-override {facts.address} vfio-pci"

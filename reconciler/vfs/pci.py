@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.vfs.usage import Network, usage
+from reconciler.vfs.usage import Network, interfaces, usage
 
 VFIO_PCI = "vfio-pci"
 NETWORK_CLASS, BRIDGE_CLASS = "0x02", "0x06"
@@ -48,6 +48,8 @@ class Facts:
     """As the kernel writes it, 0x020000 for an Ethernet device; empty: unknown."""
     used: tuple[str, ...] = ()
     """What the host does with it, as clauses (reconciler.vfs.usage)."""
+    interfaces: tuple[str, ...] = ()
+    """Its network interfaces, by name."""
     lacking: tuple[str, ...] = ()
     """Which of VFIO's nodes are not there, or may not be opened by us."""
 
@@ -83,6 +85,7 @@ class Pci:
             virtual=(device / "physfn").is_symlink(),
             class_code=_text(device / "class"),
             used=self._used(address),
+            interfaces=interfaces(device),
             lacking=self._lacking(group),
         )
 

@@ -35,7 +35,7 @@ def usage(device: Path, net: Path, network: Network) -> tuple[str, ...]:
     A VF may have an interface that is up and nothing more: whoever made it may have had it brought up by itself.
     """
     folders = list(_below(Path(os.path.realpath(device))))
-    names = [name for folder in folders if folder.name == "net" for name in _names(folder)]
+    names = interfaces(device)
     virtual = (device / "physfn").is_symlink()
     return (
         *(f"the disk {name} hangs on it" for folder in folders if folder.name == "block" for name in _names(folder)),
@@ -44,6 +44,12 @@ def usage(device: Path, net: Path, network: Network) -> tuple[str, ...]:
         *_only(names, net),
         *_its_vfs(device),
     )
+
+
+def interfaces(device: Path) -> tuple[str, ...]:
+    """The network interfaces of a function, by name."""
+    folders = _below(Path(os.path.realpath(device)))
+    return tuple(name for folder in folders if folder.name == "net" for name in _names(folder))
 
 
 def _below(device: Path) -> Iterator[Path]:

@@ -198,3 +198,34 @@ def test_the_kernel_tells_addresses_and_routes_of_an_interface() -> None:
         run(["ip", "route", "add", "198.51.100.0/24", "dev", wire.vf, "table", "77"])
         assert addresses(index) == ["192.0.2.201/30"]
         assert sorted(routes(index)) == ["192.0.2.200/30", "198.51.100.0/24"]
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("pfs: [0000:05:08.1]", True),
+        ("pfs: [eth1]", True),
+        ("pfs: [eth9, 0000:05:08.2]", False),
+        ("pfs: []", False),
+        ("open_to_all: false", True),
+        ("no_such_key: 1", False),
+    ],
+)
+def test_the_hosts_policy_says_which_physical_functions_may_be_bound(
+    tmp_path: Path, vfs: HostVfs, pci: FakePci, monkeypatch: pytest.MonkeyPatch, text: str, bound: bool
+) -> None:
+    policy = tmp_path / "host.policy"
+    policy.write_text(f"apiVersion: vio4wd/v1\n{text}\n")
+    policy.chmod(0o600)
+    monkeypatch.setenv("VIO4WD_POLICY", str(policy))
+    host_nic(pci)
+    pci.add(VF, "e1000e", group="10", virtual=False)
+    pci.interface(VF, "eth1", DOWN)
+    pci.add(OTHER, "igbvf", group="11")
+    vfs.bind(OTHER)
+    vfs.give_back(OTHER)
+    if bound:
+        vfs.bind(VF)
+    else:
+        assert f"{VF} is a physical function that may not be bound; " in refused(vfs)
+        assert "driverctl" not in to_poll(vfs)
