@@ -84,7 +84,8 @@ class EngineClient:
         self.path = engine_socket(run_dir, shard)
         self._read_timeout_s = read_timeout_s
         self._execute_timeout_s = execute_timeout_s
-        self._context = zmq.Context()
+        # One for the process: libzmq ends one that has no descriptors left for another.
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._socket: zmq.Socket[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -98,7 +99,6 @@ class EngineClient:
     def close(self) -> None:
         """Lets go of the engine; a second call does nothing."""
         self._drop()
-        self._context.destroy(linger=0)
 
     def hello(self) -> Hello:
         """Who answers. Raises EngineUnavailable; answered even while the engine is still starting."""
@@ -153,7 +153,8 @@ class EngineClient:
         self._ask({"op": "capture-stop", "capture": number}, self._execute_timeout_s)
 
     def events(self) -> EventStream:
-        """What happens from now on. The stream outlives an engine and finds the next one by itself."""
+        """What happens from now on. The stream outlives an engine and finds the next one by itself; to be closed.
+        Raises EngineUnavailable while this process has no descriptors left."""
         return EventStream(self._context, engine_events(self.run_dir, self.shard))
 
     def _field(self, reply: Mapping[str, Any], name: str) -> Any:
@@ -192,22 +193,20 @@ class EngineClient:
 
     def _probe(self) -> None:
         """Raises EngineUnavailable unless somebody listens on the engine's socket."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(1.0)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(1.0)
                 probe.connect(str(self.path))
-            except OSError as error:
-                self._drop()
-                raise EngineUnavailable(
-                    f"no engine answers at {self.path} ({error.strerror or error}); "
-                    "start one with: vio4wd run FILE, or: vio4wd engine"
-                ) from error
+        except OSError as error:
+            self._drop()
+            raise EngineUnavailable(
+                f"no engine answers at {self.path} ({error.strerror or error}); "
+                "start one with: vio4wd run FILE, or: vio4wd engine"
+            ) from error
 
     def _connected(self) -> zmq.Socket[bytes]:
         if self._socket is None:
-            self._socket = self._context.socket(zmq.REQ)
-            self._socket.setsockopt(zmq.LINGER, 0)
-            self._socket.connect(f"ipc://{self.path}")
+            self._socket = _connection(self._context, zmq.REQ, self.path)
         return self._socket
 
     def _drop(self) -> None:
@@ -221,10 +220,13 @@ class EventStream:
     """An engine's events, and its comings and goings. Poll `sources`, then `drain`."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], path: Path) -> None:
-        self._socket = context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        self._socket = _connection(context, zmq.SUB, None)
+        try:
+            self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+            self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        except zmq.ZMQError as error:
+            self._socket.close(linger=0)
+            raise _exhausted(error) from error
         self._socket.connect(f"ipc://{path}")
 
     @property
@@ -248,6 +250,22 @@ class EventStream:
     def close(self) -> None:
         self._socket.disable_monitor()
         self._socket.close(linger=0)
+
+
+def _connection(context: zmq.Context[zmq.Socket[bytes]], kind: int, path: Path | None) -> zmq.Socket[bytes]:
+    """Raises EngineUnavailable."""
+    try:
+        made = context.socket(kind)
+    except zmq.ZMQError as error:
+        raise _exhausted(error) from error
+    made.setsockopt(zmq.LINGER, 0)
+    if path is not None:
+        made.connect(f"ipc://{path}")
+    return made
+
+
+def _exhausted(error: zmq.ZMQError) -> EngineUnavailable:
+    return EngineUnavailable(f"this process can not ask the engine ({error}); raise its limit of open files")
 
 
 def _event(raw: bytes) -> dict[str, Any] | None:

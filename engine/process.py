@@ -24,7 +24,9 @@ from engine.fault import Refused
 from engine.server import Change, Server, error
 from engine.why import why
 from schema import locks
+from schema.descriptors import raise_limit
 from schema.files import make_directory
+from schema.listening import EndpointError
 from schema.loglevel import log_from, log_to_stderr
 from schema.model import MAX_RELAYS, Action, Pin
 from schema.notify import Notifier
@@ -320,6 +322,7 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
     """`vio4wd engine`: the exit code."""
     writer = log_to_stderr()
     os.umask(0o077)
+    raise_limit()
     try:
         make_directory(run_dir)
         lock = only_engine(run_dir, shard)
@@ -336,7 +339,7 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
     except library.DpdkError as refusal:
         log.error("DPDK cannot be used here: %s", why(refusal).sentence)
         return 1
-    except (start.ParametersError, library.DpdkMissingError, UnknownReleaseError) as reason:
+    except (EndpointError, start.ParametersError, library.DpdkMissingError, UnknownReleaseError) as reason:
         log.error("%s", reason)
         return 1
     finally:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import queue
+import select
 import threading
 import time
 from collections import deque
@@ -15,16 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import zmq
-
 from engine.fault import Refused
+from schema.listening import Access
 from schema.paths import engine_events, engine_socket
+from schema.serving import Client, Endpoint
+from schema.zmtp import Frame, answering, publishing
 
 log = logging.getLogger("vio4wd.engine")
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_RECEIVED_BYTES = 16 * MAX_REQUEST_BYTES
 """What is longer is not received and its sender cut off; up to here it is told why."""
+PRIVATE = 0o600
 POLL_MS = 500
+AFTER_FAULT_S = 0.5
 CHANGES = ("execute", "capture-start", "capture-stop")
 """Carried out by the main thread, one after the other."""
 READS = ("hello", "observe", "counters", "capture-read")
@@ -53,29 +57,21 @@ def error(code: str, message: str) -> dict[str, Any]:
 
 
 class Server:
-    """Owns the two ZeroMQ sockets; everything that they send is sent by its thread."""
+    """Owns the two endpoints, which only the engine's own user may connect to; its thread alone uses them."""
 
     def __init__(self, run_dir: Path, shard: int, reader: Reader) -> None:
         self._reader = reader
         self.changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
-        self._paths = [engine_socket(run_dir, shard), engine_events(run_dir, shard)]
-        self._outbox: deque[tuple[bytes | None, dict[str, Any]]] = deque()
+        self._outbox: deque[tuple[Client | None, dict[str, Any]]] = deque()
         """Replies with the client that they are for, events with None."""
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop = False
         self._watched: dict[int, Callable[[], None]] = {}
-        self._context = zmq.Context()
-        self._requests = self._bind(zmq.ROUTER, self._paths[0])
-        self._events = self._bind(zmq.PUB, self._paths[1])
+        ours = Access(os.geteuid(), os.getegid(), PRIVATE)
+        manner = answering(MAX_REQUEST_BYTES, MAX_RECEIVED_BYTES)
+        self._requests = Endpoint(engine_socket(run_dir, shard), ours, manner)
+        self._events = Endpoint(engine_events(run_dir, shard), ours, publishing())
         self._thread = threading.Thread(target=self._serve, name="vio4wd-api", daemon=True)
-
-    def _bind(self, kind: int, path: Path) -> zmq.Socket[bytes]:
-        path.unlink(missing_ok=True)
-        bound = self._context.socket(kind)
-        bound.setsockopt(zmq.LINGER, 200)
-        bound.setsockopt(zmq.MAXMSGSIZE, MAX_RECEIVED_BYTES)  # holds for what is bound after it
-        bound.bind(f"ipc://{path}")
-        return bound
 
     def start(self) -> None:
         self._thread.start()
@@ -101,24 +97,32 @@ class Server:
         self._thread.join()
         self._requests.close()
         self._events.close()
-        self._context.term()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
 
     def _serve(self) -> None:
         while not self._stop:
-            poller = zmq.Poller()
-            for source in (self._requests, self._wake, *self._watched):
-                poller.register(source, zmq.POLLIN)
-            ready = dict(poller.poll(POLL_MS))
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
-            if self._requests in ready:
-                self._take_request()
-            for fd, readable in self._watched.items():
-                if fd in ready:
-                    self._tell(readable)
-            self._send_due()
+            try:
+                self._turn()
+            except Exception:  # without this thread nobody could steer the engine any more
+                log.exception("the engine's API could not do something")
+                time.sleep(AFTER_FAULT_S)
+        self._send_due()
+
+    def _turn(self) -> None:
+        watched = self._watched
+        poller = select.poll()
+        for source in (self._requests.fileno(), self._events.fileno(), self._wake, *watched):
+            poller.register(source, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poller.poll(POLL_MS)}
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        for endpoint in (self._requests, self._events):
+            endpoint.step()
+        for client, frames in self._requests.receive():
+            self._take_request(client, frames)
+        for _ in self._events.receive():
+            pass  # subscriptions are noted there
+        for descriptor in ready & watched.keys():
+            self._tell(watched[descriptor])
         self._send_due()
 
     @staticmethod
@@ -134,20 +138,19 @@ class Server:
             client, message = self._outbox.popleft()
             frame = json.dumps(message).encode()
             if client is None:
-                self._events.send(frame)
+                self._events.publish(frame)
             else:
-                self._requests.send_multipart([client, b"", frame])
+                client.reply(b"", frame)
 
-    def _take_request(self) -> None:
-        frames = self._requests.recv_multipart()
-        client, body = frames[0], frames[-1]
+    def _take_request(self, client: Client, frames: tuple[Frame, ...]) -> None:
+        body = frames[-1]
 
         def reply(message: dict[str, Any]) -> None:
             self._outbox.append((client, message))
             self._ring()
 
-        if len(body) > MAX_REQUEST_BYTES:
-            reply(error("bad-request", f"the request is {len(body)} bytes long; at most {MAX_REQUEST_BYTES} are read"))
+        if isinstance(body, int):
+            reply(error("bad-request", f"the request is {body} bytes long; at most {MAX_REQUEST_BYTES} are read"))
             return
         try:
             request = json.loads(body)

@@ -130,7 +130,10 @@ class Events:
         """Listens to these too, whether they are there yet or not."""
         for shard in shards:
             if shard not in self._streams:
-                self._streams[shard] = self._fleet.client(shard).events()
+                try:
+                    self._streams[shard] = self._fleet.client(shard).events()
+                except EngineUnavailable:  # it is looked at now and then all the same, and listened to later
+                    continue
                 for source in self._streams[shard].sources:
                     poller.register(source, zmq.POLLIN)
 

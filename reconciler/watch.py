@@ -89,7 +89,7 @@ class Watch:
         self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood)
         self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
         self._exchange = Exchange(self._wake.rouse)
-        self._doors = Doors(run_dir, state_dir, host, self._exchange)
+        self._doors = Doors(run_dir, state_dir, host, self._exchange, self._threads)
         self._ticket = 0
         """What doors asked for up to this was read."""
         self._owed = False

@@ -19,12 +19,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    import resource
-
     from reconciler.host import ThisHost
     from reconciler.lock import Locked
     from reconciler.output import complain
     from reconciler.watch import Watch
+    from schema.descriptors import raise_limit
     from schema.loglevel import log_to_stderr
     from schema.notify import Notifier
     from schema.paths import run_dir, state_dir
@@ -33,9 +32,7 @@ def execute(asked: argparse.Namespace) -> int:
     log_to_stderr()
     file = local(asked)
     watch = Watch(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
-    # Each client that is connected to a door is a descriptor, and 1024, the usual soft limit, are soon taken.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_limit()  # each client of a service is a descriptor, and 1024, the usual soft limit, are soon taken
     obey(lambda _: watch.stop(), watch.read_anew)
     try:
         watch.run()

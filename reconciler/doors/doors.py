@@ -13,18 +13,21 @@ from reconciler.doors.sampler import Sampler
 from reconciler.doors.services import Opening, Services
 from reconciler.fleet import Fleet
 from reconciler.host import Host
+from reconciler.supervised_thread import Threads
 from schema import Spec
 from schema.doors import EndpointSpec, IpcSpec, OvsdbSpec
+from schema.listening import Access
 
 
 class Doors:
     """`follow` from the loop's thread."""
 
-    def __init__(self, run_dir: Path, state_dir: Path, host: Host, exchange: Exchange) -> None:
+    def __init__(self, run_dir: Path, state_dir: Path, host: Host, exchange: Exchange, threads: Threads) -> None:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._host = host
         self._exchange = exchange
+        self._threads = threads
         self._spec: Spec | None = None
         self._sampler: Sampler | None = None
         self._services: Services | None = None
@@ -46,9 +49,9 @@ class Doors:
         openings = list(self._openings(spec, unknown))
         self._unknown = tuple(unknown)
         if self._services is None and openings:
-            self._sampler = Sampler(lambda: Fleet(self._run_dir, self._state_dir))
+            self._sampler = Sampler(lambda: Fleet(self._run_dir, self._state_dir), self._threads)
             front = lambda: StateFront(self._state_dir, lambda: self._spec)  # noqa: E731 - made on the other thread
-            self._services = Services(front, self._exchange, self._sampler)
+            self._services = Services(front, self._exchange, self._sampler, self._threads)
         if self._services is not None:
             self._services.follow(openings)
         self._watch(spec.port_control.ovsdb or spec.port_control.ipc)
@@ -60,9 +63,9 @@ class Doors:
             self._watching.stop()
         self._wanted, self._watching = wanted, None
         if isinstance(wanted, OvsdbSpec):
-            self._watching = Ovsdb(wanted.socket, self._state_dir, self._exchange)
+            self._watching = Ovsdb(wanted.socket, self._state_dir, self._exchange, self._threads)
         elif wanted is not None:
-            self._watching = Ipc(wanted.file, self._state_dir, lambda: self._spec, self._exchange)
+            self._watching = Ipc(wanted.file, self._state_dir, lambda: self._spec, self._exchange, self._threads)
 
     def close(self) -> None:
         self._watch(None)
@@ -83,7 +86,7 @@ class Doors:
         for name, endpoint in named.items():
             if endpoint is not None:
                 uid, gid = self._owner(name, endpoint, unknown)
-                yield Opening(name, endpoint.endpoint, uid, gid, endpoint.permissions)
+                yield Opening(name, endpoint.endpoint, Access(uid, gid, endpoint.permissions))
 
     def _owner(self, name: str, endpoint: EndpointSpec, unknown: list[str]) -> tuple[int, int]:
         """Whose the socket file is; ours where there is no such user or group, which is said."""

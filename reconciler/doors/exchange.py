@@ -37,6 +37,10 @@ class Exchange:
         self._wake()
         return ticket
 
+    def rouse(self) -> None:
+        """Has the loop look at what is new here, a fault for example."""
+        self._wake()
+
     def asked(self) -> int:
         """The latest ticket: the loop asks before it reads what is wanted."""
         with self._lock:

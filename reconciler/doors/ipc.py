@@ -5,10 +5,10 @@ What is at the path and is no command stays where it is: it may be somebody's fi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from reconciler.doors.front import StateFront
 from reconciler.doors.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
 from reconciler.doors.portcontrol import Desk
 from reconciler.inotify import Inotify
+from reconciler.supervised_thread import Threads
 from schema import Spec
 from schema.nodes import shorten
 from schema.vf import below, parse_vf
@@ -52,7 +53,14 @@ class NoCommand(Exception):  # noqa: N818 - an answer
 class Ipc:
     """The door, open until `stop`."""
 
-    def __init__(self, path: str, state_dir: Path, spec: Callable[[], Spec | None], exchange: Exchange) -> None:
+    def __init__(
+        self,
+        path: str,
+        state_dir: Path,
+        spec: Callable[[], Spec | None],
+        exchange: Exchange,
+        threads: Threads | None = None,
+    ) -> None:
         """`spec` gives the one in force."""
         self.path = path
         self._file = Path(path)
@@ -64,8 +72,8 @@ class Ipc:
         self._fault = ""
         self._stopping = False
         self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="ipc", daemon=True)
-        self._thread.start()
+        self._threads = threads or Threads()
+        self._thread = self._threads.start(f"the reading of {path}", self._run, exchange.rouse)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -74,6 +82,8 @@ class Ipc:
 
     def stop(self) -> None:
         """What was asked for stays."""
+        self._threads.forget(self._thread)
+        self._thread.stop()
         self._stopping = True
         os.eventfd_write(self._poke, 1)
         self._thread.join()
@@ -82,24 +92,19 @@ class Ipc:
     # ---- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._store = Store(self._state_dir)
-        self._front = StateFront(self._state_dir, self._spec)
-        self._netdevs = Netdevs(self._store)
-        LOG.info("commands are taken from %s", self.path)
-        inotify = Inotify()
-        poller = select.poll()
-        for source in (inotify.fileno(), self._poke):
-            poller.register(source, select.POLLIN)
-        while not self._stopping:
-            self._arm(inotify)
-            try:
+        with contextlib.ExitStack() as stack:
+            self._store = stack.enter_context(contextlib.closing(Store(self._state_dir)))
+            self._front = stack.enter_context(contextlib.closing(StateFront(self._state_dir, self._spec)))
+            self._netdevs = Netdevs(self._store)
+            LOG.info("commands are taken from %s", self.path)
+            inotify = stack.enter_context(contextlib.closing(Inotify()))
+            poller = select.poll()
+            for source in (inotify.fileno(), self._poke):
+                poller.register(source, select.POLLIN)
+            while not self._stopping:
+                self._arm(inotify)
                 self._look()
-            except Exception:  # whatever stands in a file must not end the door
-                LOG.exception("%s could not be looked at", self.path)
-            self._sleep(poller, inotify)
-        inotify.close()
-        self._front.close()
-        self._store.close()
+                self._sleep(poller, inotify)
 
     def _arm(self, inotify: Inotify) -> None:
         """Anew each time: the directory may be another one, and the same one twice is once."""

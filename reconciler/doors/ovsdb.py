@@ -7,9 +7,9 @@ changes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +20,7 @@ import ovs.poller
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.marks import Change, Marked, decide, read_marks
 from reconciler.doors.netdev import Netdevs
+from reconciler.supervised_thread import Threads
 from state import wishes
 from state.store import Store
 
@@ -75,7 +76,7 @@ ovs.db.idl.vlog = _Strict()
 class Ovsdb:
     """The door, open until `stop`."""
 
-    def __init__(self, path: str, state_dir: Path, exchange: Exchange) -> None:
+    def __init__(self, path: str, state_dir: Path, exchange: Exchange, threads: Threads | None = None) -> None:
         """`path` is the database server's socket."""
         self.path = path
         self._state_dir = state_dir
@@ -87,8 +88,8 @@ class Ovsdb:
         self._faults: tuple[str, ...] = ()
         self._stopping = False
         self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="ovsdb", daemon=True)
-        self._thread.start()
+        self._threads = threads or Threads()
+        self._thread = self._threads.start(f"the reading of {path}", self._run, exchange.rouse)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -97,30 +98,30 @@ class Ovsdb:
 
     def stop(self) -> None:
         """What was asked for stays."""
+        self._threads.forget(self._thread)
+        self._thread.stop()
         self._stopping = True
         os.eventfd_write(self._poke, 1)
-        self._thread.join(STOP_S)
-        if not self._thread.is_alive():
+        if self._thread.join(STOP_S):
             os.close(self._poke)
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._store = Store(self._state_dir)
-        self._netdevs = Netdevs(self._store)
-        LOG.info("marked interfaces are read from %s", self.path)
-        while not self._stopping:
-            idl = self._opened()
-            try:
-                self._follow(idl)
-            except Exception as error:  # whatever a server sends must not end the door
-                LOG.debug("%s: %s", self.path, error, exc_info=True)
-            finally:
-                idl.close()
-            self._lost()
-            self._tell()
-            self._wait(None)
-        self._store.close()
+        with contextlib.closing(Store(self._state_dir)) as self._store:
+            self._netdevs = Netdevs(self._store)
+            LOG.info("marked interfaces are read from %s", self.path)
+            while not self._stopping:
+                idl = self._opened()
+                try:
+                    self._follow(idl)
+                except Exception as error:  # whatever a server sends must not end the door
+                    LOG.debug("%s: %s", self.path, error, exc_info=True)
+                finally:
+                    idl.close()
+                self._lost()
+                self._tell()
+                self._wait(None)
 
     def _opened(self) -> ovs.db.idl.Idl:
         schema = ovs.db.idl.SchemaHelper(schema_json=SCHEMA)

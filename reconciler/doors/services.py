@@ -10,16 +10,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import threading
+import select
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import zmq
 from google.protobuf.message import DecodeError, Message
 
-from reconciler.doors.endpoint import Endpoint, EndpointError, Envelope, Request
+from reconciler.doors.endpoint import Request, opened, requests
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.portcontrol import Desk, Put, Take, decide, error, ok
 from reconciler.doors.readings import config_reply
@@ -34,13 +33,16 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
+from reconciler.supervised_thread import Threads
+from schema.listening import Access, EndpointError
+from schema.serving import Endpoint
 
 LOG = logging.getLogger("vio4wd.doors")
 PATIENCE_S = 1.5
 """Clients wait 2 s; the rest is for a machine that is busy."""
 SILENT_S = 60.0
-AT_ONCE = 64
-"""Requests of one service taken before the others have their turn."""
+AGAIN_S = 1.0
+"""When an endpoint that could not be opened is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,7 @@ class Opening:
     service: str
     """`port_control`, `stats`, `config` or `core_sched`."""
     address: str
-    uid: int
-    gid: int
-    mode: int
+    access: Access
 
 
 class Front(Protocol):
@@ -85,8 +85,8 @@ class Front(Protocol):
 class _Waiting:
     """A change whose reply is not sent yet."""
 
-    endpoint: Endpoint
-    envelope: Envelope
+    service: str
+    request: Request
     ticket: int
     deadline: float
     answer: Callable[[Mapping[int, str]], Message]
@@ -96,23 +96,28 @@ class _Waiting:
 class Services:
     """The thread. `follow` says which services are to be had."""
 
-    def __init__(self, front: Callable[[], Front], exchange: Exchange, sampler: Sampler) -> None:
+    def __init__(
+        self, front: Callable[[], Front], exchange: Exchange, sampler: Sampler, threads: Threads | None = None
+    ) -> None:
         self._make_front = front
         self._exchange = exchange
         self._sampler = sampler
         self._waiting: list[_Waiting] = []
         self._open: dict[Opening, Endpoint] = {}
         self._wanted: tuple[Opening, ...] = ()
+        self._refused: dict[Opening, str] = {}
+        """Endpoints that can't be opened, and why."""
+        self._again_at = 0.0
         self._faults: tuple[str, ...] = ()
         self._silent_until: dict[str, float] = {}
         self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="doors", daemon=True)
-        self._thread.start()
+        self._threads = threads or Threads()
+        self._thread = self._threads.start("the thread of the ZeroMQ services", self._run, exchange.rouse)
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Endpoints that can't be opened, each with a sentence."""
+        """What is wrong with endpoints, each with a sentence."""
         return self._faults
 
     def follow(self, openings: Iterable[Opening]) -> None:
@@ -123,65 +128,80 @@ class Services:
             os.eventfd_write(self._poke, 1)
 
     def stop(self) -> None:
+        self._threads.forget(self._thread)
+        self._thread.stop()
         self._stopping = True
         os.eventfd_write(self._poke, 1)
         self._thread.join()
+        os.close(self._poke)
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._front = self._make_front()
-        poller = zmq.Poller()
-        for source in (self._poke, self._exchange, self._sampler):
-            poller.register(source, zmq.POLLIN)
-        while not self._stopping:
-            self._reopen(poller)
-            poller.poll(self._idle_ms())
-            self._hear()
-            for opening, endpoint in self._open.items():
-                self._serve(opening, endpoint)
-            self._conclude(time.monotonic())
-            self._sampler.step(time.monotonic())
-        for endpoint in self._open.values():
-            endpoint.close()
-        self._front.close()
-        self._context.destroy(linger=0)
-        os.close(self._poke)
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            for endpoint in self._open.values():
+                endpoint.close()
+            self._open.clear()
+            self._front.close()
 
-    def _reopen(self, poller: zmq.Poller) -> None:
+    def _turn(self) -> None:
+        """Waits for something to do, and does some of it for each service."""
+        self._reopen(time.monotonic())
+        poller = select.poll()
+        own = (self._poke, self._exchange.fileno(), self._sampler.fileno())
+        for descriptor in (*own, *(endpoint.fileno() for endpoint in self._open.values())):
+            poller.register(descriptor, select.POLLIN)
+        poller.poll(self._idle_ms(time.monotonic()))
+        self._hear()
+        for opening, endpoint in self._open.items():
+            self._serve(opening, endpoint)
+        self._conclude(time.monotonic())
+        self._sampler.step(time.monotonic())
+        self._tell()
+
+    def _reopen(self, now: float) -> None:
         wanted = self._wanted
-        if set(self._open) == set(wanted):
-            return
         for opening in self._open.keys() - set(wanted):
-            endpoint = self._open.pop(opening)
-            self._waiting = [each for each in self._waiting if each.endpoint is not endpoint]
-            poller.unregister(endpoint.socket)
-            endpoint.close()
+            self._open.pop(opening).close()
             LOG.info("%s is not served any more on %s", opening.service, opening.address)
-        faults = []
-        for opening in [each for each in wanted if each not in self._open]:
+        missing = [each for each in wanted if each not in self._open]
+        self._refused = {opening: why for opening, why in self._refused.items() if opening in missing}
+        if now < self._again_at and all(each in self._refused for each in missing):
+            return
+        for opening in missing:
             try:
-                found = Endpoint(self._context, opening.address, opening.uid, opening.gid, opening.mode)
+                self._open[opening] = opened(opening.address, opening.access)
+                self._refused.pop(opening, None)
+                LOG.info("%s is served on %s", opening.service, opening.address)
             except EndpointError as problem:
-                faults.append(f"{opening.service}: {problem}")
-                continue
-            self._open[opening] = found
-            poller.register(found.socket, zmq.POLLIN)
-            LOG.info("%s is served on %s", opening.service, opening.address)
-        if tuple(faults) != self._faults:
-            self._faults = tuple(faults)
-            for fault in faults:
-                LOG.error("%s", fault)
+                self._refused[opening] = str(problem)
+        self._again_at = now + AGAIN_S
 
-    def _idle_ms(self) -> int:
-        """Until the next thing is due; a second where an endpoint is to be tried again."""
-        due = [each.deadline for each in self._waiting]
+    def _tell(self) -> None:
+        """Says what is new among what is wrong."""
+        shut = [f"{opening.service}: {why}" for opening, why in self._refused.items()]
+        ill = [f"{opening.service}: {each.fault}" for opening, each in self._open.items() if each.fault]
+        faults = tuple(sorted([*shut, *ill]))
+        if faults == self._faults:
+            return
+        for fault in shut:
+            if fault not in self._faults:
+                LOG.error("%s", fault)
+        self._faults = faults
+        self._exchange.rouse()
+
+    def _idle_ms(self, now: float) -> int:
+        """Until the next thing is due."""
+        due = [each.deadline for each in self._waiting] + [each.due() for each in self._open.values()]
         if (sample := self._sampler.due) is not None:
             due.append(sample)
-        if self._faults:
-            due.append(time.monotonic() + 1.0)
-        return max(0, int((min(due) - time.monotonic()) * 1000) + 1) if due else 60_000
+        if self._refused:
+            due.append(self._again_at)
+        return max(0, int((min(due) - now) * 1000) + 1) if due else 60_000
 
     def _hear(self) -> None:
         self._exchange.heard()
@@ -191,33 +211,28 @@ class Services:
             return
 
     def _serve(self, opening: Opening, endpoint: Endpoint) -> None:
-        for _ in range(AT_ONCE):
-            request = endpoint.receive()
-            if request is None:
-                return
+        endpoint.step()
+        for request in requests(endpoint):
             try:
-                self._answer(opening.service, endpoint, request)
+                self._answer(opening.service, request)
             except Exception:  # one request must not end the service; its client gets an answer all the same
                 LOG.exception("%s: a request could not be carried out", opening.service)
-                endpoint.reply(request.envelope, _garbage(opening.service))
+                request.reply(_garbage(opening.service))
 
-    def _answer(self, service: str, endpoint: Endpoint, request: Request) -> None:
+    def _answer(self, service: str, request: Request) -> None:
         message = _parsed(service, request.payload)
         if message is None:
             self._say_garbage(service, time.monotonic())
-            endpoint.reply(request.envelope, _garbage(service))
+            request.reply(_garbage(service))
         elif isinstance(message, PortControlRequest):
-            self._change(endpoint, request.envelope, message)
+            self._change(request, message)
         elif isinstance(message, StatsRequest):
-            self._sampler.stats(endpoint, request.envelope, message, self._front.idle_sockets())
+            self._sampler.stats(request, message, self._front.idle_sockets())
         elif isinstance(message, CoreSchedRequest):
-            self._core_sched(endpoint, request.envelope, message)
+            self._core_sched(request, message)
         else:
             pins = self._front.pins()
-            reply = endpoint.reply
-            self._sampler.once(
-                lambda snapshot: reply(request.envelope, config_reply(snapshot, pins).SerializeToString())
-            )
+            self._sampler.once(request, lambda snapshot: config_reply(snapshot, pins).SerializeToString())
 
     def _say_garbage(self, service: str, now: float) -> None:
         """Now and then: whoever sends garbage must not fill the log as well."""
@@ -225,36 +240,42 @@ class Services:
             self._silent_until[service] = now + SILENT_S
             LOG.warning("%s: a request is none, and is answered so; others like it are not told of", service)
 
-    def _change(self, endpoint: Endpoint, envelope: Envelope, request: PortControlRequest) -> None:
-        decision = decide(request, self._front.desk())
+    def _change(self, request: Request, asked: PortControlRequest) -> None:
+        decision = decide(asked, self._front.desk())
         if isinstance(decision, PortControlResponse):
-            endpoint.reply(envelope, decision.SerializeToString())
+            request.reply(decision.SerializeToString())
             return
         relay = decision.relay
         against = self._front.put(relay, decision.wanted) if isinstance(decision, Put) else self._front.take(relay)
         if against:
-            endpoint.reply(envelope, error(errno.EIO, decision.source, against).SerializeToString())
+            request.reply(error(errno.EIO, decision.source, against).SerializeToString())
             return
         LOG.info("port control: %s", _words(decision))
-        self._wait(endpoint, envelope, lambda failed: self._settled(decision, failed))
+        self._wait("port_control", request, lambda failed: self._settled(decision, failed))
 
-    def _wait(self, endpoint: Endpoint, envelope: Envelope, answer: Callable[[Mapping[int, str]], Message]) -> None:
+    def _wait(self, service: str, request: Request, answer: Callable[[Mapping[int, str]], Message]) -> None:
         """Has the loop see to what was recorded just now, and replies then."""
         deadline = time.monotonic() + PATIENCE_S
-        self._waiting.append(_Waiting(endpoint, envelope, self._exchange.ask(), deadline, answer))
+        self._waiting.append(_Waiting(service, request, self._exchange.ask(), deadline, answer))
 
     def _conclude(self, now: float) -> None:
         """Replies to whom the loop has seen to, and to whom can't wait any longer."""
         settled = self._exchange.latest()
-        left = []
-        for each in self._waiting:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
             if each.ticket <= settled.ticket:
-                each.endpoint.reply(each.envelope, each.answer(settled.failed).SerializeToString())
+                self._finish(each, settled.failed)
             elif now >= each.deadline:
-                each.endpoint.reply(each.envelope, each.answer({}).SerializeToString())
+                self._finish(each, {})
             else:
-                left.append(each)
-        self._waiting = left
+                self._waiting.append(each)
+
+    def _finish(self, each: _Waiting, failed: Mapping[int, str]) -> None:
+        try:
+            each.request.reply(each.answer(failed).SerializeToString())
+        except Exception:  # as in `_serve`
+            LOG.exception("a change could not be answered")
+            each.request.reply(_garbage(each.service))
 
     def _settled(self, asked: Put | Take, failed: Mapping[int, str]) -> PortControlResponse:
         if isinstance(asked, Take) or asked.relay not in failed:
@@ -264,22 +285,22 @@ class Services:
         LOG.warning("port control: relay %d is taken back: %s", asked.relay, failed[asked.relay])
         return error(errno.EIO, asked.source, failed[asked.relay])
 
-    def _core_sched(self, endpoint: Endpoint, envelope: Envelope, request: CoreSchedRequest) -> None:
+    def _core_sched(self, request: Request, asked: CoreSchedRequest) -> None:
         done = CoreSchedResponse(status=CoreSchedResponse.OK)
-        if request.op == CoreSchedRequest.GET_EAL_CORES:
+        if asked.op == CoreSchedRequest.GET_EAL_CORES:
             done.eal_cores.extend(self._front.workers())
-            endpoint.reply(envelope, done.SerializeToString())
+            request.reply(done.SerializeToString())
             return
-        pins = {each.relay_number: (each.vf2virtio_cpu, each.virtio2vf_cpu) for each in request.relay_cpu_map}
+        pins = {each.relay_number: (each.vf2virtio_cpu, each.virtio2vf_cpu) for each in asked.relay_cpu_map}
         against = self._front.pin(pins) if pins else "no relay is named"
         if against:
             source = f"migrate_relay_cpus(): {against}"
             refused = CoreSchedResponse(
                 status=CoreSchedResponse.ERROR, error_code=errno.EINVAL, error_code_source=source
             )
-            endpoint.reply(envelope, refused.SerializeToString())
+            request.reply(refused.SerializeToString())
             return
-        self._wait(endpoint, envelope, lambda _: done)
+        self._wait("core_sched", request, lambda _: done)
 
 
 _REQUESTS: Mapping[str, type[Message]] = {

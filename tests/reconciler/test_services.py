@@ -30,6 +30,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
+from schema.listening import Access
 from tests.kit.waiting import wait_for
 
 NAMES = ("port_control", "stats", "config", "core_sched")
@@ -89,7 +90,7 @@ class Stage:
         wait_for("the endpoints", lambda: all(self.path(name).exists() for name in NAMES), 10)
 
     def openings(self, *names: str) -> list[Opening]:
-        return [Opening(n, f"ipc://{self.path(n)}", os.getuid(), os.getgid(), 0o640) for n in names or NAMES]
+        return [Opening(n, f"ipc://{self.path(n)}", Access(os.getuid(), os.getgid(), 0o640)) for n in names or NAMES]
 
     def path(self, name: str) -> Path:
         return self.directory / "deep" / "er" / name
@@ -245,10 +246,10 @@ def test_endpoints_have_their_permissions_and_come_and_go(stage: Stage) -> None:
 def test_an_endpoint_that_cannot_be_opened_is_named_and_tried_again(stage: Stage) -> None:
     blocked = stage.directory / "blocked"
     blocked.write_text("")
-    opening = Opening("stats", f"ipc://{blocked}/stats", os.getuid(), os.getgid(), 0o600)
+    opening = Opening("stats", f"ipc://{blocked}/stats", Access(os.getuid(), os.getgid(), 0o600))
     stage.services.follow([*stage.openings("port_control"), opening])
     wait_for("the fault", lambda: stage.services.faults, 5)
-    assert stage.services.faults[0].startswith(f"stats: ipc://{blocked}/stats can't be opened")
+    assert stage.services.faults[0].startswith(f"stats: {blocked}/stats can't be opened")
     assert stage.add().status == PortControlResponse.OK
     blocked.unlink()
     wait_for("the endpoint", lambda: (blocked / "stats").exists(), 5)

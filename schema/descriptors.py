@@ -1,0 +1,30 @@
+"""How many descriptors this process may have, and how many of them clients may take."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+
+MOST = 65_536
+"""Enough for everything here; more would only make children's lives longer that close all of theirs."""
+RESERVE = 256
+"""For everything else than clients of endpoints."""
+ENDPOINTS = 5
+LEAST_SLOTS, MOST_SLOTS = 16, 1024
+
+
+def raise_limit() -> int:
+    """Allows this process as many as the host lets it, and returns how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def slots() -> int:
+    """How many clients each endpoint may have at a time, by the limit as it is now."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    many = MOST if soft == resource.RLIM_INFINITY else soft
+    return max(LEAST_SLOTS, min(MOST_SLOTS, (many - RESERVE) // ENDPOINTS))
