@@ -7,7 +7,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from schema.files import read_text, write_atomically
+from schema.files import read_text, set_aside, write_atomically
+from state.shape import OTHER_SHAPE
 
 FILE = "paused.json"
 
@@ -30,10 +31,11 @@ def read_pause(state_dir: Path) -> Pause | None:
     """None when it is not paused. A file that can't be read is a pause all the same: somebody wanted one."""
     path = pause_file(state_dir)
     try:
-        return Pause(**json.loads(read_text(path)))
+        value = json.loads(read_text(path))
+        return Pause(str(value["who"]), str(value["reason"]), float(value["since"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, *OTHER_SHAPE) as error:
         return Pause("somebody", f"{path} can't be read ({error})", _changed(path))
 
 
@@ -55,5 +57,7 @@ def put_pause(state_dir: Path, who: str, reason: str) -> Pause:
 def end_pause(state_dir: Path) -> Pause | None:
     """Ends the pause, and gives it. Raises OSError."""
     before = read_pause(state_dir)
+    if pause_file(state_dir).is_dir():
+        set_aside(pause_file(state_dir))
     pause_file(state_dir).unlink(missing_ok=True)
     return before

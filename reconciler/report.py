@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from reconciler.guards import Held
 from reconciler.settle import SourceStatus
 from reconciler.standing import Standings, counted
 from schema.files import read_text, write_atomically
@@ -91,9 +92,48 @@ def read_report(run_dir: Path) -> dict[str, Any] | None:
     """The latest report, also of a watch that is gone; None when there is none."""
     try:
         value = json.loads(read_text(run_dir / FILE))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if _is_report(value) else None
+
+
+def _is_report(value: object) -> bool:
+    """Whether it has the shape that `write_report` gives it. What another release or a damaged disk has left says
+    nothing."""
+    example = Report(0, "", 0.0)
+    return (
+        isinstance(value, dict)
+        and {"pid", "file", "started"} <= value.keys()
+        and all(_like(value[f.name], getattr(example, f.name)) for f in fields(Report) if f.name in value)
+        and all(value.get(name) is None or _has(value[name], names) for name, names in PARTS.items())
+        and all(_has(each, HELD) for each in value.get("held", ()))
+        and all(_has(each, STANDING) for each in value.get("standings", {}).values())
+        and all(isinstance(each["since"], int | float) for each in value.get("standings", {}).values())
+    )
+
+
+def _like(value: object, example: object) -> bool:
+    match example:
+        case None:
+            return value is None or isinstance(value, dict | int | float)
+        case tuple():
+            return isinstance(value, list)
+        case float():
+            return isinstance(value, int | float)
+    return isinstance(value, type(example))
+
+
+def _has(value: object, names: frozenset[str]) -> bool:
+    return isinstance(value, dict) and names <= value.keys()
+
+
+PARTS = {
+    name: frozenset(each.name for each in fields(kind))
+    for name, kind in (("in_force", InForce), ("refused", RefusedSpec), ("last_apply", LastApply))
+}
+"""What is nested in a report, with its parts."""
+STANDING = frozenset(("condition", "message", "since"))
+HELD = frozenset(each.name for each in fields(Held))
 
 
 def in_a_line(report: Report, refused: bool, paused: str) -> str:

@@ -44,6 +44,7 @@ from reconciler.supervised_thread import Threads
 from reconciler.trial import undone
 from reconciler.wake import Wake
 from reconciler.wanted import with_owners
+from schema.files import left_aside
 from schema.host_policy import policy_file
 from schema.loglevel import log_from
 from schema.model import State
@@ -389,7 +390,7 @@ class Watch:
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
-            faults=tuple(f for f in (*troubles, *unheard, *self._doors.faults) if f),
+            faults=tuple(f for f in (*troubles, *left_aside(self._state_dir), *unheard, *self._doors.faults) if f),
             threads=self._threads.problems(),
         )
         self._tell("parameters", self._parameters, "%s", "")

@@ -263,6 +263,15 @@ def set_aside(path: Path) -> Path:
     raise FileExistsError(errno.EEXIST, "too many that were set aside lie there", str(path))
 
 
+def left_aside(directory: Path) -> list[str]:
+    """A sentence on each file there that was set aside; none where the directory can't be read."""
+    try:
+        names = sorted(name for name in os.listdir(directory) if ".unreadable-" in name)
+    except OSError:
+        return []
+    return [f"{directory / name} could not be read and was set aside; look at it, then remove it" for name in names]
+
+
 def _sync(folder: int) -> None:
     """Without this the new name itself may be lost with the power."""
     descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from state.shape import readable, typed
 from state.store import Store
 
 
@@ -28,5 +29,5 @@ def forget(store: Store, address: str) -> None:
 
 def bindings(store: Store) -> dict[str, Binding]:
     """By address."""
-    rows = store.run(lambda connection: connection.execute("SELECT * FROM binding ORDER BY address").fetchall())
+    rows = readable(store, "binding", "address, driver, override", typed(str, str, str), "ORDER BY address")
     return {row[0]: Binding(*row) for row in rows}

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from schema.model import State
+from state.shape import mapping, readable, typed
 from state.store import Store
 
 KEPT = 1000
@@ -75,16 +76,14 @@ def _forget(connection: sqlite3.Connection) -> None:
 
 def entries(store: Store, limit: int) -> list[Applied]:
     """The latest applies, the newest first."""
-    query = "SELECT id, time, who, source, sha256, plan, outcome FROM history ORDER BY id DESC LIMIT ?"
-    rows = store.run(lambda connection: connection.execute(query, (limit,)).fetchall())
-    return [_applied(*row) for row in rows]
+    columns = "id, time, who, source, sha256, plan, outcome"
+    return readable(store, "history", columns, _applied, "ORDER BY id DESC LIMIT ?", (limit,))
 
 
 def target_of(store: Store, id_: int) -> State | None:
     """What was to be live after this apply; None when that is not known."""
-    query = "SELECT state FROM reached WHERE id = ?"
-    row = store.run(lambda connection: connection.execute(query, (id_,)).fetchone())
-    return State.from_json(json.loads(row[0])) if row is not None else None
+    found = readable(store, "reached", "state", lambda text: State.from_json(json.loads(text)), "WHERE id = ?", (id_,))
+    return found[0] if found else None
 
 
 def spec_text(store: Store, sha256: str) -> str:
@@ -95,4 +94,5 @@ def spec_text(store: Store, sha256: str) -> str:
 
 
 def _applied(id_: int, when: float, who: str, source: str, sha256: str, plan: str, outcome: str) -> Applied:
-    return Applied(id_, when, who, source, sha256, json.loads(plan), json.loads(outcome))
+    typed(int, float, str, str, str)(id_, when, who, source, sha256)
+    return Applied(id_, when, who, source, sha256, mapping(json.loads(plan)), mapping(json.loads(outcome)))

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 
 from schema.model import State
+from state.shape import readable, typed
 from state.store import Store
 
 NAME = "hold"
@@ -41,11 +42,13 @@ def keep_hold(store: Store, hold: Hold) -> None:
 
 
 def current_hold(store: Store) -> Hold | None:
-    query = "SELECT value FROM intent WHERE name = ?"
-    row = store.run(lambda connection: connection.execute(query, (NAME,)).fetchone())
-    if row is None:
-        return None
-    value = json.loads(row[0])
+    found = readable(store, "intent", "value", _hold, "WHERE name = ?", (NAME,))
+    return found[0] if found else None
+
+
+def _hold(text: str) -> Hold:
+    value = json.loads(text)
+    typed(list, str, float, list)(value["contents"], value["reason"], value["since"], value["protected"])
     return Hold(
         contents=frozenset(value["contents"]),
         state=State.from_json(value["state"]),

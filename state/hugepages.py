@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from state.shape import readable, typed
 from state.store import Store
 
 
@@ -33,9 +34,18 @@ def forget_pages(store: Store, size: str) -> None:
 
 def reserved_pages(store: Store, boot_id: str) -> dict[str, Reserved]:
     """By size, since the host's last start."""
-    query = "SELECT size, found, kept FROM reserved WHERE boot_id = ?"
-    rows = store.run(lambda connection: connection.execute(query, (boot_id,)).fetchall())
-    return {size: Reserved(size, tuple(json.loads(found)), tuple(json.loads(kept))) for size, found, kept in rows}
+    rows = readable(store, "reserved", "size, found, kept", _reserved, "WHERE boot_id = ?", (boot_id,))
+    return {each.size: each for each in rows}
+
+
+def _reserved(size: str, found: str, kept: str) -> Reserved:
+    typed(str)(size)
+    return Reserved(size, _numbers(found), _numbers(kept))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    value = json.loads(text)
+    return typed(*[int] * len(value))(*value)
 
 
 def remember_mount(store: Store, boot_id: str, path: str, made: str) -> None:
@@ -50,6 +60,5 @@ def forget_mount(store: Store, path: str) -> None:
 
 def made_mounts(store: Store, boot_id: str) -> dict[str, str]:
     """Path to what was made for it, since the host's last start."""
-    query = "SELECT path, made FROM mounted WHERE boot_id = ? ORDER BY path"
-    rows = store.run(lambda connection: connection.execute(query, (boot_id,)).fetchall())
+    rows = readable(store, "mounted", "path, made", typed(str, str), "WHERE boot_id = ? ORDER BY path", (boot_id,))
     return dict(rows)

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
+from state.shape import readable, typed
 from state.store import Store
 
 
@@ -36,6 +37,7 @@ def keep(store: Store, file: str, sha256: str, text: str, now: float | None = No
 
 def last_good(store: Store, file: str) -> LastGood | None:
     """What is in force for `file`; None when no spec of it was ever accepted."""
-    query = "SELECT file, sha256, text, time FROM last_good JOIN spec USING (sha256) WHERE file = ?"
-    row = store.run(lambda connection: connection.execute(query, (file,)).fetchone())
-    return LastGood(*row) if row is not None else None
+    text = "(SELECT text FROM spec WHERE spec.sha256 = last_good.sha256)"
+    shape = typed(str, str, str, float)
+    rows = readable(store, "last_good", f"file, sha256, {text}, time", shape, "WHERE file = ?", (file,))
+    return LastGood(*rows[0]) if rows else None

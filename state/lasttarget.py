@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from schema.model import Key, Kind, State
+from state.shape import OTHER_SHAPE
 from state.store import Store
 
 NAME = "last target"
@@ -50,7 +51,7 @@ def last_target(store: Store) -> LastTarget | None:
             boots={int(shard): boot_id for shard, boot_id in value["boots"].items()},
             open=frozenset((shard, Kind(kind), key) for shard, kind, key in value["open"]),
         )
-    except (ValueError, TypeError, KeyError):
+    except OTHER_SHAPE:
         return None
 
 

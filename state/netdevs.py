@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from state.shape import readable, typed
 from state.store import Store
 
 
@@ -13,5 +14,5 @@ def remember(store: Store, netdev: str, vf: str, index: int) -> None:
 
 def remembered(store: Store) -> dict[str, tuple[str, int]]:
     """VF and index by network device."""
-    rows = store.run(lambda connection: connection.execute("SELECT name, vf, vf_index FROM netdev").fetchall())
+    rows = readable(store, "netdev", "name, vf, vf_index", typed(str, str, int))
     return {name: (vf, index) for name, vf, index in rows}

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from schema.model import State
+from state.shape import readable, typed
 from state.store import Store
 
 
@@ -74,9 +75,8 @@ def begin(store: Store, pending: Pending) -> None:
 
 
 def current_pending(store: Store) -> Pending | None:
-    query = "SELECT token, phase, deadline, value FROM pending"
-    row = store.run(lambda connection: connection.execute(query).fetchone())
-    return _pending(*row) if row is not None else None
+    found = readable(store, "pending", "token, phase, deadline, value", _pending)
+    return found[0] if found else None
 
 
 def wait(store: Store, pending: Pending, deadline: float, boots: Mapping[int, str]) -> None:
@@ -131,6 +131,8 @@ def _text(pending: Pending) -> str:
 def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:
     value = json.loads(text)
     boots = value.pop("boots")
+    typed(str, str, float, float, str)(token, phase, deadline, value["time"], value["who"])
+    typed(str, str, float, str)(value["source"], value["sha256"], value["confirm_s"], value["reason"])
     return Pending(
         token=token,
         phase=Phase(phase),

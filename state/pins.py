@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from state.shape import readable, typed
 from state.store import Store
 
 
@@ -15,5 +16,5 @@ def keep(store: Store, cpus: Mapping[int, tuple[int, int]]) -> None:
 
 def kept(store: Store) -> dict[int, tuple[int, int]]:
     """CPUs by relay."""
-    rows = store.run(lambda connection: connection.execute("SELECT relay, vf_to_vm, vm_to_vf FROM pin").fetchall())
+    rows = readable(store, "pin", "relay, vf_to_vm, vm_to_vf", typed(int, int, int))
     return {relay: (vf_to_vm, vm_to_vf) for relay, vf_to_vm, vm_to_vf in rows}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schema import Text, Tree
+from state.shape import readable, typed
 from state.store import Store
 
 
@@ -42,8 +43,12 @@ def keep(store: Store, said: Mapping[str, tuple[str, Tree]], now: float | None =
 
 def kept(store: Store) -> dict[str, Kept]:
     """By source."""
-    rows = store.run(lambda connection: connection.execute("SELECT * FROM reading").fetchall())
-    return {source: Kept(revision, _tree(files), since) for source, revision, files, since in rows}
+    return dict(readable(store, "reading", "source, revision, files, since", _kept))
+
+
+def _kept(source: str, revision: str, files: str, since: float) -> tuple[str, Kept]:
+    typed(str, str, str, float)(source, revision, files, since)
+    return source, Kept(revision, _tree(files), since)
 
 
 def _text(tree: Tree) -> str:

@@ -2,13 +2,18 @@
 
 When it can't be opened, read or written, work goes on with a copy in memory of what can still be read, `fault` says
 so, and the disk is tried again now and then: what was written meanwhile is then written there. When the file is taken
-away, it is written anew: everybody has to go on with the same one.
+away, it is written anew: everybody has to go on with the same one. One of another shape (damaged, of a newer release,
+no database) is renamed, and a new one has what could be read of it.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
+import logging
 import os
 import sqlite3
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +21,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from schema.files import PRIVATE_DIRECTORY, make_directory, make_private
+from schema import locks
+from schema.files import PRIVATE_DIRECTORY, is_kind, make_directory, make_private, set_aside
 
 FILE = "vio4wd.db"
 SCHEMA_VERSION = 1
@@ -49,10 +55,24 @@ CREATE TABLE IF NOT EXISTS pin (
     relay INTEGER PRIMARY KEY, vf_to_vm INTEGER NOT NULL, vm_to_vf INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS netdev (name TEXT PRIMARY KEY, vf TEXT NOT NULL, vf_index INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS last_good (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, time REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS unreadable (what TEXT NOT NULL, row TEXT NOT NULL, time REAL NOT NULL);
 """
 
+LOG = logging.getLogger("vio4wd.state")
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
+
+
+class OtherShape(sqlite3.DatabaseError):
+    """A database, but not as this release makes it."""
+
+
+def _is_of_another_shape(error: Exception) -> bool:
+    """Whether trying again can't help: it is damaged, no database, of another release, or no file."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EINVAL, errno.EISDIR)
+    codes = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    return isinstance(error, OtherShape) or getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
 
 
 class Store:
@@ -74,6 +94,7 @@ class Store:
             self._file = _identity(self.path)
         except (sqlite3.Error, OSError) as error:
             self._connection = self._fallen(error)
+            self.heal()
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Does `work` in one transaction; on a damaged or unwritable database, in memory instead. What writes may be
@@ -86,10 +107,11 @@ class Store:
             except sqlite3.Error as error:
                 broken, self._connection = self._connection, self._fallen(error)
                 broken.close()
+                self.heal()
         before = self._connection.total_changes
         with self._connection:
             done = work(self._connection)
-        if self._connection.total_changes != before:
+        if self.fault is not None and self._connection.total_changes != before:
             self._missed.append(work)
         return done
 
@@ -100,10 +122,13 @@ class Store:
         try:
             connection = self._caught_up(gone=_identity(self.path) is None)
         except (sqlite3.Error, OSError) as error:
-            if self.fault is None:
-                self._connection = _copied([self._connection])
-            self._say(error)
-            return
+            renewed = self._renewed(error) if _is_of_another_shape(error) else None
+            if renewed is None:
+                if self.fault is None:
+                    self._connection = _copied([self._connection])
+                self._say(error)
+                return
+            connection = renewed
         self._connection.close()
         self._connection, self.fault, self._file = connection, None, _identity(self.path)
         self._missed.clear()
@@ -124,12 +149,32 @@ class Store:
             raise
         return connection
 
+    def _renewed(self, error: Exception) -> sqlite3.Connection | None:
+        """One in place of what is of another shape, with what is in memory; None when that can't be had now."""
+        with suppress(sqlite3.Error, OSError):
+            lock = locks.take(self.path.with_name(f"{FILE}.lock"))
+            if lock is None:
+                return None
+            try:
+                with suppress(sqlite3.Error, OSError):
+                    return self._caught_up(gone=False)  # somebody else has renewed it meanwhile
+                for name in (f"{FILE}-wal", f"{FILE}-shm", FILE):
+                    if os.path.lexists(self.path.with_name(name)):
+                        other = set_aside(self.path.with_name(name))
+                LOG.warning("%s (%s) is renamed to %s; what could be read is kept", self.path, error, other.name)
+                return self._caught_up(gone=True)
+            finally:
+                os.close(lock)
+        return None
+
     def close(self) -> None:
         self._connection.close()
 
     def _fallen(self, error: Exception) -> sqlite3.Connection:
         self._say(error)
-        return _copied(_readable(self.path))
+        if _is_of_another_shape(error):
+            self._again_at = self._now()
+        return _copied(_readable(self.path) if is_kind(self.path, stat.S_ISREG) else ())
 
     def _say(self, error: Exception) -> None:
         self._again_at = self._now() + AGAIN_S
@@ -183,11 +228,12 @@ def _opened(name: str) -> sqlite3.Connection:
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"it was written by a newer release, with tables of version {version}")
+            raise OtherShape(f"it was written by a newer release, with tables of version {version}")
         connection.execute("PRAGMA journal_mode = WAL")
         # What was applied must be remembered after a power cut; a write per apply is cheap.
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(TABLES)
+        _check_columns(connection)
         if version != SCHEMA_VERSION:  # opening alone must not need a disk with room
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
@@ -205,19 +251,33 @@ def _copied(sources: Iterable[sqlite3.Connection]) -> sqlite3.Connection:
         with closing(source), suppress(sqlite3.Error):
             source.backup(copy)
             copy.executescript(TABLES)
-            if _tables(copy) >= _tables(fresh):  # a newer release may have other columns, on which all work would fail
+            _check_columns(copy)  # a newer release may have others, on which all work would fail
+            if copy.execute("PRAGMA quick_check").fetchone()[0] == "ok":
                 fresh.close()
                 return copy
         copy.close()
     return fresh
 
 
-def _tables(connection: sqlite3.Connection) -> set[str]:
-    """As they were made. Raises sqlite3.Error when they can't be read."""
-    names = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
-    for name, _ in names:
-        connection.execute(f"SELECT count(*) FROM {name}").fetchone()
-    return {sql for name, sql in names if not name.startswith("sqlite_")}
+def _check_columns(connection: sqlite3.Connection) -> None:
+    """Raises OtherShape for a table that has other columns than ours."""
+    for name, columns in _columns().items():
+        found = _columns_of(connection, name)
+        if found != columns:
+            raise OtherShape(f"its table '{name}' has the columns {', '.join(found)}")
+
+
+@functools.cache
+def _columns() -> dict[str, list[str]]:
+    """Of each table, as TABLES makes them."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(TABLES)
+        names = fresh.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        return {name: _columns_of(fresh, name) for (name,) in names.fetchall()}
+
+
+def _columns_of(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
 def _readable(path: Path) -> Iterator[sqlite3.Connection]:

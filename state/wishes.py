@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from state.shape import mapping, readable, typed
 from state.store import Store
 
 
@@ -53,7 +54,7 @@ def remove(store: Store, owner: str, relay: int) -> None:
 
 def released(store: Store) -> frozenset[int]:
     """The relays that their owners have taken back, and that may still be live."""
-    return frozenset(relay for (relay,) in store.run(lambda c: c.execute("SELECT relay FROM released").fetchall()))
+    return frozenset(relay for (relay,) in readable(store, "released", "relay", typed(int)))
 
 
 def gone(store: Store, relays: Iterable[int]) -> None:
@@ -65,9 +66,13 @@ def gone(store: Store, relays: Iterable[int]) -> None:
 
 def wishes(store: Store) -> tuple[Wish, ...]:
     """Everybody's, who came first first."""
-    query = "SELECT owner, relay, wanted, since FROM wish ORDER BY since, owner, relay"
-    rows = store.run(lambda connection: connection.execute(query).fetchall())
-    return tuple(Wish(owner, relay, json.loads(wanted), since) for owner, relay, wanted, since in rows)
+    order = "ORDER BY since, owner, relay"
+    return tuple(readable(store, "wish", "owner, relay, wanted, since", _wish, order))
+
+
+def _wish(owner: str, relay: int, wanted: str, since: float) -> Wish:
+    typed(str, int, str, float)(owner, relay, wanted, since)
+    return Wish(owner, relay, mapping(json.loads(wanted)), since)
 
 
 def hold(store: Store, things: Iterable[str], now: float | None = None) -> None:
@@ -84,4 +89,4 @@ def hold(store: Store, things: Iterable[str], now: float | None = None) -> None:
 
 def held(store: Store) -> dict[str, float]:
     """What the file has, and since when."""
-    return dict(store.run(lambda connection: connection.execute("SELECT thing, since FROM held").fetchall()))
+    return dict(readable(store, "held", "thing, since", typed(str, float)))

@@ -56,7 +56,11 @@ def _list(applies: list[Applied]) -> None:
     if not applies:
         say("Nothing was applied yet.")
         return
-    rows = [[str(a.id), clock(a.time), a.who, str(a.outcome["verdict"]), a.source, _what(a.plan)] for a in applies]
+    verdicts = [str(each.outcome.get("verdict", "?")) for each in applies]
+    rows = [
+        [str(each.id), clock(each.time), each.who, verdict, each.source, _what(each.plan)]
+        for each, verdict in zip(applies, verdicts, strict=True)
+    ]
     table(("ID", "TIME", "WHO", "VERDICT", "FROM", "WHAT"), rows)
 
 
@@ -86,13 +90,14 @@ def _show(entry: Applied, text: str) -> None:
     from reconciler.output import clock, say
     from reconciler.savedplan import parse_plan
 
-    ending = f"{entry.outcome['verdict']}{entry.outcome['message'] and ': '}{entry.outcome['message']}"
+    message = entry.outcome.get("message")
+    ending = f"{entry.outcome.get('verdict', '?')}{': ' if message else ''}{message or ''}"
     say(f"Apply {entry.id}, {clock(entry.time)}, by {entry.who}, from {entry.source} (sha256 {entry.sha256[:12]})")
     say(f"Ended as {ending}")
     say()
     saved = parse_plan(json.dumps(entry.plan), f"apply {entry.id}")
     show(saved)
-    for step in entry.outcome["steps"]:
+    for step in entry.outcome.get("steps", ()):
         if step["ending"] != "done":
             say(f"{step['action']} {step['resource']}: {step['ending']}: {step['message']}", "bad")
     if text:

@@ -99,5 +99,6 @@ def test_without_an_engine_they_are_made_again_whatever_became_of_them(
         steered.until("parameters again", lambda: path.is_file() and path.read_bytes() == before)
         aside = sorted(each.name for each in path.parent.glob("engine-0.json.*"))
         assert aside == (["engine-0.json.unreadable-1"] if damage == "a directory" else [])
+        steered.until("a Problem", lambda: ("was set aside" in str(steered.report.get("faults"))) is bool(aside))
     finally:
         steered.stop()

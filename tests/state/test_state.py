@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -89,26 +91,109 @@ def test_what_was_recorded_is_there_after_kill_9(tmp_path: Path) -> None:
     assert remember(store) > said[-1]
 
 
-@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
-def test_a_corrupt_database_is_said_and_memory_is_used(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE).write_bytes(content)
-    store = Store(tmp_path)
-    remember(store)
-    keep(store, "/a.yaml", "aa", "one")
-    assert len(entries(store, 5)) == 1
-    assert last_good(store, "/a.yaml") is not None
-    assert store.fault is not None
-    assert str(tmp_path / FILE) in store.fault
-    assert (tmp_path / FILE).read_bytes() == content, "what can't be read is left for a person to look at"
+def aside(directory: Path) -> list[str]:
+    return sorted(each.name for each in directory.glob("*.unreadable-*"))
 
 
-def test_a_database_that_breaks_later_is_said_and_memory_is_used(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    remember(store)
-    with sqlite3.connect(tmp_path / FILE) as other:
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def full_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "precious").touch()
+
+
+def other_tables(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other, other:
         other.execute("DROP TABLE history")
-    assert remember(store) == 1
-    assert store.fault is not None
+        other.execute("CREATE TABLE history (id INTEGER PRIMARY KEY, other TEXT)")
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("PRAGMA user_version = 99")
+
+
+def overwritten(path: Path) -> None:
+    """Its head is whole, what follows is not."""
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 60_000)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "beside another's log": lambda path: path.with_name(f"{FILE}-wal").write_bytes(b"x" * 5000),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    "garbage": lambda path: path.write_bytes(b"not a database at all" * 100),
+    "a head alone": lambda path: path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000),
+    "overwritten": overwritten,
+    "of a newer release": newer,
+    "with other tables": other_tables,
+    "a pipe": pipe,
+    "a directory": full_directory,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_database_of_another_shape_is_set_aside_and_a_new_one_made(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    remember(store, "before")
+    store.close()
+    DAMAGES[damage](tmp_path / FILE)
+    with closing(Store(tmp_path)) as store:
+        remember(store, "after")
+        assert who(store)[0] == "after"
+        assert store.fault is None
+        if damage in ("of a newer release", "beside another's log"):
+            assert who(store) == ["after", "before"], "it could be read"
+    if damage != "beside another's log":
+        assert f"{FILE}.unreadable-1" in aside(tmp_path), "it is left for a person to look at"
+        assert f"{tmp_path / FILE} (" in caplog.text
+    with closing(Store(tmp_path)) as store:
+        assert who(store)[0] == "after"
+
+
+def test_one_that_breaks_while_it_is_open_goes_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    remember(store, "before")
+    with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+        other.execute("DROP TABLE history")
+    assert remember(store, "after") == 1
+    assert (store.fault, aside(tmp_path)) == (None, [])
+    other_tables(tmp_path / FILE)
+    assert remember(store, "later") == 1
+    assert (store.fault, aside(tmp_path)) == (None, [f"{FILE}.unreadable-1"])
+    store.close()
+
+
+def test_several_who_find_it_so_set_it_aside_once(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    stores = [Store(tmp_path) for _ in range(3)]
+    for store in stores:
+        remember(store, "x")
+    assert [len(who(store)) for store in stores] == [3] * 3
+    assert aside(tmp_path) == [f"{FILE}.unreadable-1"]
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.needs("root")
+def test_one_that_can_not_be_set_aside_is_said_and_memory_is_used(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        (disk.path / FILE).write_bytes(b"no database" * 1000)
+        disk.read_only()
+        clock = Clock()
+        store = Store(disk.path, clock)
+        remember(store, "a")
+        assert (who(store), store.fault is not None) == (["a"], True)
+        disk.read_only(on=False)
+        clock.now += AGAIN_S
+        remember(store, "b")
+        assert (who(store), store.fault, aside(disk.path)) == (["b", "a"], None, [f"{FILE}.unreadable-1"])
+        store.close()
 
 
 def test_a_directory_that_can_not_be_made_is_said(tmp_path: Path) -> None:
@@ -116,25 +201,6 @@ def test_a_directory_that_can_not_be_made_is_said(tmp_path: Path) -> None:
     store = Store(tmp_path / "file" / "state")
     assert store.fault is not None
     assert remember(store) == 1
-
-
-def test_a_newer_releases_database_is_not_touched(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / FILE) as other:
-        other.execute("PRAGMA user_version = 99")
-    store = Store(tmp_path)
-    assert store.fault is not None
-    assert "newer release" in store.fault
-
-
-def test_a_newer_releases_columns_are_no_end_of_work(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / FILE) as other:
-        other.execute("CREATE TABLE history (id INTEGER PRIMARY KEY, other TEXT)")
-        other.execute("PRAGMA user_version = 99")
-    other.close()
-    store = Store(tmp_path)
-    assert remember(store) == 1
-    assert store.fault is not None
-    store.close()
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["taken away", "another is there"])
@@ -180,22 +246,6 @@ class Clock:
 
 def who(store: Store) -> list[str]:
     return [entry.who for entry in entries(store, 100)]
-
-
-def test_a_damaged_file_that_is_moved_away_heals_and_nothing_written_meanwhile_is_lost(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"no database" * 1000)
-    clock = Clock()
-    store = Store(tmp_path, clock)
-    remember(store, "a")
-    (tmp_path / FILE).rename(tmp_path / "damaged")
-    remember(store, "b")
-    assert store.fault is not None, "the disk is not tried at each write"
-    clock.now += AGAIN_S
-    store.heal()
-    assert store.fault is None
-    remember(store, "c")
-    store.close()
-    assert who(Store(tmp_path)) == ["c", "b", "a"]
 
 
 @pytest.mark.needs("root")

@@ -1,0 +1,105 @@
+"""The files that vio4wd keeps for itself and reads again, in every shape but theirs: nothing hangs, ends or is taken
+for what it is not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.files import known_shards, left_log_level, remembered_homes
+from reconciler.onlyrun import HOLDER
+from reconciler.onlyrun import _holder as holder
+from reconciler.pause import end_pause, put_pause, read_pause
+from reconciler.report import Report, read_report, write_report
+from reconciler.savedplan import PlanError, parse_plan
+
+STANDS = {"condition": "Ready", "message": "", "since": 1}
+WHOLE: dict[str, Any] = Report(1, "a.yaml", 1.0, standings={"1": STANDS}).to_json()
+WRONG: dict[str, object] = {
+    "nothing": b"",
+    "half": b'{"pid": 1, "fi',
+    "no text": b"\xff\x00\xff",
+    "deep": b"[" * 100_000,
+    "null": b"null",
+    "a list": b"[1]",
+    "a number": b"7",
+    "another's": b'{"hello": "world"}',
+    "huge": b" " * (17 * 1024 * 1024),
+    "pipe": os.mkfifo,
+    "directory": os.mkdir,
+    "link": lambda path: os.symlink("/dev/zero", path),
+    "a socket's place": lambda path: os.mknod(path, 0o600 | 0o140000),
+}
+"""Contents, or what makes something else at the path."""
+PARTS: dict[str, dict[str, Any]] = {
+    **{f"{name} is a list": {name: ["x"]} for name in WHOLE},
+    **{f"{name} is a mapping": {name: {"x": 1}} for name in WHOLE},
+    "a standing is a word": {"standings": {"1": "Ready"}},
+    "since is a word": {"standings": {"1": {**STANDS, "since": "long"}}},
+    "half of what is in force": {"in_force": {"file": "x"}},
+    "half of what is held back": {"held": [{"x": 1}]},
+}
+
+
+def lay(path: Path, what: object) -> None:
+    if isinstance(what, bytes):
+        path.write_bytes(what)
+    else:
+        assert callable(what)
+        what(path)
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object], object]] = {
+    "report": ("watch.json", read_report, None),
+    "parameters, homes": ("engine-0.json", remembered_homes, {}),
+    "parameters, level": ("engine-0.json", left_log_level, "info"),
+    "parameters, shards": ("engine-0.json", known_shards, [0]),
+    "who runs": (HOLDER, lambda path: holder(path).startswith("another vio4wd run"), True),
+    "pause": ("paused.json", lambda path: getattr(read_pause(path), "who", None), "somebody"),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_in_another_shape_says_nothing(tmp_path: Path, reader: str, what: str) -> None:
+    """A pause that can't be read is one all the same: somebody wanted it."""
+    name, read, nothing = READERS[reader]
+    lay(tmp_path / name, WRONG[what])
+    found = read(tmp_path)
+    assert found == nothing or (reader == "parameters, shards" and what == "link" and found in ([], [0]))
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_a_report_whose_parts_are_of_another_type_says_nothing(tmp_path: Path, what: str) -> None:
+    (tmp_path / "watch.json").write_text(json.dumps({**WHOLE, **PARTS[what]}))
+    found = read_report(tmp_path)
+    assert found is None or found["standings"].keys() <= {"1"}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_it_is_written_anew_over_whatever_lies_there(tmp_path: Path, what: str) -> None:
+    lay(tmp_path / "watch.json", WRONG[what])
+    write_report(tmp_path, Report(**{**WHOLE, "standings": {}}))
+    assert read_report(tmp_path) is not None
+    lay(tmp_path / "paused.json", WRONG[what])
+    put_pause(tmp_path, "me", "why")
+    paused = read_pause(tmp_path)
+    assert paused is not None
+    assert paused.reason == "why"
+    (tmp_path / "paused.json").unlink()
+    lay(tmp_path / "paused.json", WRONG[what])
+    end_pause(tmp_path)
+    assert read_pause(tmp_path) is None
+
+
+@pytest.mark.parametrize("what", [each for each, content in WRONG.items() if isinstance(content, bytes)])
+def test_a_plan_in_another_shape_is_refused(what: str) -> None:
+    content = WRONG[what]
+    assert isinstance(content, bytes)
+    with pytest.raises(PlanError):
+        parse_plan(content.decode(errors="replace"), "a.plan")
