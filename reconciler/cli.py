@@ -114,11 +114,12 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.settle import Unread
     from reconciler.stale import Stale
     from reconciler.trial import Unconfirmed
+    from reconciler.watched import NotWatched
     from schema import SpecError
     from schema.keys import UnknownKey
 
     ours = SpecError | SpecUnfit | Unread | EngineUnavailable | Stale | Unconfirmed | PlanError | UnknownKey
-    if isinstance(error, ours):
+    if isinstance(error, ours | NotWatched):
         return str(error)
     if isinstance(error, EngineError):
         return f"The engine refused: {error.message}"

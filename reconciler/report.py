@@ -78,6 +78,8 @@ class Report:
     """Why it is not the spec that is kept up, but what was before it; empty: it is the spec."""
     held: tuple[dict[str, str], ...] = ()
     """What a guard holds back, as in a plan."""
+    defaults: bool = False
+    """Whether the file is virtio-forwarder's."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -213,6 +213,9 @@ class Steering:
             others=self._others(before),
             held=hold.contents if hold is not None else frozenset(),
             confirm_s=order.confirm_s,
+            file=order.becoming.file if order.becoming is not None else "",
+            text=order.becoming.text if order.becoming is not None else "",
+            was=order.becoming.was if order.becoming is not None else "",
         )
         begin(self.store, pending)
         if self.store.fault:
@@ -228,7 +231,8 @@ class Steering:
             forget(self.store, pending)
             return outcome
         until = f"within {order.confirm_s:g} s"
-        self.carrier.say(f"Applied and verified. It is rolled back unless this comes {until}: vio4wd confirm")
+        makes = f", which also makes it the content of {pending.file}" if pending.file else ""
+        self.carrier.say(f"Applied and verified. It is rolled back unless this comes {until}: vio4wd confirm{makes}")
         why = waited(self.store, pending, outcome, self._boots)
         rollback = self._roll_back(pending, why) if why else None
         return replace(outcome, rollback=rollback, confirmed=rollback is None, why_undone=why)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from reconciler.outcome import Outcome, Verdict
 from reconciler.owned import files_own
+from reconciler.watched import Becoming
 from state.hold import Hold, keep_hold
 from state.lasttarget import LastTarget, keep_target
 from state.pending import Pending, Phase, current_pending, forget, wait
@@ -39,6 +40,8 @@ class Order:
     """How long to wait to be confirmed; 0: it counts at once."""
     instead_of: str = ""
     """The sha256 of the content that is not carried out from now on; empty: none."""
+    becoming: Becoming | None = None
+    """What a watched file is to say once this is confirmed."""
     owners: Mapping[int, str] = field(default_factory=dict)
     """Of the relays that are not the file's."""
 

@@ -87,7 +87,7 @@ class Watch:
         self._machine = Machine(time.monotonic(), timing)
         before = read_report(run_dir) or {}
         stood = before.get("standings") or {}
-        self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood)
+        self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood, defaults=defaults)
         self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
         self._exchange = Exchange(self._wake.rouse)
         self._doors = Doors(run_dir, state_dir, host, self._exchange, self._threads)

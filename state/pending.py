@@ -50,6 +50,12 @@ class Pending:
     deadline: float = 0.0
     boots: Mapping[int, str] | None = None
     """Shard to the boot id of the engine that it was verified on; None before that."""
+    file: str = ""
+    """Which file is to say it once it is confirmed; empty: none."""
+    text: str = ""
+    """The spec, which it is to say then."""
+    was: str = ""
+    """The sha256 of what it said before."""
     reason: str = ""
     """Why it is undone, in words that follow on "because"."""
 
@@ -124,6 +130,9 @@ def _text(pending: Pending) -> str:
         "confirm_s": pending.confirm_s,
         "boots": {str(shard): boot for shard, boot in pending.boots.items()} if pending.boots is not None else None,
         "reason": pending.reason,
+        "file": pending.file,
+        "text": pending.text,
+        "was": pending.was,
     }
     return json.dumps(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.commands.common import (
@@ -34,12 +35,14 @@ refused and nothing is done. Afterwards the engine is observed again and compare
 One relay that fails does not stop the others; what failed is said, and the exit code is 1. With --on-error=rollback
 everything is as before then; with --confirm also when no vio4wd confirm comes in time.
 
-While `vio4wd watch` (or `run`) keeps the engine as another file says, it will undo what this command did.
+Where `vio4wd watch` (or `run`) keeps a file, that file is what counts, and another one is refused. With --confirm it is
+tried, and vio4wd confirm makes it what the watched file says. --force applies it all the same, until the watch takes it
+back. `vio4wd edit` changes the watched file itself.
 
 Examples:
   vio4wd apply vio4wd.yaml
   vio4wd plan -o today.plan vio4wd.yaml && vio4wd apply today.plan
-  vio4wd apply --confirm 60s new.yaml     then look, save it as the watched file, and say: vio4wd confirm
+  vio4wd apply --confirm 60s new.yaml     then look, and say: vio4wd confirm
 """
 
 
@@ -51,6 +54,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on-error", choices=("continue", "rollback"), default="continue", help=what)
     what = "roll it back unless vio4wd confirm comes within this time: 60s, 5m"
     parser.add_argument("--confirm", metavar="T", type=duration, default=0.0, help=what)
+    what = "apply another file than the one that a watch keeps, for a moment: the watch takes it back"
+    parser.add_argument("--force", action="store_true", help=what)
     target_argument(parser)
     allow_destroy_argument(parser)
     json_argument(parser)
@@ -119,12 +124,13 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
         if asked.target:
             raise PlanError(f"{once(asked)} is a plan, which is carried out as a whole; make one with plan --target")
         saved, allowed = parse_plan(text, str(once(asked))), relay_ids(asked.allow_destroy)
-        order = _order(asked, saved.sha256, "")
+        order = beside_a_watch(asked, store, _order(asked, saved.sha256, ""), saved.path)
         return lambda steering: steering.apply_saved(saved, order, allowed)
     settled = read_now(once(asked), ThisHost(), store, complain)
     spec = settled.wanted.spec
     policy = policy_of(spec, asked.allow_destroy)
     order = replace(_order(asked, spec.sha256, spec.text), owners=settled.wanted.owners)
+    order = beside_a_watch(asked, store, order, once(asked).absolute)
 
     def do(steering: Steering) -> Outcome:
         outcome = steering.apply_state(settled.wanted.target, policy, order, relay_ids(asked.target))
@@ -133,6 +139,50 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
         return outcome
 
     return do
+
+
+def beside_a_watch(asked: argparse.Namespace, store: Store, order: Order, path: str) -> Order:
+    """What is applied, with what is to become of the file that a watch keeps. Raises NotWatched where that is not the
+    file at `path`, and nothing is said of what is to become of the difference."""
+    from reconciler.output import complain
+    from reconciler.watched import another, becoming, trial_words, unwritable, watched
+    from schema.paths import run_dir, state_dir
+
+    kept = watched(run_dir())
+    if kept is None or kept.is_(path):
+        return order
+    if asked.confirm:
+        text, why = _whole_text(asked, order, path)
+        if why:
+            raise unwritable(kept, order.source, why)
+        return replace(order, becoming=becoming(kept, order.source, text))
+    if not asked.force:
+        raise another(kept, order.source)
+    complain(trial_words(kept, store, state_dir()))
+    return order
+
+
+def _whole_text(asked: argparse.Namespace, order: Order, path: str) -> tuple[str, str]:
+    """The spec as one text that a file may have, or why there is none."""
+    import hashlib
+
+    from reconciler.watched import source_names
+    from schema import Text, Tree
+
+    if asked.defaults is not None:
+        return "", "that is made from virtio-forwarder's configuration file; save what vio4wd import prints"
+    if path and Path(path).is_dir():
+        return "", "that is a directory of files"
+    if order.text:
+        own = source_names(Tree((Text(path, order.text.encode()),)))
+        return order.text, f"it has sources of its own ({', '.join(own)})" if own else ""
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != order.sha256:
+        return "", "the file that this plan was made from says something else by now, or can't be read"
+    return content.decode(), ""
 
 
 def _in_force(settled: Settled, store: Store) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NAME = "confirm"
 HELP = "let stay what apply --confirm has applied; without this it is rolled back when its time is over"
 EPILOG = """\
+Where a watch kept another file than the one that was applied, that file says it from now on.
 Exit code 1 when nothing waits to be confirmed, or when it is too late: then it is rolled back, or was already.
 
 Examples:
@@ -34,7 +35,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.fleet import Fleet
     from reconciler.output import complain
     from schema.paths import run_dir, state_dir
-    from state.pending import Phase, confirm, current_pending
+    from state.pending import Phase, current_pending
     from state.store import Store
 
     store = Store(state_dir())
@@ -45,13 +46,36 @@ def execute(asked: argparse.Namespace) -> int:
     with Fleet(run_dir(), state_dir()) as fleet:
         boots = {shard: hello.boot_id for shard, hello in fleet.greet().items()}
         why = left.due(time.time(), boots)
-        if not why and confirm(store, left, time.time()):
-            return _confirmed(left, store.fault)
+        if not why:
+            code = _confirm(left, store)
+            if code is not None:
+                return code
         if left.phase is Phase.APPLYING and _busy():
             complain(f"{left.source} is still being applied by {left.who}; confirm it when that has ended.")
             return 1
         complain(f"Too late: {why or 'its time is over'}. It is rolled back.")
         return _roll_back(fleet, store, asked.wait)
+
+
+def _confirm(left: Pending, store: Store) -> int | None:
+    """None: it is too late. The file comes first: as long as the apply waits, a watch changes nothing, and afterwards
+    it makes live what it has read."""
+    import time
+
+    from reconciler.output import complain
+    from reconciler.watched import Placed, put_in_place, take_out_again
+    from schema.paths import run_dir
+    from state.pending import confirm
+
+    placed = put_in_place(left, run_dir()) if left.file else Placed()
+    if placed.problem:
+        complain(f"Not confirmed: {placed.problem}.")
+        return 1
+    if confirm(store, left, time.time()):
+        return _confirmed(left, store.fault)
+    if left.file:
+        take_out_again(left, placed.before)
+    return None
 
 
 def _confirmed(left: Pending, fault: str | None) -> int:
@@ -61,7 +85,8 @@ def _confirmed(left: Pending, fault: str | None) -> int:
     if fault:
         complain(f"{fault}\nso it could not be confirmed: try again, or it is rolled back when its time is over")
         return 1
-    say(f"Confirmed: {left.source}, applied by {left.who}, stays.", "good")
+    where = f", and is what {left.file} says now" if left.file else ""
+    say(f"Confirmed: {left.source}, applied by {left.who}, stays{where}.", "good")
     _warn(left)
     return 0
 
@@ -92,7 +117,7 @@ def _warn(left: Pending) -> None:
     from reconciler.report import read_report
     from schema.paths import run_dir
 
-    force = (read_report(run_dir()) or {}).get("in_force")
+    force = (read_report(run_dir()) or {}).get("in_force") if not left.file else None
     if force is not None and is_held(run_dir() / WATCH) and force["sha256"] != left.sha256:
         file = force["file"]
         complain(f"The watch loop keeps {file}, which says something else: save this spec there, or it is undone.")
