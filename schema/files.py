@@ -176,14 +176,19 @@ def read_text(path: Path, max_bytes: int = MAX_READ_BYTES) -> str:
 
 def make_private(path: Path) -> None:
     """Sees to it that a file of ours is there, is a regular one, and only its owner may read it: for who opens it by
-    its name afterwards. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE)
+    its name afterwards. Raises OSError.
+
+    It is never opened for reading or writing: closing it would drop all POSIX locks that this process has on it, as
+    SQLite has on its database, and two writers at once destroy that."""
+    with contextlib.suppress(FileExistsError):
+        os.mknod(path, stat.S_IFREG | PRIVATE)
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
         if found.st_mode & 0o077:
-            os.fchmod(descriptor, found.st_mode & 0o700)
+            os.chmod(f"/proc/self/fd/{descriptor}", found.st_mode & 0o700)
     finally:
         os.close(descriptor)
 

@@ -316,3 +316,14 @@ def test_the_database_is_its_owners_alone(tmp_path: Path, made: bool) -> None:
             found = {each.name: oct(each.stat().st_mode & 0o777) for each in folder.iterdir()}
     assert found == dict.fromkeys(("vio4wd.db", "vio4wd.db-wal", "vio4wd.db-shm"), "0o600")
     assert made or folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_store_in_the_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    """POSIX locks are the process's: whoever opens and closes the file beside SQLite drops them."""
+    ask = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0.1).execute('BEGIN IMMEDIATE')"
+    with closing(Store(tmp_path)), closing(sqlite3.connect(tmp_path / FILE)) as first:
+        first.execute("BEGIN IMMEDIATE")
+        with closing(Store(tmp_path)):
+            pass
+        done = subprocess.run([sys.executable, "-c", ask, tmp_path / FILE], capture_output=True, text=True, timeout=60)
+        assert "database is locked" in done.stderr
