@@ -56,6 +56,8 @@ class Instance:
         self.file = self.directory / "vio4wd.yaml"
         self.cache = cache
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.most_descriptors: int | None = None
+        """How many what is started may have open; None: as many as this process."""
         self._fleet: Fleet | None = None
         if spec:
             self.save(spec)
@@ -112,9 +114,11 @@ class Instance:
     def start(self, *arguments: str, name: str = "") -> subprocess.Popen[bytes]:
         """Start a command that stays; what it says goes to <name>.log, its name is the first argument by default."""
         name = name or arguments[0]
+        most = self.most_descriptors
+        limit = ["prlimit", f"--nofile={most}:{most}"] if most else []
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                self.command(*arguments),
+                [*limit, *self.command(*arguments)],
                 env=self.environment,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
