@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler.desired import SpecUnfit, lacking
 from reconciler.host import Host
+from reconciler.ownfiles import FILE, found_by, outdated
+from reconciler.sources.files import host_names
 from reconciler.sources.local import Local
 from reconciler.sources.several import source_of
 from reconciler.sources.shape import Attempt, Reading, attempt
 from reconciler.wanted import Wanted, beside
 from schema import Spec, SpecError, Tree, compose
 from schema.compose import head
+from state.hostnames import kept_names
 from state.readings import Kept, keep, kept
 from state.store import Store
 from state.wishes import hold
@@ -79,20 +83,24 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
     """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `settle`.
 
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
-    local = place.read(host.name())
+    names = kept_names(store)
+    local = place.read(host_names(host.name(), names.get(FILE, "")))
     before, known = kept(store), beside(store)
     if store.fault:
         notice(store.fault)
     offers = []
     for spec in head(local).sources:
         last = before.get(spec.name)
-        tried = attempt(source_of(spec, host.name(), store.path.parent), last.revision if last is not None else "")
+        source = source_of(spec, partial(host_names, host.name(), names.get(spec.name, "")), store.path.parent)
+        tried = attempt(source, last.revision if last is not None else "")
+        source.stop()
         offers.append(Offer(spec.name, tried, last))
     settled = settle(local, offers, lambda spec: place.judge(spec, known, host))
-    for source in settled.sources:
-        if source.problem:
-            notice(f"{source.name} stays as it was: {source.problem}")
-    for each in (*settled.wanted.left_out, *lacking(settled.wanted.spec, host)):
+    for status in settled.sources:
+        if status.problem:
+            notice(f"{status.name} stays as it was: {status.problem}")
+    own = found_by(names, {FILE: local, **{name: said.tree for name, said in settled.readings.items()}})
+    for each in (*outdated(host.name(), own), *settled.wanted.left_out, *lacking(settled.wanted.spec, host)):
         notice(str(each))
     return settled
 

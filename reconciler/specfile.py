@@ -11,8 +11,10 @@ from pathlib import Path
 from reconciler.bounded import Bounded, Unanswered
 from reconciler.desired import SpecUnfit, lacking
 from reconciler.host import Host
+from reconciler.ownfiles import FILE, found_by, outdated
 from reconciler.report import InForce, RefusedSpec
 from reconciler.settle import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
+from reconciler.sources.files import host_names
 from reconciler.sources.local import Local
 from reconciler.sources.several import Sources
 from reconciler.wanted import Wanted, beside, wanted
@@ -20,7 +22,9 @@ from schema import Spec, SpecError, Tree, compose
 from schema.compose import head
 from schema.host_policy import in_force
 from schema.model import State
-from schema.spec import FILE, SourceSpec
+from schema.spec import FILE as FILE_OWNER
+from schema.spec import SourceSpec
+from state.hostnames import keep_names, kept_names
 from state.lastgood import keep, last_good
 from state.readings import kept
 from state.store import Store
@@ -69,6 +73,8 @@ class SpecFile:
         self._named: tuple[Tree, tuple[SourceSpec, ...]] | None = None
         """What the file said last, and the sources that it names."""
         self._seen: object = None
+        self._names = sources.hosts = kept_names(store)
+        """Of this host, by which its own files were found."""
 
     def read(self, disturbed: Callable[[], bool] = lambda: False) -> bool:
         """Reads everything; whether something else is wanted than before. What was `disturbed` meanwhile may be half of
@@ -77,11 +83,12 @@ class SpecFile:
             local = self._answer()
             if disturbed():
                 return self.go_on()
-            facts = (local, self._offers(local), beside(self._store), in_force())
+            facts = (local, self._offers(local), beside(self._store), in_force(), local.host)
             if facts == self._seen and not self.lacking:
                 return False
             self._seen = facts
-            return self._accept(settle(facts[0], facts[1], lambda spec: self._local.judge(spec, facts[2], self._host)))
+            settled = settle(local, facts[1], lambda spec: self._local.judge(spec, facts[2], self._host))
+            return self._accept(local, settled)
         except (SpecError, SpecUnfit, Unread) as error:
             if not isinstance(error, SpecUnfit) or error.may_heal:
                 self._seen = None  # a user or a CPU may appear without the file changing
@@ -92,7 +99,8 @@ class SpecFile:
 
     def _answer(self) -> Tree:
         """Raises Unanswered, SpecError."""
-        local = self._reading.do(lambda: self._local.read(self._host.name()))
+        hosts = host_names(self._host.name(), self._names.get(FILE, ""))
+        local = self._reading.do(lambda: self._local.read(hosts))
         self.unanswered = ""
         return local
 
@@ -103,6 +111,11 @@ class SpecFile:
     def lacking(self) -> tuple[str, ...]:
         """What the spec in force names and this host has not yet, as sentences."""
         return self.accepted.lacking if self.accepted is not None else ()
+
+    @property
+    def outdated(self) -> tuple[str, ...]:
+        """Which files count under a name that this host has no longer, as sentences."""
+        return outdated(self._host.name(), self._names)
 
     def go_on(self) -> bool:
         """With the spec in force, and what other owners want by now; whether that is another state than before."""
@@ -126,11 +139,14 @@ class SpecFile:
         attempts = self._sources.read(self._named[1])
         return tuple(Offer(name, attempt, before.get(name)) for name, attempt in attempts.items())
 
-    def _accept(self, settled: Settled) -> bool:
+    def _accept(self, local: Tree, settled: Settled) -> bool:
         self.refused = None
         found, before = settled.wanted, self.accepted
         since = keep(self._store, str(self.path), found.spec.sha256, found.spec.text).since
         remember(self._store, settled)
+        trees = {FILE: local, **{name: said.tree for name, said in settled.readings.items()}}
+        self._names = self._sources.hosts = found_by(self._names, trees)
+        keep_names(self._store, self._names)
         self._sources.in_force = settled.revisions
         self.accepted = self._accepted(found, since, "file", settled.sources)
         return before is None or (before.spec.sha256, before.target) != (found.spec.sha256, found.target)
@@ -156,7 +172,7 @@ class SpecFile:
     def _accepted(self, found: Wanted, since: float, origin: str, sources: tuple[SourceStatus, ...]) -> Accepted:
         spec, target = found.spec, found.target
         relays = {
-            str(r.id): {"port": r.port, "socket": r.socket, "owner": found.owners.get(r.id, FILE)}
+            str(r.id): {"port": r.port, "socket": r.socket, "owner": found.owners.get(r.id, FILE_OWNER)}
             for r in target.relays.values()
         }
         left_out = tuple(str(each) for each in found.left_out)

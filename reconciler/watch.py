@@ -81,7 +81,7 @@ class Watch:
         self._store = Store(state_dir)
         self._threads = Threads()
         """Those that anything of this process goes on by for ever."""
-        self._sources = Sources(host.name(), state_dir, self._threads)
+        self._sources = Sources(host.name, state_dir, self._threads)
         self._file = SpecFile(Local(file, defaults), host, self._store, self._sources, self._wake.rouse)
         self._files = FileWatch(self._wake.rouse)
         self._machine = Machine(time.monotonic(), timing)
@@ -202,7 +202,7 @@ class Watch:
 
     def _paths(self) -> list[Path]:
         own = (sync_file(self._run_dir), pause_file(self._state_dir))
-        return [self._file.path, policy_file(), *own, *self._sources.watched()]
+        return [self._file.path, policy_file(), *own]
 
     def _read(self, fleet: Fleet, half: bool) -> None:
         self._ticket = self._exchange.asked()
@@ -383,7 +383,8 @@ class Watch:
     def _show(self) -> None:
         self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._said.last("pause")))
         retry_at = self._machine.retry_at
-        troubles = (self._store.fault, self._parameters, self._impossible, self._short, *self._file.lacking)
+        troubles: tuple[str | None, ...] = (self._store.fault, self._parameters, self._impossible, self._short)
+        troubles += (*self._file.lacking, *self._file.outdated)
         unheard = dict.fromkeys((*self._files.faults, self._file.unanswered))
         report = replace(
             self._report,
@@ -395,6 +396,7 @@ class Watch:
         )
         self._tell("parameters", self._parameters, "%s", "")
         self._tell("unheard", "\n".join(filter(None, unheard)), "%s", "files answer again, and tell of their changes")
+        self._tell("hostname", "; ".join(self._file.outdated), "%s", "")
         self._tell("store", self._store.fault or "", "%s", "")
         self._tell("short", self._short, "%s", "")
         self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")

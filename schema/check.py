@@ -42,7 +42,18 @@ def _validator(name: str) -> Any:
     draft = jsonschema.Draft202012Validator
     # To JSON Schema 1.0 is an integer; to Python it is none.
     types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    return jsonschema.validators.extend(draft, type_checker=types)(schema(name))  # type: ignore[no-untyped-call]
+    words = {"uniqueItems": _once}
+    return jsonschema.validators.extend(draft, words, type_checker=types)(schema(name))  # type: ignore[no-untyped-call]
+
+
+def _once(_: Any, wanted: bool, instance: Any, __: Any) -> Iterator[Any]:
+    """uniqueItems in a time that grows with the list: jsonschema's own compares each with each where they can't be
+    sorted. What is no number is refused for that already."""
+    import jsonschema
+
+    numbers = [item for item in instance if type(item) is int] if isinstance(instance, list) else []
+    if wanted and len(set(numbers)) < len(numbers):
+        yield jsonschema.ValidationError("an item stands twice")
 
 
 def check(document: Document, name: str = _SPEC) -> tuple[Problem, ...]:

@@ -6,20 +6,21 @@ socket is refused, and the first is named. Only a host's own file is laid over t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from schema.build import build
 from schema.host_policy import Whose
 from schema.loader import MAX_FILE_BYTES, against, conclude, parse, read, refused
-from schema.nodes import Document, Mapping, Node, Path, Scalar, plain
+from schema.nodes import Document, Mapping, Node, Path, Place, Scalar, plain
 from schema.nodes import Sequence as List
 from schema.problem import Problem, SpecError
 from schema.rules import sources
 from schema.spec import FILE, Spec
-from schema.yaml12 import at
+from schema.yaml12 import MAX_NODES, at
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ class Tree:
     """Who wants what the first of several trees says."""
     remarks: tuple[Problem, ...] = ()
     """Warnings of whoever made the text."""
+    host: str = field(default="", compare=False)
+    """The name of the host whose own file `over` is; empty where that is not known."""
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        return (*self.base, *((self.over,) if self.over is not None else ()))
 
 
 def compose(trees: Sequence[Tree]) -> Spec:
@@ -52,7 +59,9 @@ def compose(trees: Sequence[Tree]) -> Spec:
     only = _only_text(trees)
     if only is not None:
         return _with_maker(parse(only.content, only.name), trees[0])
-    first, *others = (_read_tree(tree) for tree in trees)
+    _refuse_large(trees)
+    room = Room()
+    first, *others = (_read_tree(tree, room) for tree in trees)
     document = _beside([_without_sources(first) if others else first, *map(_refuse_sources, others)])
     content = json.dumps(plain(document.root), ensure_ascii=False, indent=1) + "\n"
     if len(content.encode()) > MAX_FILE_BYTES:
@@ -63,13 +72,43 @@ def compose(trees: Sequence[Tree]) -> Spec:
 def _whose(trees: Sequence[Tree], document: Document) -> Whose:
     """Whether what stands somewhere is the first tree's, which is the host's own. A name of a file that others have too
     is nobody's."""
-    own, *others = ({text.name for text in _texts(tree)} for tree in trees)
+    own, *others = ({text.name for text in tree.texts} for tree in trees)
     names = own.difference(*others)
     return lambda path: (document.place(path).file or document.file) in names
 
 
-def _texts(tree: Tree) -> tuple[Text, ...]:
-    return (*tree.base, *((tree.over,) if tree.over is not None else ()))
+class Room:
+    """How much the files of one spec may still say together."""
+
+    def __init__(self) -> None:
+        self._values = MAX_NODES
+
+    def take(self, document: Document) -> Document:
+        """Raises SpecError when that is too much."""
+        self._values -= document.values
+        if self._values < 0:
+            message = f"more than {MAX_NODES:,} values up to here in all files, of all sources together; write less"
+            raise refused(document.file, message)
+        return document
+
+
+def _refuse_large(trees: Sequence[Tree]) -> None:
+    """Raises SpecError, before any of it is looked at."""
+    room = MAX_FILE_BYTES
+    for text in (text for tree in trees for text in tree.texts):
+        room -= len(text.content)
+        if room < 0:
+            message = f"more than {MAX_FILE_BYTES:,} bytes up to here in all files, of all sources together; write less"
+            raise refused(text.name, message)
+
+
+def read_ahead(tree: Tree) -> None:
+    """Reads the files, so that whoever composes them soon finds that done."""
+    room = Room()
+    with contextlib.suppress(SpecError):
+        _refuse_large([tree])
+        for text in tree.texts:
+            room.take(read(text.content, text.name)[1])
 
 
 def _with_maker(spec: Spec, tree: Tree) -> Spec:
@@ -79,7 +118,8 @@ def _with_maker(spec: Spec, tree: Tree) -> Spec:
 def head(tree: Tree) -> Spec:
     """What the host's own tree says by itself, before its sources are read. What has to fit together can't be judged by
     then. Raises SpecError."""
-    document = _read_tree(tree)
+    _refuse_large([tree])
+    document = _read_tree(tree, Room())
     spec = build(plain(document.root), "", "")
     if problems := (*sources(spec, document), *against(spec, document)):
         raise SpecError(problems)
@@ -91,15 +131,17 @@ def _only_text(trees: Sequence[Tree]) -> Text | None:
     return trees[0].base[0] if alone else None
 
 
-def _read_tree(tree: Tree) -> Document:
+def _read_tree(tree: Tree, room: Room) -> Document:
     """All broken files are said at once."""
     documents: list[Document] = []
     problems: list[Problem] = []
-    for text in _texts(tree):
+    for text in tree.texts:
         try:
-            documents.append(_stamped(read(text.content, text.name)[1]))
+            found = read(text.content, text.name)[1]
         except SpecError as error:
             problems += error.problems
+            continue
+        documents.append(_stamped(room.take(found)))
     if problems:
         raise SpecError(problems)
     if tree.over is None:
@@ -137,33 +179,56 @@ def _root(document: Document) -> Mapping:
 def _beside(documents: Sequence[Document]) -> Document:
     """Lists one after the other, mappings key by key; another value for the same key is refused."""
     problems: list[Problem] = []
-    first, *others = documents
-    whole = _root(first)
-    for other in others:
-        whole = _joined(whole, other, (), problems)
+    whole = _joined([(document, _root(document)) for document in documents], (), problems)
     if problems:
         raise SpecError(problems)
-    return Document(first.file, whole)
+    return Document(documents[0].file, whole)
 
 
-def _joined(whole: Mapping, other: Document, path: Path, problems: list[Problem]) -> Mapping:
-    """`whole` with what `other` has at this path, which is the root or a mapping below it."""
-    more = other.at(path)
-    assert isinstance(more, Mapping), "the schema wants a mapping"
-    entries = dict(whole.entries)
-    for key, node in more.entries.items():
-        known = entries.get(key)
-        if known is None:
-            entries[key] = node
-        elif not path and isinstance(known, List) and isinstance(node, List):
-            named = [plain(item) for item in known.items if isinstance(item, Scalar)]  # said twice is said once
-            entries[key] = List(known.place, [*known.items, *(item for item in node.items if plain(item) not in named)])
-        elif not path and isinstance(known, Mapping) and isinstance(node, Mapping):
-            entries[key] = _joined(known, other, (key,), problems)
-        elif plain(known) != plain(node):
+def _joined(parts: Sequence[tuple[Document, Mapping]], path: Path, problems: list[Problem]) -> Mapping:
+    """What documents have at this path, which is the root or a mapping below it, as one. Takes a time that grows with
+    all that they hold, not with its square."""
+    entries: dict[str, list[tuple[Document, Node]]] = {}
+    places: dict[str, Place] = {}
+    for document, mapping in parts:
+        for key, node in mapping.entries.items():
+            entries.setdefault(key, []).append((document, node))
+        places = {**mapping.key_places, **places}
+    joined = {key: _one(nodes, (*path, key), problems) for key, nodes in entries.items()}
+    return Mapping(parts[0][1].place, joined, places)
+
+
+def _one(nodes: Sequence[tuple[Document, Node]], path: Path, problems: list[Problem]) -> Node:
+    """What several documents say of one key."""
+    known = nodes[0][1]
+    lists = [node for _, node in nodes if isinstance(node, List)]
+    if len(path) == 1 and len(nodes) > 1 and len(lists) == len(nodes):
+        return List(known.place, _in_a_row(lists))
+    mappings = [(document, node) for document, node in nodes if isinstance(node, Mapping)]
+    if len(path) == 1 and len(nodes) > 1 and len(mappings) == len(nodes):
+        return _joined(mappings, path, problems)
+    value = plain(known)
+    for document, node in nodes[1:]:
+        if plain(node) != value:
             there = at(known.place, node.place)
-            problems.append(other.problem((*path, key), f"has another value in {there}; keep one of them", node.place))
-    return Mapping(whole.place, entries, {**more.key_places, **whole.key_places})
+            problems.append(document.problem(path, f"has another value in {there}; keep one of them", node.place))
+    return known
+
+
+def _in_a_row(lists: Sequence[List]) -> list[Node]:
+    """What is no list nor mapping, and stood in an earlier one, is not said again."""
+    said: set[object] = set()
+    items: list[Node] = []
+    for each in lists:
+        here = [_word(item) for item in each.items]
+        items += [item for item, word in zip(each.items, here, strict=True) if word is None or word not in said]
+        said.update(here)
+    return items
+
+
+def _word(item: Node) -> object:
+    """What two that say the same have in common; None for what may be said twice. To Python, True is 1."""
+    return (type(item.value), item.value) if isinstance(item, Scalar) else None
 
 
 def _laid_over(base: Document, over: Document) -> Document:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import os
 import stat
@@ -14,16 +13,19 @@ from schema import rules
 from schema.build import build
 from schema.check import check
 from schema.host_policy import Policy, Whose, all_own, in_force, objections
+from schema.kept import Kept
 from schema.nodes import Document, plain
 from schema.problem import Problem, SpecError
+from schema.shown import shown
 from schema.spec import Spec
 from schema.yaml12 import read_document
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 4 * MAX_FILE_BYTES
 """A kept plan, which has the spec's limit not, may come through a pipe too."""
-READ_KEPT = 8
-"""So many documents are kept: the watch loop asks for the same text several times, and 64 relays take 18 ms."""
+_KEPT: Kept[tuple[bytes, str, str | None], tuple[str, Document] | SpecError] = Kept()
+"""What was read lately: the watch loop asks for the same text several times, and what is large was read on another
+thread before."""
 
 _WHY_UNREADABLE = {
     errno.ENOENT: "does not exist; check the path",
@@ -44,9 +46,9 @@ def read_file(path: Path) -> bytes:
         return _read(path)
     except OSError as error:
         why = _WHY_UNREADABLE.get(error.errno or 0) or f"cannot be read: {os.strerror(error.errno or 0)}"
-        raise refused(str(path), f"the file {why}") from None
+        raise refused(shown(str(path)), f"the file {why}") from None
     except ValueError:
-        raise refused(str(path).replace("\0", "?"), "no file has a zero byte in its name; check the path") from None
+        raise refused(shown(str(path)), "no file has a zero byte in its name; check the path") from None
 
 
 def read_stream(source: Path | int) -> bytes:
@@ -72,10 +74,24 @@ def parse(text: str | bytes, name: str, whose: Whose = all_own, policy: Policy |
     return conclude(document, decoded, hashlib.sha256(content).hexdigest(), whose, policy)
 
 
-@functools.lru_cache(maxsize=READ_KEPT)
 def read(content: bytes, name: str, text: str | None = None) -> tuple[str, Document]:
     """The text (unless it is given) and the document in it, which holds against the schema; not to be changed, since
     the same is given to the next who asks. Raises SpecError."""
+    key = (content, name, text)
+    found = _KEPT.get(key)
+    if found is None:
+        try:
+            found = _read_anew(content, name, text)
+        except SpecError as error:
+            _KEPT.put(key, error, len(error.problems), len(content))
+            raise
+        _KEPT.put(key, found, found[1].values, len(content))
+    if isinstance(found, SpecError):
+        raise SpecError(found.problems)
+    return found
+
+
+def _read_anew(content: bytes, name: str, text: str | None) -> tuple[str, Document]:
     if len(content) > MAX_FILE_BYTES:
         raise refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
     decoded = text if text is not None else _decode(content, name)
@@ -110,7 +126,7 @@ def _read(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise refused(str(path), "this is no regular file; give the path of one")
+            raise refused(shown(str(path)), "this is no regular file; give the path of one")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_FILE_BYTES + 1)
     finally:

@@ -56,6 +56,8 @@ class Document:
 
     file: str
     root: Node
+    values: int = 0
+    """How many it holds, each alias counted as what it stands for; 0 for what was made of several."""
 
     def at(self, path: Iterable[str | int]) -> Node | None:
         """The node at this path, or None where the document has none."""

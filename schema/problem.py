@@ -22,13 +22,25 @@ class Problem:
         return f"{where}{self.path}: {self.message}" if self.path else where + self.message
 
 
+MAX_PROBLEMS = 100
+"""That are said at once; nobody mends more before trying again."""
+
+
 class SpecError(Exception):
-    """A spec was refused; `problems` says why, in the order of the file, and is never empty."""
+    """A spec was refused; `problems` says why, in the order of the file, and is never empty. Of very many the first."""
 
     problems: tuple[Problem, ...]
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(set(problems)))
+        self.problems = _first(sorted(set(problems)))
         if not self.problems:
             raise ValueError("a SpecError needs at least one problem")
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def _first(problems: list[Problem]) -> tuple[Problem, ...]:
+    if len(problems) <= MAX_PROBLEMS:
+        return tuple(problems)
+    there = problems[MAX_PROBLEMS]
+    more = f"from here on there are {len(problems) - MAX_PROBLEMS:,} more problems, not shown; mend the others"
+    return (*problems[:MAX_PROBLEMS], Problem(there.file, there.line, there.column, "", more))

@@ -29,7 +29,8 @@ def read_document(text: str, file: str) -> tuple[Document, tuple[Problem, ...]]:
     Raises SpecError when there is no telling what the rest means.
     """
     builder = _Builder(file, _events(text, file))
-    return Document(file, builder.document()), tuple(builder.problems)
+    root = builder.document()
+    return Document(file, root, builder.nodes), tuple(builder.problems)
 
 
 def _events(text: str, file: str) -> Iterator[Any]:

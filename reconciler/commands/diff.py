@@ -33,12 +33,14 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.imagine import carried_out, with_names
     from reconciler.output import emit
     from reconciler.proposal import Intent, proposed
+    from reconciler.sources.files import host_names
     from schema import compose
 
     host = AnyHost()
-    spec = compose([at_once(asked.after).read(host.name())])
+    hosts = host_names(host.name())
+    spec = compose([at_once(asked.after).read(hosts)])
     target = desired(spec, host)
-    sighting = carried_out(desired(compose([at_once(asked.before).read(host.name())]), host))
+    sighting = carried_out(desired(compose([at_once(asked.before).read(hosts)]), host))
     intent = Intent(str(at_once(asked.after)), spec.sha256, target, guarded=False)
     saved = with_names(proposed(intent, sighting).saved, host.stand_ins)
     if asked.json:

@@ -31,11 +31,12 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.host import ThisHost
     from reconciler.output import complain, emit, say
     from reconciler.plural import number_of
+    from reconciler.sources.files import host_names
     from schema.compose import head
 
     try:
         file = once(asked)
-        tree = file.read(ThisHost().name())
+        tree = file.read(host_names(ThisHost().name()))
         spec = head(tree)
         spec = spec if spec.sources else schema.compose([tree])
     except schema.SpecError as error:

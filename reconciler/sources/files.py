@@ -1,40 +1,92 @@
-"""A file, or a directory of files, on this host."""
+"""Which files of a directory are a host's, and what is refused of them wherever they come from."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from schema import SpecError, Text, Tree
-from schema.loader import read_file, refused
+from schema.loader import MAX_FILE_BYTES, read_file, refused
+from schema.shown import shown
 
 HOSTS = "hosts"
+ENDINGS = (".yaml", ".yml")
+MAX_FILES = 256
+"""Of one directory that are read together."""
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that Git LFS keeps elsewhere."""
 
 
 def is_spec_name(name: str) -> bool:
     """Whether a file of this name is read where a directory is."""
-    return name.endswith(".yaml") and not name.startswith(".")
+    return name.endswith(ENDINGS) and not name.startswith(".")
 
 
-def chosen(names: Iterable[str], hostname: str) -> tuple[list[str], str | None]:
-    """Which of a directory's files are read, in order, and which is laid over them: the host's own. Names are relative
-    to the directory."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Names relative to the directory."""
+
+    base: tuple[str, ...]
+    """In the order in which they are read."""
+    own: str | None
+    """The host's own, which is laid over the others."""
+    host: str = ""
+    """By what name it is the host's."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.base, *((self.own,) if self.own is not None else ()))
+
+
+def host_names(hostname: str, before: str = "") -> tuple[str, ...]:
+    """The names by which a host's own file is looked for, the first that there is counts: its name, what stands before
+    the first dot of that, and the name by which it was found `before`."""
+    return tuple(dict.fromkeys(name for name in (hostname, hostname.partition(".")[0], before) if name))
+
+
+def chosen(names: Iterable[str], hosts: Sequence[str], where: str) -> Choice:
+    """Which of a directory's files are read on a host of these names. Raises SpecError where two of them differ in
+    their ending alone, or there are too many."""
     there = set(names)
-    own = f"{HOSTS}/{hostname}.yaml"
-    return sorted(n for n in there if is_spec_name(n) and "/" not in n), own if own in there else None
+    host = next((host for host in hosts if _own(there, host)), "")
+    own = _own(there, host)
+    base = sorted(name for name in there if is_spec_name(name) and "/" not in name)
+    if len(base) > MAX_FILES:
+        raise refused(where, f"there are {len(base):,} files here, and up to {MAX_FILES} are read; put some together")
+    for names_here in (base, own):
+        _refuse_twins(names_here, where)
+    return Choice(tuple(base), own[0] if own else None, host)
 
 
-def nothing_for(where: str, hostname: str) -> SpecError:
-    return refused(
-        where,
-        f"there is no *.yaml here, and no {HOSTS}/{hostname}.yaml for this host; to relay nothing, add a file with "
-        "apiVersion and relays: []",
-    )
+def _own(there: set[str], host: str) -> list[str]:
+    return [name for ending in ENDINGS if (name := f"{HOSTS}/{host}{ending}") in there]
+
+
+def _refuse_twins(names: Iterable[str], where: str) -> None:
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.rpartition(".")[0], name)
+        if other != name:
+            raise refused(where, f"{shown(other)} and {shown(name)} are both there; keep one of them")
+
+
+def nothing_for(where: str, hosts: Sequence[str]) -> SpecError:
+    host = shown(hosts[0] if hosts else "")
+    message = f"there is no *.yaml or *.yml here, and no {HOSTS}/{host}.yaml for this host"
+    return refused(where, f"{message}; to relay nothing, add a file with apiVersion and relays: []")
+
+
+def refuse_pointer(text: Text) -> None:
+    """Raises SpecError for what Git LFS left in the place of a file."""
+    if text.content.startswith(POINTER):
+        message = "this is a pointer of Git LFS, not the file itself, which is not fetched; keep the file in Git"
+        raise refused(text.name, message)
 
 
 def spec_files(directory: Path) -> list[str]:
-    """The files of a directory that some host reads, relative to it."""
+    """The files of a directory on this host that some host reads, relative to it."""
     try:
         top = [path.name for path in directory.iterdir()]
         hosts = [f"{HOSTS}/{path.name}" for path in directory.joinpath(HOSTS).iterdir()] if HOSTS in top else []
@@ -43,16 +95,25 @@ def spec_files(directory: Path) -> list[str]:
     return sorted(name for name in [*top, *hosts] if is_spec_name(name.rpartition("/")[2]))
 
 
-def read_path(path: Path, hostname: str) -> Tree:
-    """A file, or the files of a directory that are this host's. Raises SpecError."""
+def read_path(path: Path, hosts: Sequence[str]) -> Tree:
+    """A file, or the files of a directory that are those of a host of these names. Raises SpecError."""
     if not os.path.isdir(path):  # pathlib's raises where a server has gone; _text has words for it
         return Tree((_text(path),))
-    base, own = chosen(spec_files(path), hostname)
-    if not base and own is None:
-        raise nothing_for(str(path), hostname)
-    texts = tuple(_text(path / name) for name in base)
-    return Tree(texts, _text(path / own) if own is not None else None)
+    choice = chosen(spec_files(path), hosts, shown(str(path)))
+    if not choice.all:
+        raise nothing_for(shown(str(path)), hosts)
+    texts, room = [], MAX_FILE_BYTES
+    for name in choice.all:
+        texts.append(_text(path / name))
+        room -= len(texts[-1].content)
+        if room < 0 and len(texts) > 1:  # one that is too large alone is refused by name, as everywhere
+            message = f"its files are larger than {MAX_FILE_BYTES:,} bytes together; no spec needs that"
+            raise refused(shown(str(path)), message)
+    own = texts.pop() if choice.own is not None else None
+    return Tree(tuple(texts), own, host=choice.host)
 
 
 def _text(path: Path) -> Text:
-    return Text(str(path), read_file(path))
+    text = Text(shown(str(path)), read_file(path))
+    refuse_pointer(text)
+    return text

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.lock import Locked, locked
-from reconciler.sources.command import Git, GitError, GitRefusalError
-from reconciler.sources.files import HOSTS, chosen, is_spec_name, nothing_for
+from reconciler.sources.clones import clone_of, digest
+from reconciler.sources.command import Git, GitError, GitRefusalError, GitTooLargeError, Patience, tidy
+from reconciler.sources.credentials import Remote, remote_of
+from reconciler.sources.gittree import GitTree
 from reconciler.sources.shape import Reading, SourceError
-from schema import Text, Tree
 from schema.files import PRIVATE_DIRECTORY, make_directory
-from schema.loader import MAX_FILE_BYTES, refused
 from schema.spec import GitSpec
 
-NETWORK_S = 120.0
-"""A first clone may take its time."""
-LOCAL_S = 30.0
+MAX_CLONE_BYTES = 256 * 1024 * 1024
+"""That one repository may take in the state directory."""
+NETWORK = Patience(quiet_s=60.0, total_s=3600.0, room_bytes=MAX_CLONE_BYTES)
+"""A slow link may take its time, as long as something comes."""
 LOCK_WAIT_S = 10.0
+DEEPER = ("--deepen=50", "--deepen=1000", "--unshallow")
+"""How much more of a history is fetched to find out what it descends from."""
 SIGNED = (
     # verify-commit asks the verifier that the signature names; a PGP key in somebody's keyring is no allowed signer.
     "gpg.openpgp.program=/bin/false",
@@ -32,18 +36,23 @@ SIGNED = (
 
 @dataclass(slots=True)
 class GitSource:
-    """Asks the repository for its revision, fetches what is new, and reads the files out of the clone."""
+    """Fetches what is new of a branch or tag, and reads the files out of the clone."""
 
     spec: GitSpec
-    hostname: str
+    hosts: Callable[[], Sequence[str]]
+    """The names of this host, asked at each reading."""
     state_dir: Path
     _git: Git = field(init=False)
     _ref: str = field(init=False)
     """In the clone, which several sources of one repository share: what was last fetched for this one."""
+    _full_name: str = field(init=False, default="")
+    """Of the branch or tag that this was."""
+    _revision: str = field(init=False, default="")
+    """That is being looked at."""
 
     def __post_init__(self) -> None:
-        self._git = Git(self.state_dir / "sources" / f"{_digest(self.spec.url)}.git")
-        self._ref = f"refs/vio4wd/{_digest(self.spec.ref)}"
+        self._git = Git(clone_of(self.spec, self.state_dir))
+        self._ref = f"refs/vio4wd/{digest(self.spec.ref)}"
 
     @property
     def name(self) -> str:
@@ -53,91 +62,129 @@ class GitSource:
     def interval_s(self) -> float:
         return float(self.spec.interval_s)
 
-    def watched(self) -> tuple[Path, ...]:
-        return ()
+    def follow(self, changed: Callable[[], None]) -> None:
+        """It never tells: `vio4wd sync` is for that."""
 
     def stop(self) -> None:
         self._git.stop()
 
     def read(self, in_force: str) -> Reading:
-        revision = ""
+        self._revision = ""
+        remote = remote_of(self.spec.url)
+        where, lock = self.spec.shown_url, self._git.directory.with_suffix(".lock")
+        if remote.unfit:
+            raise SourceError(f"{where}: {remote.unfit}")
         try:
-            with locked(self._git.directory.with_suffix(".lock"), LOCK_WAIT_S, PRIVATE_DIRECTORY):
-                revision = self._fetched()
-                self._refuse_rewrite(revision, in_force)
-                self._refuse_unsigned(revision)
-                return Reading(self._tree(revision), revision)
+            with locked(lock, LOCK_WAIT_S, PRIVATE_DIRECTORY):
+                os.utime(lock)  # that it is used
+                return self._mended(remote, in_force)
+        except GitTooLargeError as error:
+            shutil.rmtree(self._git.directory, ignore_errors=True)
+            words = f"is not read: {error}, as far as it was fetched; use a repository that holds specs alone"
+        except SourceError as error:
+            words = str(error)
         except GitError as error:
-            words = str(error).replace(self.spec.url, self.spec.shown_url)
-            raise SourceError(f"{self.spec.shown_url} can't be read: {words}", revision) from None
-        except (OSError, Locked) as error:
-            raise SourceError(f"{self.spec.shown_url} can't be fetched: {error}", revision) from None
+            words = f"can't be read: {remote.without_secrets(str(error))}"
+        except Locked as error:
+            words = f"is not fetched now: {error}; it is tried again"
+        except OSError as error:
+            words = f"can't be fetched: {error}"
+        raise SourceError(words if where in words else f"{where} {words}", self._revision)
 
-    def _fetched(self) -> str:
-        """The revision of the branch or tag, which is in the clone afterwards. Raises GitError, OSError."""
-        known = self._is_clone()
-        if not known:
-            self._make_clone()
-        full, there = self._remote()
-        try:
-            return self._brought(full, there)
-        except GitRefusalError:
-            if not known:
-                raise
-        # A git that was killed leaves locks behind, a power cut empty files. It is only a copy.
+    def _mended(self, remote: Remote, in_force: str) -> Reading:
+        """From a clone that is made anew where it has to be; it is only a copy. Raises as `GitTree`, and OSError."""
+        tidy(self._git.directory)
+        if self._holds("rev-parse", "--is-bare-repository"):
+            try:
+                return self._said(remote, in_force)
+            except GitTooLargeError:
+                pass  # what gathered over time may be more than what there is to fetch
+            except GitRefusalError:
+                if not self._is_damaged():  # a power cut leaves empty files
+                    raise
         self._make_clone()
-        return self._brought(full, there)
+        return self._said(remote, in_force)
+
+    def _said(self, remote: Remote, in_force: str) -> Reading:
+        self._revision = revision = self._brought(remote)
+        self._refuse_rewrite(remote, revision, in_force)
+        self._refuse_unsigned(revision)
+        tree = GitTree(self._git, revision, f"{self.spec.shown_url}@{revision[:12]}")
+        return Reading(tree.read(self.spec.path, self.hosts()), revision)
 
     def _make_clone(self) -> None:
         shutil.rmtree(self._git.directory, ignore_errors=True)
         make_directory(self._git.directory.parent, mode=PRIVATE_DIRECTORY)
-        self._git.run("init", "--quiet", "--bare", "--template=", timeout_s=LOCAL_S)
+        self._git.run("init", "--quiet", "--bare", "--template=")
 
-    def _brought(self, full: str, there: str) -> str:
-        if not self._has(there):
-            self._git.run(
-                "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", self.spec.url,
-                f"{full}:{self._ref}", timeout_s=NETWORK_S,
-            )  # fmt: skip
-            there = f"{self._ref}^{{commit}}"
-        return self._git.run("rev-parse", "--verify", there, timeout_s=LOCAL_S).decode().strip()
+    def _is_damaged(self) -> bool:
+        return not self._holds("fsck", "--connectivity-only", "--no-dangling", "--no-progress", strict=True)
 
-    def _is_clone(self) -> bool:
+    def _holds(self, *arguments: str, strict: bool = False) -> bool:
         try:
-            return self._git.run("rev-parse", "--is-bare-repository", timeout_s=LOCAL_S) == b"true\n"
+            self._git.run(*arguments, strict=strict)
         except GitError:
             return False
+        return True
 
-    def _remote(self) -> tuple[str, str]:
-        """The full name of the branch or tag, and what it points to. Raises GitError."""
-        names = [f"refs/heads/{self.spec.ref}", f"refs/tags/{self.spec.ref}"]
-        out = self._git.run("ls-remote", self.spec.url, *names, f"{names[1]}^{{}}", timeout_s=NETWORK_S)
-        found = {name: there for there, name in (line.split("\t") for line in out.decode().splitlines())}
-        for name in names:
-            if name in found:
-                return name, found.get(f"{name}^{{}}", found[name])
-        raise GitError(f"it has no branch or tag '{self.spec.ref}'; set ref to one that it has")
-
-    def _has(self, revision: str) -> bool:
-        """Whether a commit and all that it needs was fetched: a ref says so, where an object alone might be half of
-        it."""
+    def _brought(self, remote: Remote) -> str:
+        """Of a name that is both, the branch counts."""
+        # Whose history may be rewritten needs none.
+        known = self._holds("rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
+        depth = () if known and not self.spec.allow_rewrite else ("--depth=1",)
         try:
-            known = self._git.run("rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}", timeout_s=LOCAL_S)
-        except GitError:
-            return False
-        return known.decode().strip() == revision
+            self._fetch(remote, f"refs/heads/{self.spec.ref}", *depth)
+        except GitRefusalError as error:
+            if _ABSENT not in str(error):
+                raise
+            self._fetch_tag(remote, *depth)
+        return self._git.run("rev-parse", "--verify", f"{self._ref}^{{commit}}").decode("ascii", "replace").strip()
 
-    def _refuse_rewrite(self, revision: str, in_force: str) -> None:
-        if self.spec.allow_rewrite or in_force in ("", revision):
+    def _fetch_tag(self, remote: Remote, *depth: str) -> None:
+        try:
+            self._fetch(remote, f"refs/tags/{self.spec.ref}", *depth)
+        except GitRefusalError as error:
+            if _ABSENT not in str(error):
+                raise
+            raise GitError(f"it has no branch or tag '{self.spec.ref}'; set ref to one that it has") from None
+
+    def _fetch(self, remote: Remote, full_name: str, *options: str) -> None:
+        """Only this one is asked for, however many the repository has, and whatever their names are."""
+        line = ("fetch", "--progress", "--no-tags", "--no-write-fetch-head", "--force", *options)
+        secrets = remote.secrets
+        refspec = f"{full_name}:{self._ref}"
+        try:
+            self._git.run(*line, remote.url, refspec, patience=NETWORK, settings=remote.settings, secrets=secrets)
+        except GitError as error:
+            tidy(self._git.directory)
+            if not options or _WHOLE not in str(error):
+                raise
+            self._fetch(remote, full_name)
+        self._full_name = full_name
+
+    def _refuse_rewrite(self, remote: Remote, revision: str, in_force: str) -> None:
+        if self.spec.allow_rewrite or in_force in ("", revision) or self._descends(remote, revision, in_force):
             return
-        try:
-            self._git.run("merge-base", "--is-ancestor", in_force, revision, timeout_s=LOCAL_S)
-        except GitError:
-            raise SourceError(
-                f"the history of {self.spec.ref} in {self.spec.shown_url} was rewritten: {revision[:12]} does not "
-                f"descend from {in_force[:12]}, which stays in force; if that is meant, set allow_rewrite: true",
-                revision,
-            ) from None
+        if self._is_damaged():
+            raise GitRefusalError("the clone is damaged")
+        raise SourceError(
+            f"the history of {self.spec.ref} in {self.spec.shown_url} was rewritten: {revision[:12]} does not "
+            f"descend from {in_force[:12]}, which stays in force; if that is meant, set allow_rewrite: true",
+            revision,
+        )
+
+    def _descends(self, remote: Remote, revision: str, in_force: str) -> bool:
+        """Raises GitError when it can't be found out."""
+        for deeper in (*DEEPER, ""):
+            if self._holds("merge-base", "--is-ancestor", in_force, revision):
+                return True
+            if not deeper or not self._is_shallow():
+                break
+            self._fetch(remote, self._full_name, deeper)
+        return False
+
+    def _is_shallow(self) -> bool:
+        return self._git.run("rev-parse", "--is-shallow-repository") == b"true\n"
 
     def _refuse_unsigned(self, revision: str) -> None:
         if self.spec.allowed_signers is None:
@@ -153,7 +200,7 @@ class GitSource:
             )
         try:
             settings = (*SIGNED, f"gpg.ssh.allowedSignersFile={self.spec.allowed_signers}")
-            self._git.run("verify-commit", revision, timeout_s=LOCAL_S, settings=settings)
+            self._git.run("verify-commit", revision, settings=settings)
         except GitError:
             raise SourceError(
                 f"commit {revision[:12]} in {self.spec.shown_url} is signed, but by nobody of "
@@ -162,49 +209,9 @@ class GitSource:
             ) from None
 
     def _is_signed(self, revision: str) -> bool:
-        head = self._git.run("cat-file", "commit", revision, timeout_s=LOCAL_S).partition(b"\n\n")[0]
+        head = self._git.run("cat-file", "commit", revision).partition(b"\n\n")[0]
         return any(line.startswith(b"gpgsig") for line in head.splitlines())
 
-    def _tree(self, revision: str) -> Tree:
-        """Raises GitError, SpecError."""
-        where = f"{self.spec.shown_url}@{revision[:12]}"
-        path = self.spec.path.strip("/")
-        kind = self._git.run("cat-file", "-t", f"{revision}:{path}", timeout_s=LOCAL_S).decode().strip()
-        if kind == "blob":
-            size = self._git.run("cat-file", "-s", f"{revision}:{path}", timeout_s=LOCAL_S)
-            _refuse_large(int(size), f"{where}:{path}")
-            return Tree((self._text(revision, path, where),))
-        prefix = f"{path}/" if path else ""
-        sizes = self._sizes(revision, prefix)
-        base, own = chosen(sizes, self.hostname)
-        if not base and own is None:
-            raise nothing_for(f"{where}:{path}", self.hostname)
-        for name in (*base, *((own,) if own is not None else ())):
-            _refuse_large(sizes[name], f"{where}:{prefix}{name}")
-        texts = tuple(self._text(revision, prefix + name, where) for name in base)
-        return Tree(texts, self._text(revision, prefix + own, where) if own is not None else None)
-
-    def _sizes(self, revision: str, prefix: str) -> dict[str, int]:
-        """The files in a directory of the repository and in its `hosts`, relative to it, with their bytes."""
-        places = [prefix or "./", f"{prefix}{HOSTS}/"]
-        out = self._git.run("ls-tree", "-z", "--long", "--full-tree", revision, *places, timeout_s=LOCAL_S)
-        sizes = {}
-        for line in out.decode(errors="replace").split("\0")[:-1]:
-            facts, _, name = line.partition("\t")
-            _mode, kind, _object, size = facts.split()
-            if kind == "blob" and is_spec_name(name.rpartition("/")[2]):
-                sizes[name.removeprefix(prefix)] = int(size)
-        return sizes
-
-    def _text(self, revision: str, path: str, where: str) -> Text:
-        return Text(f"{where}:{path}", self._git.run("cat-file", "blob", f"{revision}:{path}", timeout_s=LOCAL_S))
-
-
-def _refuse_large(size_bytes: int, name: str) -> None:
-    """Raises SpecError."""
-    if size_bytes > MAX_FILE_BYTES:
-        raise refused(name, f"the file is larger than {MAX_FILE_BYTES:,} bytes; no spec needs that")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+_ABSENT = "couldn't find remote ref"
+_WHOLE = "does not support shallow"
+"""Of a web server that only hands out files, and knows nothing of Git."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +38,12 @@ class Local:
         """Where it is, whoever asks; empty for what can't be read again."""
         return os.path.abspath(self.path) if self.stream is None else ""
 
-    def read(self, hostname: str) -> Tree:
-        """Raises SpecError."""
+    def read(self, hosts: Sequence[str]) -> Tree:
+        """For a host of these names. Raises SpecError."""
         if self.stream is not None and not self.defaults:
             return Tree((Text(str(self), self.stream),))
         if not self.defaults:
-            return read_path(self.path, hostname)
+            return read_path(self.path, hosts)
         from reconciler.legacy.defaults import read_defaults
 
         return read_defaults(self.path)

@@ -1,25 +1,34 @@
-"""The sources of one file. Those that take their time are read on threads of their own: a slow network must not keep
-the loop from steering."""
+"""The sources of one file, each read on a thread of its own: a slow network, a file system that hangs or a long text
+must not keep the loop from steering."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from reconciler.sources.clones import forget_clones
 from reconciler.sources.directory import DirectorySource
+from reconciler.sources.files import host_names
 from reconciler.sources.git import GitSource
 from reconciler.sources.shape import Attempt, Source, attempt
 from reconciler.supervised_thread import Threads
-from schema.spec import DirectorySpec, SourceSpec
+from schema.compose import read_ahead
+from schema.spec import DirectorySpec, GitSpec, SourceSpec
+
+FIRST_S = 2.0
+"""So long the first reading of a directory is waited for, which takes a tenth of that where nothing hangs."""
+ENDS_WITHIN_S = 5.0
+"""What hangs longer is left behind."""
 
 
-def source_of(spec: SourceSpec, hostname: str, state_dir: Path) -> Source:
-    """The source that an entry of `sources` names."""
+def source_of(spec: SourceSpec, hosts: Callable[[], Sequence[str]], state_dir: Path) -> Source:
+    """The source that an entry of `sources` names; `hosts` gives the names of this host."""
     if isinstance(spec, DirectorySpec):
-        return DirectorySource(spec, hostname)
-    return GitSource(spec, hostname, state_dir)
+        return DirectorySource(spec, hosts)
+    return GitSource(spec, hosts, state_dir)
 
 
 class Poller:
@@ -33,8 +42,11 @@ class Poller:
         self._latest: tuple[str, Attempt] | None = None
         """With the revision that was in force before."""
         self._due = threading.Event()
+        self._answered = threading.Event()
+        """It was tried at least once."""
         self._stopping = False
         self._threads = threads
+        source.follow(self.poke)
         self._thread = threads.start(f"the reading of {source.name}", self._poll, news)
 
     def _poll(self) -> None:
@@ -44,9 +56,12 @@ class Poller:
                 return
             before = self._in_force()
             found = before, attempt(self._source, before)
+            if found[1].reading is not None:
+                read_ahead(found[1].reading.tree)
             if found != self._latest and not self._stopping:
                 self._latest = found
                 self._news()
+            self._answered.set()
             self._due.wait(self._source.interval_s)
 
     @property
@@ -60,6 +75,10 @@ class Poller:
             return None
         return found
 
+    def answered(self, timeout_s: float) -> None:
+        """Waits until it was tried once, but not longer."""
+        self._answered.wait(timeout_s)
+
     def poke(self) -> None:
         self._due.set()
 
@@ -71,47 +90,55 @@ class Poller:
         self._source.stop()
         self._due.set()
 
-    def join(self) -> None:
-        self._thread.join()
+    def join(self, timeout_s: float) -> bool:
+        return self._thread.join(timeout_s)
 
 
 class Sources:
     """All that a file names now."""
 
-    def __init__(self, hostname: str, state_dir: Path, threads: Threads) -> None:
+    def __init__(self, hostname: Callable[[], str], state_dir: Path, threads: Threads) -> None:
         self.in_force: Mapping[str, str] = {}
         """Revisions, by the name of the source."""
+        self.hosts: Mapping[str, str] = {}
+        """By what name of this host its own file was found before, by the name of the source."""
         self._hostname = hostname
+        self._hostname_before = hostname()
         self._state_dir = state_dir
         self._threads = threads
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._sources: dict[SourceSpec, Source] = {}
         self._pollers: dict[SourceSpec, Poller] = {}
         self._ending: list[Poller] = []
 
     def read(self, specs: Iterable[SourceSpec]) -> dict[str, Attempt | None]:
         """What came of the latest try of each, by name, without waiting for any; None: there was none yet."""
         wanted = list(specs)
-        for spec in self._sources.keys() - set(wanted):
-            del self._sources[spec]
-            if spec in self._pollers:
-                self._ending.append(self._pollers.pop(spec))
-                self._ending[-1].tell()
-        return {spec.name: self._latest(spec) for spec in wanted}
+        for spec in self._pollers.keys() - set(wanted):
+            self._ending.append(self._pollers.pop(spec))
+            self._ending[-1].tell()
+        if (hostname := self._hostname()) != self._hostname_before:
+            self._hostname_before = hostname
+            self.poke()
+        if new := [spec for spec in wanted if spec not in self._pollers]:
+            self._begin(new, wanted)
+        return {spec.name: self._pollers[spec].latest for spec in wanted}
 
-    def _latest(self, spec: SourceSpec) -> Attempt | None:
-        if spec not in self._sources:
-            self._sources[spec] = source_of(spec, self._hostname, self._state_dir)
-        source = self._sources[spec]
+    def _begin(self, new: Sequence[SourceSpec], wanted: Sequence[SourceSpec]) -> None:
+        forget_clones(self._state_dir, [spec for spec in wanted if isinstance(spec, GitSpec)])
+        for spec in new:
+            self._pollers[spec] = self._poller(spec)
+        until = time.monotonic() + FIRST_S
+        for spec in new:
+            if isinstance(spec, DirectorySpec):
+                self._pollers[spec].answered(max(0.0, until - time.monotonic()))
 
-        def in_force() -> str:
-            return self.in_force.get(spec.name, "")
+    def _poller(self, spec: SourceSpec) -> Poller:
+        def hosts() -> Sequence[str]:
+            return host_names(self._hostname(), self.hosts.get(spec.name, ""))
 
-        if source.interval_s is None:
-            return attempt(source, in_force())
-        if spec not in self._pollers:
-            self._pollers[spec] = Poller(source, in_force, lambda: os.eventfd_write(self._news, 1), self._threads)
-        return self._pollers[spec].latest
+        source = source_of(spec, hosts, self._state_dir)
+        in_force = lambda: self.in_force.get(spec.name, "")  # noqa: E731 - asked on the other thread
+        return Poller(source, in_force, lambda: os.eventfd_write(self._news, 1), self._threads)
 
     def fileno(self) -> int:
         """Readable when one of them says something new."""
@@ -124,9 +151,6 @@ class Sources:
         except BlockingIOError:
             return False
 
-    def watched(self) -> list[Path]:
-        return [path for source in self._sources.values() for path in source.watched()]
-
     def poke(self) -> None:
         """Has all of them read at once."""
         for poller in self._pollers.values():
@@ -135,6 +159,7 @@ class Sources:
     def close(self) -> None:
         for poller in self._pollers.values():
             poller.tell()
-        for poller in (*self._pollers.values(), *self._ending):
-            poller.join()
-        os.close(self._news)
+        until = time.monotonic() + ENDS_WITHIN_S
+        ended = [poller.join(max(0.0, until - time.monotonic())) for poller in (*self._pollers.values(), *self._ending)]
+        if all(ended):  # else one may yet write to it, and must not meet another that has its number
+            os.close(self._news)

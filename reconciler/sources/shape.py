@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from schema import SpecError, Tree
@@ -36,11 +35,12 @@ class Source(Protocol):
         """What tells it from the others, in words."""
 
     @property
-    def interval_s(self) -> float | None:
-        """How often it is read, on a thread of its own; None: whenever the file is, since that takes no time."""
+    def interval_s(self) -> float:
+        """How often it is read."""
 
-    def watched(self) -> Iterable[Path]:
-        """What on this host is to be watched for changes."""
+    def follow(self, changed: Callable[[], None]) -> None:
+        """Has `changed` called, on any thread, when it may say something else before its interval is over. To be called
+        before the first reading, if at all."""
 
     def read(self, in_force: str) -> Reading:
         """What it says now; `in_force` is the revision that is, empty when there is none. May take its time. Raises

@@ -26,7 +26,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def source(repository: Repository, hostname: str = "node1", **keys: object) -> GitSource:
     spec = GitSpec(str(repository.url), **keys)  # type: ignore[arg-type]
-    return GitSource(spec, hostname, repository.copy.parent / "state")
+    return GitSource(spec, lambda: (hostname,), repository.copy.parent / "state")
 
 
 def names(tree: Tree) -> list[str]:
@@ -77,7 +77,7 @@ def test_two_hosts_take_their_own_files(repository: Repository) -> None:
 def test_a_path_may_be_one_file(repository: Repository) -> None:
     repository.push({"some/where.yml": SPEC})
     assert names(source(repository, path="some/where.yml").read("").tree) == ["some/where.yml"]
-    assert "can't be read" in refused(source(repository, path="elsewhere"))
+    assert "it has no elsewhere; set path to what it has" in refused(source(repository, path="elsewhere"))
 
 
 def test_a_file_that_is_too_large_is_not_even_read(repository: Repository) -> None:
@@ -89,7 +89,7 @@ def test_a_file_that_is_too_large_is_not_even_read(repository: Repository) -> No
 
 def test_nothing_for_this_host(repository: Repository) -> None:
     repository.push({"hosts/node2.yaml": SPEC})
-    with pytest.raises(SpecError, match=r"no \*.yaml here, and no hosts/node1.yaml for this host"):
+    with pytest.raises(SpecError, match=r"no \*.yaml or \*.yml here, and no hosts/node1.yaml for this host"):
         source(repository).read("")
 
 
@@ -198,14 +198,14 @@ def test_nothing_of_the_repository_is_run(repository: Repository, tmp_path: Path
 def test_a_password_in_the_url_is_never_said(tmp_path: Path) -> None:
     spec = GitSpec("http://ann:secret@127.0.0.1:1/x.git")
     with pytest.raises(SourceError) as caught:
-        GitSource(spec, "node1", tmp_path).read("")
+        GitSource(spec, lambda: ("node1",), tmp_path).read("")
     assert "secret" not in str(caught.value)
     assert "http://127.0.0.1:1/x.git" in str(caught.value)
 
 
 def test_a_server_that_never_answers_is_left_when_told_to(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        reader = GitSource(GitSpec(f"git://127.0.0.1:{server.getsockname()[1]}/x.git"), "node1", tmp_path)
+        reader = GitSource(GitSpec(f"git://127.0.0.1:{server.getsockname()[1]}/x.git"), lambda: ("node1",), tmp_path)
         said: list[str] = []
         thread = threading.Thread(target=lambda: said.append(refused(reader)))
         thread.start()
@@ -227,5 +227,5 @@ def test_a_program_that_asks_for_a_password_is_not_waited_for(tmp_path: Path, mo
     ssh.chmod(0o755)
     monkeypatch.setenv("GIT_SSH_COMMAND", str(ssh))
     with pytest.raises(SourceError, match="can't be read"):
-        GitSource(GitSpec("git@nowhere:x.git"), "node1", tmp_path).read("")
+        GitSource(GitSpec("git@nowhere:x.git"), lambda: ("node1",), tmp_path).read("")
     assert not (tmp_path / "asked").exists()

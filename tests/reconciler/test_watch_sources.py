@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ import pytest
 from reconciler.cli import main
 from reconciler.machine import Timing
 from reconciler.report import read_report
+from reconciler.sources.directory import _Reader
 from schema.paths import sync_file
 from state.store import Store
 from state.wishes import put, remove
 from tests.kit.repository import Repository
 from tests.reconciler.fake_engine import Served
+from tests.reconciler.hosts import TableHost
 from tests.reconciler.steered import NEVER_POLL, Steered, document
 
 NEVER = 86400
@@ -258,6 +262,128 @@ def test_a_directory_that_is_gone_takes_nothing_along(directory: Path, steer: Ca
     (directory / "e").rename(directory / "d")
     steered.until_relays(1, 2)
     assert steered.removed == []
+
+
+def readers(steered: Steered) -> list[int]:
+    """The processes that read directories."""
+    found = []
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in map(int, children.read_text().split()):
+            line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if "reconciler.sources.reader" in line and str(steered.directory) in str(line):
+                found.append(pid)
+    return found
+
+
+def from_directory(path: Path, more: str = "") -> str:
+    return f"apiVersion: vio4wd/v1\nsources: [{{directory: {{path: {path}}}}}]\n{more}"
+
+
+def test_a_directory_that_does_not_answer_stays_as_it_was(
+    directory: Path, steer: Callable[..., Steered], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader is stopped, and not to be killed, as one is that waits for a server that has gone."""
+    monkeypatch.setattr("reconciler.sources.directory.ANSWER_S", 2.0)
+    monkeypatch.setattr("reconciler.sources.directory.INTERVAL_S", 0.1)
+    (directory / "d").mkdir()
+    (directory / "d" / "relays.yaml").write_text(document(1))
+    file = directory / "vio4wd.yaml"
+    file.write_text(from_directory(directory / "d"))
+    steered = steer(file)
+    steered.until_relays(1)
+    (hung,), kill = readers(steered), _Reader.kill
+    spared = lambda reader: None if reader._process.pid == hung else kill(reader)  # noqa: E731
+    monkeypatch.setattr(_Reader, "kill", spared)
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        until_source(steered, "the problem", problem="does not answer: its file system hangs")
+        file.write_text(from_directory(directory / "d", 'relays: [{id: 9, vf: "net_null9"}]\n'))
+        steered.until_relays(1, 9)
+        assert readers(steered) == [hung], "another would hang as well"
+        steered.stop()
+        steered.start()
+        steered.until("that it is kept up", lambda: in_force(steered).get("relays", {}).keys() == {"1", "9"})
+        (directory / "d" / "relays.yaml").write_text(document(2))
+        steered.until_relays(2, 9)
+    finally:
+        os.kill(hung, signal.SIGKILL)
+
+
+def test_a_reader_that_is_killed_is_started_again(directory: Path, steer: Callable[..., Steered]) -> None:
+    (directory / "d").mkdir()
+    (directory / "d" / "relays.yaml").write_text(document(1))
+    file = directory / "vio4wd.yaml"
+    file.write_text(from_directory(directory / "d"))
+    steered = steer(file)
+    steered.until_relays(1)
+    for pid in readers(steered):
+        os.kill(pid, signal.SIGKILL)
+    (directory / "d" / "relays.yaml").write_text(document(1, 2))
+    sync(steered)
+    steered.until_relays(1, 2)
+    assert steered.removed == []
+    steered.stop()
+    assert readers(steered) == []
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed(TableHost):
+    """A host whose name changes."""
+
+    names: list[str] = field(default_factory=lambda: ["node1"])
+
+    def name(self) -> str:
+        return self.names[-1]
+
+
+def test_a_hostname_that_comes_late_or_changes_takes_nothing_along(directory: Path) -> None:
+    hosts = directory / "d" / "hosts"
+    hosts.mkdir(parents=True)
+    (hosts / "node1.yaml").write_text(document(1))
+    file = directory / "vio4wd.yaml"
+    file.write_text(from_directory(directory / "d", 'relays: [{id: 9, vf: "net_null9"}]\n'))
+    steered = Steered(directory, file)
+    steered.host = host = Renamed(names=["localhost"])
+    with Served(steered.engine, steered.run_dir):
+        steered.start(Timing(poll_s=0.1))
+        try:
+            steered.until("that it is known", lambda: "no hosts/localhost.yaml" in str(steered.report.get("refused")))
+            host.names.append("node1")
+            steered.until_relays(1, 9)
+            host.names.append("node1.example.com")
+            (hosts / "node1.yaml").write_text(document(1, 2))
+            steered.until_relays(1, 2, 9)
+            assert steered.report["faults"] == []
+            host.names.append("node7")
+            steered.until("the problem", lambda: "name is node7 now" in str(steered.report["faults"]))
+            steered.stop()
+            steered.start(Timing(poll_s=0.1))
+            steered.until("the problem", lambda: "hosts/node1.yaml goes on counting" in str(steered.report["faults"]))
+            assert steered.removed == []
+            (hosts / "node7.yaml").write_text(document(1, 2, 3))
+            steered.until_relays(1, 2, 3, 9)
+            steered.until("no problem", lambda: steered.report["faults"] == [])
+        finally:
+            steered.stop()
+
+
+def test_a_directory_that_is_given_keeps_the_hosts_file_too(directory: Path) -> None:
+    hosts = directory / "d" / "hosts"
+    hosts.mkdir(parents=True)
+    (hosts / "node1.yml").write_text(document(1))
+    steered = Steered(directory, directory / "d")
+    steered.host = host = Renamed()
+    with Served(steered.engine, steered.run_dir):
+        steered.start(Timing(poll_s=0.1))
+        try:
+            steered.until_relays(1)
+            host.names.append("node7")
+            steered.until("the problem", lambda: "goes on counting" in str(steered.report["faults"]))
+            (hosts / "node1.yml").write_text(document(1, 2))
+            steered.until_relays(1, 2)
+            assert steered.removed == []
+        finally:
+            steered.stop()
 
 
 def test_files_of_a_directory_come_change_and_go(directory: Path, steer: Callable[..., Steered]) -> None:
