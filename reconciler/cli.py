@@ -109,6 +109,7 @@ def _sentence(error: Exception) -> str | None:
     """What to say about an error that is no fault of ours; None for one that is."""
     from engine.client import EngineError, EngineUnavailable
     from reconciler.desired import SpecUnfit
+    from reconciler.draft import EditorError
     from reconciler.lock import Locked
     from reconciler.savedplan import PlanError
     from reconciler.settle import Unread
@@ -119,7 +120,7 @@ def _sentence(error: Exception) -> str | None:
     from schema.keys import UnknownKey
 
     ours = SpecError | SpecUnfit | Unread | EngineUnavailable | Stale | Unconfirmed | PlanError | UnknownKey
-    if isinstance(error, ours | NotWatched):
+    if isinstance(error, ours | NotWatched | EditorError):
         return str(error)
     if isinstance(error, EngineError):
         return f"The engine refused: {error.message}"

@@ -45,6 +45,10 @@ class Watched:
         """Whether a path leads there; an empty one leads nowhere."""
         return bool(path) and os.path.realpath(path) == os.path.realpath(self.file)
 
+    def reads(self, path: str) -> bool:
+        """Whether the watch reads what stands there: the file, or one in the directory, that it keeps."""
+        return self.is_(path) or self.is_(os.path.dirname(os.path.realpath(path)))
+
     def __str__(self) -> str:
         return f"vio4wd watch (process {self.pid}) keeps {self.file}"
 

@@ -16,7 +16,7 @@ from reconciler.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reconciler.fleet import Fleet
     from reconciler.objection import Obstacle
@@ -64,7 +64,7 @@ def execute(asked: argparse.Namespace) -> int:
     from schema.files import write_named
     from schema.token import holds_token
 
-    saved, missing, remarks = _made(asked)
+    saved, missing, remarks = made(once(asked), asked.expires, asked.allow_destroy, asked.target)
     if asked.out is not None:
         text = json.dumps(saved.to_json(), indent=2) + "\n"
         write_named(asked.out, text, secret=holds_token(text))
@@ -81,8 +81,11 @@ def execute(asked: argparse.Namespace) -> int:
     return 1 if saved.problems else 2 if saved.errands else 0
 
 
-def _made(asked: argparse.Namespace) -> tuple[SavedPlan, list[str], list[str]]:
-    """The plan; on which engines it waits; what may be said about it beside."""
+def made(
+    file: Local, valid_s: float = VALID_S, allowed: Sequence[str] = (), only: Sequence[str] = ()
+) -> tuple[SavedPlan, list[str], list[str]]:
+    """The plan for what stands there; on which engines it waits; what may be said about it beside. `allowed` and `only`
+    are names of relays."""
     import contextlib
 
     from reconciler.fleet import Fleet
@@ -96,7 +99,6 @@ def _made(asked: argparse.Namespace) -> tuple[SavedPlan, list[str], list[str]]:
     from state.lasttarget import last_target
     from state.store import Store
 
-    file = once(asked)
     with contextlib.closing(Store(state_dir())) as store:
         settled, unfit, names = _settled(file, store)
         last = last_target(store)
@@ -105,13 +107,13 @@ def _made(asked: argparse.Namespace) -> tuple[SavedPlan, list[str], list[str]]:
         source=str(file),
         sha256=spec.sha256,
         target=settled.wanted.target,
-        policy=policy_of(spec, asked.allow_destroy),
+        policy=policy_of(spec, allowed),
         owners=settled.wanted.owners,
         last=last,
-        only=relay_ids(asked.target),
+        only=relay_ids(only),
         revisions=settled.revisions,
         path=file.absolute,
-        valid_s=asked.expires,
+        valid_s=valid_s,
     )
     with Fleet(run_dir(), state_dir()) as fleet:
         sighting = fleet.see_any()

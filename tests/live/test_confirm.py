@@ -95,9 +95,9 @@ def test_not_confirmed_the_old_state_is_back_and_its_traffic_never_stopped(stage
 
 def test_confirmed_the_new_state_stays(stage: Scene) -> None:
     process = waiting(stage, "60s")
-    stage.instance.save(draft(stage).read_text())
     assert stage.instance.call("confirm").returncode == 0
     assert process.wait(60) == 0
+    assert stage.instance.file.read_text() == draft(stage).read_text()
     verified(stage, NEW)
     stage.instance.wait_applied()
     verified(stage, NEW)
