@@ -131,6 +131,11 @@ def _only_text(trees: Sequence[Tree]) -> Text | None:
     return trees[0].base[0] if alone else None
 
 
+def document_of(tree: Tree) -> Document:
+    """Its files as one, as `compose` reads them. Raises SpecError."""
+    return _read_tree(tree, Room())
+
+
 def _read_tree(tree: Tree, room: Room) -> Document:
     """All broken files are said at once."""
     documents: list[Document] = []

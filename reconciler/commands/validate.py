@@ -32,13 +32,15 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.output import complain, emit, say
     from reconciler.plural import number_of
     from reconciler.sources.files import host_names
-    from schema.compose import head
+    from schema.compose import document_of, head
+    from schema.squatting import open_directories
 
     try:
         file = once(asked)
         tree = file.read(host_names(ThisHost().name()))
         spec = head(tree)
         spec = spec if spec.sources else schema.compose([tree])
+        warnings = (*spec.warnings, *open_directories(spec, document_of(tree)))
     except schema.SpecError as error:
         if asked.json:
             emit(_report(error.problems, ()))
@@ -46,9 +48,9 @@ def execute(asked: argparse.Namespace) -> int:
             complain(str(error))
         return 1
     if asked.json:
-        emit(_report((), spec.warnings))
+        emit(_report((), warnings))
         return 0
-    for problem in spec.warnings:
+    for problem in warnings:
         say(f"{problem} (warning)", "warn")
     relays = number_of(len(spec.relays), "relay")
     more = f"what {number_of(len(spec.sources), 'source')} {'adds' if len(spec.sources) == 1 else 'add'}"

@@ -170,8 +170,11 @@ def _paths(value: Any, prefix: str = "") -> Iterator[str]:
 
 
 def test_the_example_file_holds_the_defaults() -> None:
+    """But for the directory of sockets: /tmp is what virtio-forwarder had, and not what is to be copied."""
     spec = schema.parse(_example_text(uncommented=False), "vio4wd.yaml.example")
-    assert dataclasses.replace(spec, text="", sha256="") == Spec()
+    assert spec.vhost_user.directory == "/run/vio4wd/guests"
+    assert dataclasses.replace(spec, text="", sha256="", vhost_user=Spec().vhost_user) == Spec()
+    assert dataclasses.replace(spec.vhost_user, directory="/tmp") == Spec().vhost_user
 
 
 def test_the_example_file_holds_every_key() -> None:
