@@ -210,4 +210,8 @@ def _has_its_pin(errand: Errand) -> bool:
 
 def read_plan(path: Path) -> SavedPlan:
     """Raises PlanError, or OSError when the file can't be read."""
-    return parse_plan(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise PlanError(f"{path}: it is larger than {MAX_BYTES:,} bytes; no plan needs that")
+    return parse_plan(content.decode(errors="replace"), str(path))

@@ -19,7 +19,7 @@ from reconciler.doors.doors import Doors
 from reconciler.doors.exchange import Exchange
 from reconciler.drift import Settled, differences, drifted, hold, learned, settled_before, spot_of, still
 from reconciler.filewatch import FileWatch
-from reconciler.fleet import Events, Fleet, forget_unneeded, leave_parameters
+from reconciler.fleet import Events, Fleet
 from reconciler.guards import Guarded, carried_over, policy_of
 from reconciler.host import Host
 from reconciler.hostplan import HostPlan, plan_host
@@ -27,9 +27,9 @@ from reconciler.ledger import Ledger
 from reconciler.lock import APPLY, WATCH, Locked, locked
 from reconciler.machine import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 from reconciler.moment import fingerprint
-from reconciler.mounts.early import ready
 from reconciler.pause import pause_file, read_pause
 from reconciler.pulse import Pulse
+from reconciler.readying import Readying
 from reconciler.report import Report, in_a_line, read_report, write_report
 from reconciler.room import shortages
 from reconciler.said import Said
@@ -55,8 +55,6 @@ from state.store import Store
 from state.wishes import gone, released
 
 LOG = logging.getLogger("vio4wd.watch")
-PREPARE_EVERY_S = 2.0
-"""An engine waits 10 s for its parameters (engine/process.py)."""
 
 
 class Watch:
@@ -106,9 +104,7 @@ class Watch:
         self._impossible = ""
         self._short = ""
         """What of it this host has too little for: as much as fits is done all the same."""
-        self._prepare_at = 0.0
-        self._parameters = ""
-        """What kept them from being left for engines, if anything did."""
+        self._readying = Readying(run_dir, state_dir)
         self._host = host
         self._said = Said(LOG)
         self._tell = self._said.tell
@@ -239,14 +235,7 @@ class Watch:
             return
         if undone_instead(self._store, accepted.spec.sha256):
             return
-        target = accepted.target
-        try:
-            sighting = fleet.see()
-            todo = plan_host(target, sighting)
-            self._tell("memory", ready(fleet.mounts, target, sighting), "%s", "")
-            self._parameters = leave_parameters(self._state_dir, self._run_dir, todo)
-        except SpecUnfit as error:
-            self._parameters = f"an engine that starts now finds no parameters: {error}"
+        self._tell("memory", self._readying.prepare(accepted.target, fleet), "%s", "")
 
     def _look(self, fleet: Fleet) -> None:
         sighting = fleet.see()
@@ -260,8 +249,7 @@ class Watch:
             self._machine.engine_seen(time.monotonic(), *fingerprint(moments))
             return
         self._machine.engine_absent(time.monotonic())
-        if time.monotonic() >= self._prepare_at:  # they could not be left, or were lost or damaged since
-            self._prepare_at = time.monotonic() + PREPARE_EVERY_S
+        if self._readying.due(time.monotonic()):
             self._prepare(fleet)
         self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
 
@@ -374,16 +362,16 @@ class Watch:
 
     def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
         self._shards = tuple(todo.targets)
-        self._parameters = leave_parameters(self._state_dir, self._run_dir, todo)
+        self._readying.leave(todo)
         outcome = apply_host(todo, sighting.seen, fleet.clients, lambda _: self._pulse.beat(time.monotonic()))
         if outcome.verdict is Verdict.APPLIED:
-            self._parameters = self._parameters or forget_unneeded(self._state_dir, self._run_dir, todo)
+            self._readying.forget(todo)
         return outcome
 
     def _show(self) -> None:
         self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._said.last("pause")))
         retry_at = self._machine.retry_at
-        troubles: tuple[str | None, ...] = (self._store.fault, self._parameters, self._impossible, self._short)
+        troubles: tuple[str | None, ...] = (self._store.fault, self._readying.fault, self._impossible, self._short)
         troubles += (*self._file.lacking, *self._file.outdated)
         unheard = dict.fromkeys((*self._files.faults, self._file.unanswered))
         report = replace(
@@ -394,7 +382,7 @@ class Watch:
             faults=tuple(f for f in (*troubles, *left_aside(self._state_dir), *unheard, *self._doors.faults) if f),
             threads=self._threads.problems(),
         )
-        self._tell("parameters", self._parameters, "%s", "")
+        self._tell("parameters", self._readying.fault, "%s", "")
         self._tell("unheard", "\n".join(filter(None, unheard)), "%s", "files answer again, and tell of their changes")
         self._tell("hostname", "; ".join(self._file.outdated), "%s", "")
         self._tell("store", self._store.fault or "", "%s", "")

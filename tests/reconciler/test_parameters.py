@@ -87,7 +87,7 @@ def test_without_an_engine_they_are_made_again_whatever_became_of_them(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No event tells of it, and the file of the spec does not change."""
-    monkeypatch.setattr("reconciler.watch.PREPARE_EVERY_S", 0.1)
+    monkeypatch.setattr("reconciler.readying.EVERY_S", 0.1)
     steered = Steered(tmp_path, tmp_path / "vio4wd.yaml")
     steered.file.write_text(document(1))
     path = engine_parameters(tmp_path / "state")
