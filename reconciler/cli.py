@@ -88,19 +88,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _executed(asked: argparse.Namespace) -> int:
-    from reconciler.output import complain
+    from reconciler.output import emit, refuse
 
+    as_json = getattr(asked, "json", False)
     try:
         code: int = asked.execute(asked)
     except BrokenPipeError:  # of bytes that are no lines; whoever read them has seen enough
         return 1
     except KeyboardInterrupt:
+        if as_json:
+            emit({"error": "it was interrupted"})
         return 1
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:
             raise
-        complain(sentence)
+        refuse(sentence, as_json)
         return 1
     return code
 

@@ -85,6 +85,14 @@ def emit(value: Any) -> None:
     _write("stdout", without_token(json.dumps(value, indent=2)))
 
 
+def refuse(sentence: str, as_json: bool, **more: Any) -> None:
+    """Says why nothing came of a command: for people on standard error, for programs also as JSON where they look for
+    it."""
+    complain(sentence)
+    if as_json:
+        emit({"error": sentence, **more})
+
+
 def put(text: str) -> None:
     """Prints a file's text as it is, with no line's end but its own."""
     _write("stdout", text, last="")

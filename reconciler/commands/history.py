@@ -65,7 +65,7 @@ def _list(applies: list[Applied]) -> None:
 
 
 def _one(asked: argparse.Namespace, store: Store) -> int:
-    from reconciler.output import complain, emit
+    from reconciler.output import emit, refuse
     from state.history import KEPT, entries, spec_text
 
     found = [entry for entry in entries(store, KEPT) if entry.id == asked.number]
@@ -73,7 +73,7 @@ def _one(asked: argparse.Namespace, store: Store) -> int:
     store.close()
     if not found:
         which = asked.number if asked.number is not None else "without a number"
-        complain(f"The history has no apply {which}; vio4wd history lists what it has.")
+        refuse(f"The history has no apply {which}; vio4wd history lists what it has.", asked.json)
         return 1
     if asked.json:
         emit({**found[0].to_json(), "spec": text})

@@ -43,7 +43,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.commands.apply import carried_out, conclude
     from reconciler.commands.common import asking
     from reconciler.fleet import Fleet
-    from reconciler.output import complain, say
+    from reconciler.output import refuse, say
     from reconciler.trial import Order
     from schema.paths import run_dir, state_dir
     from state.store import Store
@@ -51,11 +51,12 @@ def execute(asked: argparse.Namespace) -> int:
     store = Store(state_dir())
     entry = _entry(store, asked.number)
     if entry is None:
-        complain(store.fault or "There is no such state in the history; vio4wd history lists what there is.")
+        why = store.fault or "There is no such state in the history; vio4wd history lists what there is."
+        refuse(why, asked.json)
         return 1
     with Fleet(run_dir(), state_dir()) as fleet:
         saved = _plan(asked, store, entry, fleet)
-        if saved.errands and not (asked.yes or _agreed(asked)):
+        if saved.errands and not (asked.yes or _agreed(asked, saved)):
             return 1
         instead_of = _in_force(store, entry.sha256)
         order = Order(asking(), saved.file, entry.sha256, instead_of=instead_of)
@@ -143,11 +144,12 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
     return saved
 
 
-def _agreed(asked: argparse.Namespace) -> bool:
-    from reconciler.output import complain
+def _agreed(asked: argparse.Namespace, saved: SavedPlan) -> bool:
+    from reconciler.output import refuse
 
     if asked.json or not sys.stdin.isatty():
-        complain("Nothing was done: there is no terminal to ask on; add --yes to carry the plan out.")
+        why = "Nothing was done: there is no terminal to ask on; add --yes to carry the plan out."
+        refuse(why, asked.json, plan=saved.to_json())
         return False
     return input("Carry this out? [y/N] ").strip().lower() in ("y", "yes")
 
