@@ -11,7 +11,6 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from schema.model import MAX_RELAYS, Action, Pin
 from schema.notify import Notifier
 from schema.paths import cache_dir, engine_parameters
 from schema.signals import obey
+from schema.whole import import_all, own_version
 
 if TYPE_CHECKING:
     from engine.engine import EngineCore
@@ -58,6 +58,7 @@ class EngineProcess:
         self._shard = shard
         self._run_dir = run_dir
         self._state_dir = state_dir
+        self._version = own_version()
         self._boot_id = str(uuid.uuid4())
         self._generation = 0
         self._state = "starting"
@@ -76,7 +77,7 @@ class EngineProcess:
 
     def hello(self) -> dict[str, Any]:
         return {
-            "version": version("vio4wd"),
+            "version": self._version,
             "dpdk": self._dpdk.version,
             "shard": self._shard,
             "boot_id": self._boot_id,
@@ -194,6 +195,7 @@ class EngineProcess:
             from engine.machine import Machine
 
             machine = Machine(cpus)
+        import_all(("engine", "schema"))
         log.info("burst loops ready after %.1f s", time.monotonic() - began)
         core = EngineCore(machine, eal_, wanted.engine, lcores, self._server.announce)
 

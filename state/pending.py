@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from schema.model import State
 from state.shape import readable, typed
+from state.steady import Steady, steady
 from state.store import Store
 
 
@@ -58,6 +59,8 @@ class Pending:
     """The sha256 of what it said before."""
     reason: str = ""
     """Why it is undone, in words that follow on "because"."""
+    until: Steady | None = None
+    """The deadline by the clock that nobody sets; None: an older release wrote it down, or it does not wait."""
 
     def due(self, now: float, boots: Mapping[int, str]) -> str:
         """Why it has to be undone, when nobody is at work on it; empty as long as it may be confirmed. `boots` are the
@@ -69,9 +72,14 @@ class Pending:
         others = [shard for shard, boot_id in boots.items() if (self.boots or {}).get(shard, boot_id) != boot_id]
         if others:
             return "the engine was started again before it was confirmed"
-        if not self.time <= now < self.deadline:  # a clock that was set back must not give it a year
-            return f"it was not confirmed within {self.confirm_s:g} s"
-        return ""
+        if self.until is not None and self.until.boot != steady().boot:
+            return "the host was started again before it was confirmed"
+        return f"it was not confirmed within {self.confirm_s:g} s" if self._is_over(now) else ""
+
+    def _is_over(self, now: float) -> bool:
+        if self.until is not None:
+            return steady().seconds >= self.until.seconds
+        return not self.time <= now < self.deadline  # a clock that was set back must not give it a year
 
 
 def begin(store: Store, pending: Pending) -> None:
@@ -87,7 +95,8 @@ def current_pending(store: Store) -> Pending | None:
 
 def wait(store: Store, pending: Pending, deadline: float, boots: Mapping[int, str]) -> None:
     """From now on it may be confirmed."""
-    text = _text(replace(pending, boots=boots))
+    boot, seconds = steady()
+    text = _text(replace(pending, boots=boots, until=Steady(boot, seconds + pending.confirm_s)))
     row = (Phase.WAITING.value, deadline, text, pending.token)
     sql = "UPDATE pending SET phase = ?, deadline = ?, value = ? WHERE token = ?"
     store.run(lambda connection: connection.execute(sql, row))
@@ -95,7 +104,7 @@ def wait(store: Store, pending: Pending, deadline: float, boots: Mapping[int, st
 
 def confirm(store: Store, pending: Pending, now: float) -> bool:
     """Whether it was still to be confirmed; then it is forgotten and stays. Either this or `undo` wins, never both."""
-    row = (pending.token, Phase.WAITING.value, now)
+    row = (pending.token, Phase.WAITING.value, now if pending.until is None else 0.0)
     return _changes(store, "DELETE FROM pending WHERE token = ? AND phase = ? AND deadline > ?", row)
 
 
@@ -133,13 +142,16 @@ def _text(pending: Pending) -> str:
         "file": pending.file,
         "text": pending.text,
         "was": pending.was,
+        "until": pending.until,
     }
     return json.dumps(value)
 
 
 def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:
     value = json.loads(text)
-    boots = value.pop("boots")
+    boots, until = value.pop("boots"), value.pop("until", None)
+    if until is not None:
+        typed(str, float)(*until)
     typed(str, str, float, float, str)(token, phase, deadline, value["time"], value["who"])
     typed(str, str, float, str)(value["source"], value["sha256"], value["confirm_s"], value["reason"])
     return Pending(
@@ -151,5 +163,6 @@ def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:
         others=frozenset(value.pop("others", ())),
         held=frozenset(value.pop("held", ())),
         boots={int(shard): boot for shard, boot in boots.items()} if boots is not None else None,
+        until=Steady(*until) if until is not None else None,
         **value,
     )

@@ -7,6 +7,8 @@ import argparse
 from reconciler.commands.common import file_argument, local
 
 NAME = "watch"
+COMMANDS_ALONE = ("reconciler.commands.", "reconciler.legacy.clients", "reconciler._")
+"""What the loop has no use for."""
 HELP = "keep a running engine as a file says (the engine goes on without it)"
 EPILOG = """\
 Examples:
@@ -28,8 +30,10 @@ def execute(asked: argparse.Namespace) -> int:
     from schema.notify import Notifier
     from schema.paths import run_dir, state_dir
     from schema.signals import obey
+    from schema.whole import import_all
 
     log_to_stderr()
+    import_all(("schema", "state", "reconciler"), but=COMMANDS_ALONE)
     file = local(asked)
     watch = Watch(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
     raise_limit()  # each client of a service is a descriptor, and 1024, the usual soft limit, are soon taken

@@ -12,6 +12,7 @@ from schema.model import Port, State
 from state.hold import Hold, current_hold, keep_hold, release
 from state.lasttarget import LastTarget, keep_target, last_target
 from state.pending import Pending, Phase, begin, confirm, current_pending, forget, undo, wait
+from state.steady import Steady
 from state.store import Store
 
 STATE = State.of([Port("net_null1")])
@@ -44,7 +45,9 @@ def test_it_survives_and_either_confirming_or_undoing_wins(tmp_path: Path) -> No
     assert current_pending(store) == PENDING
     assert not confirm(other, PENDING, 101.0), "it is still being applied"
     wait(store, PENDING, 160.0, {0: "b"})
-    assert current_pending(other) == WAITING
+    waiting = current_pending(other)
+    assert waiting is not None
+    assert replace(waiting, until=None) == WAITING
     assert not confirm(other, WAITING, 160.0), "too late"
     assert undo(store, WAITING, "so")
     assert not confirm(other, WAITING, 101.0)
@@ -61,6 +64,22 @@ def test_what_was_confirmed_is_not_undone(tmp_path: Path) -> None:
     wait(store, PENDING, 160.0, {0: "b"})
     assert confirm(store, WAITING, 101.0)
     assert not undo(store, WAITING, "so")
+
+
+@pytest.mark.parametrize("now", [0.0, 101.0, 1e12])
+def test_a_clock_that_is_set_neither_shortens_nor_prolongs_its_time(now: float, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    begin(store, PENDING)
+    wait(store, PENDING, 160.0, {0: "b"})
+    waiting = current_pending(store)
+    assert waiting is not None
+    assert waiting.until is not None
+    assert waiting.due(now, {0: "b"}) == ""
+    over = replace(waiting, until=waiting.until._replace(seconds=0.0))
+    assert "not confirmed within 60 s" in over.due(now, {0: "b"})
+    rebooted = replace(waiting, until=Steady("another", 1e12))
+    assert "the host was started again" in rebooted.due(now, {})
+    assert confirm(store, waiting, now)
 
 
 def test_a_hold_and_the_last_target_survive(tmp_path: Path) -> None:
