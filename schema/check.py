@@ -11,6 +11,7 @@ from typing import Any
 
 from schema.nodes import Document, Mapping, Path, Scalar, Sequence, plain, shorten
 from schema.problem import Problem
+from schema.spec import without_password
 from schema.vf import parse_vf
 from schema.yaml12 import at
 
@@ -200,7 +201,7 @@ def _given(document: Document, path: Path) -> str:
         return "a mapping of keys"
     if node is None:
         return "nothing"
-    return f"'{shorten(node.text)}'" if isinstance(node.value, str) else shorten(node.text)
+    return f"'{shorten(without_password(node.text))}'" if isinstance(node.value, str) else shorten(node.text)
 
 
 def _example(part: dict[str, Any]) -> str:

@@ -108,7 +108,15 @@ def read_ahead(tree: Tree) -> None:
     with contextlib.suppress(SpecError):
         _refuse_large([tree])
         for text in tree.texts:
-            room.take(read(text.content, text.name)[1])
+            if (document := _valid(text)) is not None:
+                room.take(document)
+
+
+def _valid(text: Text) -> Document | None:
+    try:
+        return read(text.content, text.name)[1]
+    except SpecError:  # which is said where it is composed
+        return None
 
 
 def _with_maker(spec: Spec, tree: Tree) -> Spec:

@@ -125,6 +125,11 @@ class DirectorySpec:
         return f"directory {self.path}"
 
 
+def without_password(url: str) -> str:
+    """The URL without all that stands before its host."""
+    return re.sub(r"(?<=://)[^/]*@", "", url)
+
+
 @dataclass(frozen=True, slots=True)
 class GitSpec:
     url: str
@@ -145,7 +150,7 @@ class GitSpec:
     @property
     def shown_url(self) -> str:
         """Without the password that may stand in it."""
-        return re.sub(r"(?<=://)[^/@]*@", "", self.url)
+        return without_password(self.url)
 
 
 SourceSpec = DirectorySpec | GitSpec

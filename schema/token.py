@@ -1,4 +1,5 @@
-"""The VF token, with which whoever knows it may open the VFs of its PF: shown to nobody, kept in private files."""
+"""The VF token, with which whoever knows it may open the VFs of its PF, and passwords in URLs: shown to nobody, kept in
+private files."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import re
 KEY = "vfio_vf_token"
 SECRET = "(secret)"
 """What stands in its place."""
+_IN_URL = re.compile(r"(?<=http://)[^\s/'\"]+(?=@)|(?<=https://)[^\s/'\"]+(?=@)", re.IGNORECASE)
 _VALUE = re.compile(r"(vfio[_-]vf[_-]token\W{1,6})[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -16,8 +18,8 @@ def holds_token(text: str) -> bool:
 
 
 def without_token(text: str) -> str:
-    """The text with SECRET in place of each VF token."""
-    return _VALUE.sub(rf"\1{SECRET}", text)
+    """The text with SECRET in place of each VF token, and of who is named in a URL, with his password."""
+    return _IN_URL.sub(SECRET, _VALUE.sub(rf"\1{SECRET}", text))
 
 
 def lacks_token(text: str) -> bool:

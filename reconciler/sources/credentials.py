@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 USER, PASSWORD = "VIO4WD_GIT_USER", "VIO4WD_GIT_PASSWORD"
 HELPER = f'!f() {{ test "$1" = get || exit 0; printf "username=%s\\npassword=%s\\n" "${USER}" "${PASSWORD}"; }}; f'
-_WITH_USER = re.compile(r"(?P<scheme>[a-z]+)://(?P<user>[^/@]*)@(?P<host>[^/]*)(?P<path>.*)", re.DOTALL)
+_WITH_USER = re.compile(r"(?P<scheme>[a-z]+)://(?P<user>[^/]*)@(?P<host>[^/@]*)(?P<path>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

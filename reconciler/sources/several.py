@@ -3,6 +3,7 @@ must not keep the loop from steering."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -124,7 +125,9 @@ class Sources:
         return {spec.name: self._pollers[spec].latest for spec in wanted}
 
     def _begin(self, new: Sequence[SourceSpec], wanted: Sequence[SourceSpec]) -> None:
-        forget_clones(self._state_dir, [spec for spec in wanted if isinstance(spec, GitSpec)])
+        named = [spec for spec in wanted if isinstance(spec, GitSpec)]
+        with contextlib.suppress(RuntimeError):  # no thread is to be had: another time, then
+            threading.Thread(target=forget_clones, args=(self._state_dir, named), daemon=True).start()
         for spec in new:
             self._pollers[spec] = self._poller(spec)
         until = time.monotonic() + FIRST_S

@@ -181,3 +181,40 @@ def test_a_url_that_would_run_something_is_refused(url: str) -> None:
 def test_a_url_that_git_clones_is_taken(url: str) -> None:
     (source,) = head(tree(f'sources: [{{git: {{url: "{url}"}}}}]\n')).sources
     assert "secret" not in source.name
+
+
+def test_a_refused_url_is_shown_without_its_password() -> None:
+    said = refusal(tree("sources: [{git: {url: 'https://ann:s3cr3t@h/two words'}}]\n"))
+    assert "not 'https://h/two words'" in said
+
+
+def vfs(*names: str) -> str:
+    return "bind_vfs:\n" + "".join(f"- {name}\n" for name in names)
+
+
+def test_words_of_many_files_are_joined_in_order_and_once() -> None:
+    spec = compose([tree(vfs("a", "b"), vfs("b", "c"), vfs("c", "a", "d"))])
+    assert spec.bind_vfs == ("a", "b", "c", "d")
+
+
+def test_all_files_together_have_the_bounds_of_one() -> None:
+    """However many there are, and wherever they come from; what is too much is not even parsed."""
+    many = [f"n{number}" for number in range(3400)]
+    assert len(compose([tree(vfs(*many))]).bind_vfs) == 3400
+    said = refusal(tree(vfs(*many)), tree(vfs(*many[:-1])), Tree((text("x.yaml", vfs(*many[:-2])),)))
+    assert said == "x.yaml:1:1: more than 10,000 values up to here in all files, of all sources together; write less"
+    large = [Text(f"{letter}.yaml", HEAD.encode() + b"#" * 400_000 + b"\n") for letter in "abc"]
+    said = refusal(Tree(tuple(large)), tree(relays(1)))
+    assert said == "c.yaml:1:1: more than 1,048,576 bytes up to here in all files, of all sources together; write less"
+
+
+def test_of_very_many_problems_the_first_are_said() -> None:
+    lines = refusal(tree("engine: {worker_cpus: [" + ", ".join(["x"] * 9000) + "]}\n")).splitlines()
+    assert len(lines) == 101
+    assert "from here on there are 8,900 more problems, not shown" in lines[-1]
+
+
+def test_a_list_of_different_kinds_costs_no_more_than_another() -> None:
+    """jsonschema compares each item with each where they can't be sorted, which took 9 s of these."""
+    mixed = ", ".join(f'"{number}"' if number % 2 else str(number) for number in range(9000))
+    assert "must be a whole number" in refusal(tree(f"engine: {{worker_cpus: [{mixed}]}}\n"))

@@ -31,3 +31,15 @@ def test_it_is_found_and_left_out(text: str) -> None:
 def test_nothing_else_is_taken_for_it(text: str) -> None:
     assert not holds_token(text)
     assert without_token(text) == text
+
+
+@pytest.mark.parametrize("url", ["http://ann:s3cr3t@h/x", "https://s3cr3t@h/x", "HTTPS://a:s3cr3t@x@h:1/x@y"])
+def test_a_password_in_a_url_is_shown_to_nobody(url: str) -> None:
+    shown = without_token(f"git: {{url: '{url}'}}")
+    assert "s3cr3t" not in shown
+    assert "://(secret)@h" in shown
+
+
+def test_urls_without_a_password_stay_as_they_are() -> None:
+    for url in "https://h/a@b", "ssh://git@h/x", "git@h:x", "https://h":
+        assert without_token(url) == url
