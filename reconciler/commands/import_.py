@@ -26,15 +26,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.legacy.defaults import imported
+    from reconciler.legacy.defaults import read_imported
     from reconciler.output import complain, put
     from schema import SpecError
     from schema.files import write_named
-    from schema.loader import read_file
     from schema.token import holds_token
 
     try:
-        found = imported(read_file(asked.file).decode("utf-8", "replace"), str(asked.file))
+        found = read_imported(asked.file)
     except SpecError as error:
         complain(f"Nothing was made of it. {error}")
         return 1

@@ -6,9 +6,8 @@ an unset variable from an empty one where that matters.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import schema
@@ -19,7 +18,16 @@ from schema import Problem, SpecError, Text, Tree
 from schema.loader import read_file, refused
 from schema.spec import STATIC
 
-_SETS_OURS = re.compile(r"[^#]*\b(?:VIRTIOFWD|VIO4WD)_\w+\+?=")
+OURS = ("VIRTIOFWD_", "VIO4WD_")
+"""How the names of virtio-forwarder's variables begin."""
+MAX_BYTES = 64 * 1024
+"""The file that virtio-forwarder shipped has 8 KiB."""
+
+
+UNFIT = (
+    ("\0", "zero byte", "save the file as text"),  # as after a power cut; bash would drop it
+    ("\r", "carriage return", "bash takes it for a part of the value: save the file with the line ends of Unix"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +36,6 @@ class Imported:
 
     text: str
     remarks: tuple[Problem, ...]
-    unread: tuple[Problem, ...]
-    """Those of the remarks that are about lines which set a variable of virtio-forwarder's, and only a shell can tell
-    to what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +57,24 @@ class Source:
         return Problem(self.name, 1, 1, problem.path, problem.message)
 
 
+def read_imported(path: Path) -> Imported:
+    """As `imported`, of a file."""
+    return imported(_text(read_file(path), str(path)), str(path))
+
+
 def imported(text: str, name: str) -> Imported:
-    """The spec that says what the file says. Raises SpecError with everything in the file that can't be."""
-    if "\0" in text:  # as after a power cut; bash would drop it
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise SpecError([Problem(name, line, 1, "", "a zero byte stands here; save the file as text")])
-    source = Source(name, read_fragment(text))
+    """The spec that says what the file says, which has to be whole: what only a shell could tell must not look as if it
+    were not wanted. Raises SpecError with everything in the file that can't be."""
+    source = Source(name, _fragment(text, name))
     draft = Draft()
-    lines = text.split("\n")
-    foreign = [Problem(name, line, 1, "", sentence) for line, sentence in source.fragment.remarks]
-    unread = tuple(problem for problem in foreign if _SETS_OURS.match(lines[problem.line - 1]))
     wrong: list[Problem] = []
-    remarks = [*foreign, *_taken(draft, source, wrong)]
+    remarks = [Problem(name, line, 1, "", sentence) for line, sentence in source.fragment.remarks]
+    remarks += _taken(draft, source, wrong)
     wrong += _conflicts(draft, source)
     if wrong:
         raise SpecError(wrong)
     remarks += _conclude(draft, source)
-    found = Imported(written(draft, name, remarks), tuple(remarks), unread)
+    found = Imported(written(draft, name, remarks), tuple(remarks))
     try:
         schema.parse(found.text, name)
     except SpecError as error:
@@ -76,16 +82,36 @@ def imported(text: str, name: str) -> Imported:
     return found
 
 
-def read_defaults(path: Path) -> Tree:
-    """The spec that this file says, which has to be whole: what can't be known must not look as if it were not wanted.
-    Raises SpecError."""
-    content = read_file(path).decode("utf-8", "replace")
-    found = imported(content, str(path))
-    if found.unread:
-        raise SpecError(replace(each, message=f"{each.message}; write out what is meant") for each in found.unread)
-    if not any(map(_SETS_OURS.match, content.split("\n"))):
+def _text(content: bytes, name: str) -> str:
+    """Raises SpecError."""
+    if len(content) > MAX_BYTES:
+        raise refused(name, f"has {len(content):,} bytes, and {MAX_BYTES:,} are read; is it virtio-forwarder's file?")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SpecError([Problem(name, line, 1, "", "what stands here is no UTF-8; save the file as such")]) from None
+
+
+def _fragment(text: str, name: str) -> Fragment:
+    """Raises SpecError for what is no such configuration file, or more than one."""
+    for character, what, mend in UNFIT:
+        if character in text:
+            line = text.count("\n", 0, text.index(character)) + 1
+            raise SpecError([Problem(name, line, 1, "", f"a {what} stands here; {mend}")])
+    fragment = read_fragment(text)
+    if fragment.foreign:
+        why = "only bash can tell what this file sets then: write out what is meant, as NAME=value"
+        raise SpecError(Problem(name, line, 1, "", f"{each}; {why}") for line, each in fragment.foreign)
+    if not any(variable.startswith(OURS) for variable in fragment.values):
         why = "no variable of virtio-forwarder's is set here; to relay nothing, write VIRTIOFWD_STATIC_VFS="
-        raise refused(str(path), why)
+        raise refused(name, why)
+    return fragment
+
+
+def read_defaults(path: Path) -> Tree:
+    """The spec that this file says. Raises SpecError."""
+    found = read_imported(path)
     return Tree((Text(str(path), found.text.encode()),), owner=STATIC, remarks=found.remarks)
 
 
@@ -95,7 +121,7 @@ def in_its_words(path: Path, reason: str) -> str:
     if not colon or key not in SAID_BY:
         return reason
     try:
-        fragment = read_fragment(read_file(path).decode("utf-8", "replace"))
+        fragment = _fragment(_text(read_file(path), str(path)), str(path))
     except SpecError:
         fragment = Fragment()
     rest = rest.replace("leave the key out", "set it to nothing")
@@ -114,7 +140,7 @@ def _taken(draft: Draft, source: Source, wrong: list[Problem]) -> Iterator[Probl
 
 def _take(draft: Draft, variable: str, value: Value) -> Iterable[str]:
     """Raises ValueError with a sentence."""
-    if not variable.startswith(("VIRTIOFWD_", "VIO4WD_")):
+    if not variable.startswith(OURS):
         return []  # the fragment's own, for others to refer to
     if variable in IGNORED:
         return [IGNORED[variable]] if value.text else []

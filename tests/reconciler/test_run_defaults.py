@@ -144,5 +144,5 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_spec_is_no_configuration_file(tmp_path: Path) -> None:
     file = tmp_path / "vio4wd.yaml"
     file.write_text("apiVersion: vio4wd/v1\nrelays: []\n")
-    with pytest.raises(SpecError, match="no variable of virtio-forwarder's is set here"):
+    with pytest.raises(SpecError, match="1:1: 'apiVersion:' is a command; only bash can tell"):
         Local(file, defaults=True).read("host")
