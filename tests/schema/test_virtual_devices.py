@@ -15,7 +15,7 @@ MEMIF = "net_memif0,role=server,socket-abstract=no,socket=/run/m.sock"
     "text",
     [
         "net_af_packet0,iface=veth1",
-        "net_af_packet12,iface=eth0.100,qpairs=2,blocksz=65536,framesz=16384,framecnt=512,qdisc_bypass=0",
+        "net_af_packet12,iface=eth0.100,qpairs=2,blocksz=65536,framesz=16384,framecnt=512,qdisc_bypass=1",
         "net_tap0",
         "net_tap1,iface=tap_1,mac=fixed",
         "net_tap1,mac=02:00:00:00:00:0a",
@@ -61,6 +61,7 @@ def test_is_allowed(text: str) -> None:
         ("net_af_packet0,iface=", "the name of a network interface"),
         ("net_af_packet0,iface=[a", "the name of a network interface"),
         ("net_af_packet0,iface=eth0,framecnt=999999999", "a number from 1 to 32768"),
+        ("net_af_packet0,iface=eth0,qdisc_bypass=0", "qdisc_bypass must be 1, not '0'"),
         ("net_memif0", "needs the argument role, which must be server"),
         ("net_memif0,role=client,socket=/run/m.sock,socket-abstract=no", "role must be server, not 'client'"),
         ("net_memif0,role=server,socket=/run/m.sock", "needs the argument socket-abstract"),
