@@ -84,7 +84,7 @@ TABLE: Drivers = MappingProxyType(
             "blocksz": number(2048, 4 * 2**20),
             "framesz": number(128, 65536),
             "framecnt": number(1, 32768),
-            # With 0 the driver waits, without end, until tc lets its interface send, and with it every relay of its worker.
+            # With 0 the driver waits until tc lets its interface send, and with it every relay of its worker.
             "qdisc_bypass": word("1"),
         },
         # A server's socket is one that only root may connect to. A client trusts whoever made the socket, and whoever
