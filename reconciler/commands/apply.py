@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from reconciler.fleet import Fleet
     from reconciler.outcome import Outcome, Step
+    from reconciler.savedplan import SavedPlan
     from reconciler.settle import Settled
     from reconciler.steer import Steering
     from reconciler.trial import Order
@@ -124,7 +125,7 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
         if asked.target:
             raise PlanError(f"{once(asked)} is a plan, which is carried out as a whole; make one with plan --target")
         saved, allowed = parse_plan(text, str(once(asked))), relay_ids(asked.allow_destroy)
-        order = beside_a_watch(asked, store, _order(asked, saved.sha256, ""), saved.path)
+        order = beside_a_watch(asked, store, _order(asked, saved.sha256, ""), _made_from(saved))
         return lambda steering: steering.apply_saved(saved, order, allowed)
     settled = read_now(once(asked), ThisHost(), store, complain)
     spec = settled.wanted.spec
@@ -139,6 +140,13 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
         return outcome
 
     return do
+
+
+def _made_from(saved: SavedPlan) -> str:
+    """Where the file of a plan lies; releases before this one kept its name alone."""
+    import os
+
+    return saved.path or os.path.abspath(saved.file)
 
 
 def beside_a_watch(asked: argparse.Namespace, store: Store, order: Order, path: str) -> Order:
@@ -169,6 +177,8 @@ def _whole_text(asked: argparse.Namespace, order: Order, path: str) -> tuple[str
     from reconciler.watched import source_names
     from schema import Text, Tree
 
+    if asked.target:
+        return "", "--target applies a part of it, and the watch would apply all of it then"
     if asked.defaults is not None:
         return "", "that is made from virtio-forwarder's configuration file; save what vio4wd import prints"
     if path and Path(path).is_dir():

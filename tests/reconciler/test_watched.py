@@ -144,6 +144,11 @@ def test_what_somebody_saved_meanwhile_is_not_overwritten(watched: Shell) -> Non
     process.communicate()
 
 
+def test_a_part_of_it_can_not_be_confirmed(watched: Shell) -> None:
+    done = watched("apply", "--confirm", "1s", "--target", "relay:2", other(watched))
+    assert (done.returncode, "--target applies a part of it" in done.stderr, relays(watched)) == (1, True, {1}), done
+
+
 def test_not_confirmed_the_file_is_as_it_was(watched: Shell) -> None:
     assert watched("apply", "--confirm", "0.5s", other(watched)).returncode == 1
     assert watched.file.read_text() == ONE
