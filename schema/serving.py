@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import heapq
 import logging
 import os
 import select
@@ -30,13 +31,13 @@ AT_ONCE = 64
 READ_BYTES = 8192
 IDLE_S = 1.0
 """Who has said and got nothing for so long may have to make room, and who has not finished greeting."""
-SHORTLY_S = 0.02
-"""As `IDLE_S`, when newcomers had to wait because nobody was idle."""
+SHORTLY_S, TOGETHER = 0.1, 8
+"""As `IDLE_S`, while newcomers wait, and how many make room at a time then."""
 SHARE = 0.75
 """Of the places, at most so many are one user's, unless it is root: others find room at all times."""
 LOOK_EVERY_S = 2.0
 """How often it is looked whether the socket's file is still there."""
-HOLD_S = 0.2
+HOLD_S = 0.1
 """How long nobody is let in when there was no place or descriptor."""
 MAX_TOPICS = 64
 MAX_UNREAD_BYTES = 256 * 1024
@@ -169,7 +170,7 @@ class Endpoint:
         self._hold_until = 0.0
         """Nobody is let in before."""
         self._waited = False
-        """Whether newcomers did, since somebody was let in."""
+        """Whether newcomers have had to, and may still do so."""
         self._spare: int | None = None
         """A descriptor that is given up for a client when there is no other."""
         self._look_at = time.monotonic() + LOOK_EVERY_S
@@ -225,6 +226,7 @@ class Endpoint:
         with contextlib.suppress(OSError):
             self.poller.unregister(client)
         self._clients.pop(client.fileno(), None)
+        self._hold_until = min(self._hold_until, time.monotonic())  # there is a place again
         self._of_user[client.uid] -= 1
         if not self._of_user[client.uid]:
             del self._of_user[client.uid]
@@ -249,11 +251,13 @@ class Endpoint:
             try:
                 connection, _ = self._listening.socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
+                self._waited = False
                 return
             except OSError as error:
                 none_left = error.errno in (errno.EMFILE, errno.ENFILE)
                 if not (none_left and (self._make_room(None) or self._give_up_spare())):
-                    self._hold(f"clients can't be let in: {error.strerror}; raise the limit of open files")
+                    advice = "; raise the limit of open files" if none_left else ""
+                    self._hold(f"clients can't be let in: {error.strerror}{advice}")
                     return
                 continue
             self._welcome(connection)
@@ -262,6 +266,7 @@ class Endpoint:
         connection.setblocking(False)
         uid = user_of(connection)
         if uid and self._of_user[uid] >= SHARE * slots() and not self._make_room(uid):
+            self._waited = True
             connection.close()  # ZeroMQ's try again
             return
         client = Client(self, connection, uid)
@@ -271,18 +276,18 @@ class Endpoint:
             connection.close()
             return
         self._clients[connection.fileno()] = client
-        self._waited = False
         self._of_user[uid] += 1
 
     def _make_room(self, uid: int | None) -> bool:
         """Disconnects who has been idle longest, of this user, or of whoever has most."""
         idle_since = time.monotonic() - (SHORTLY_S if self._waited else IDLE_S)
         idle = [c for c in self._clients.values() if not c.owed and c.active_at < idle_since and uid in (None, c.uid)]
-        for client in sorted(idle, key=lambda client: (-self._of_user[client.uid], client.active_at)):
-            if client.quiet():
-                client.close()
-                return True
-        return False
+        most = TOGETHER if self._waited else 1
+        longest = heapq.nsmallest(2 * most, idle, lambda client: (-self._of_user[client.uid], client.active_at))
+        going = [client for client in longest if client.quiet()][:most]
+        for client in going:
+            client.close()
+        return bool(going)
 
     def _give_up_spare(self) -> bool:
         if self._spare is None:

@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ovs.db.idl
+import ovs.jsonrpc
 import ovs.poller
 
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.marks import Change, Marked, decide, read_marks
 from reconciler.doors.netdev import Netdevs
-from reconciler.supervised_thread import Threads
+from reconciler.supervised_thread import Threads, one_line
 from state import wishes
 from state.store import Store
 
@@ -45,8 +46,14 @@ LOOK_AGAIN_S = 1.0
 BACKOFF_MS = 1000, 2000
 """Between tries to connect, which costs next to nothing on a unix socket; the IDL's own is up to 8 s."""
 SILENCE_S = 10.0
-"""A server that sends nothing for so long, asked for the database, is asked anew: to unix sockets the IDL sends no
-probes."""
+"""A server that sends nothing for so long, asked for the database, is asked anew."""
+PROBE_MS = 15_000
+"""A server that is stopped, or hangs, is noticed after one to two of these. Of itself the IDL probes no unix socket."""
+MAX_MESSAGE_BYTES, MAX_MESSAGE_S = 64 * 1024 * 1024, 300.0
+"""More than ten times what is to be known of 10,000 interfaces, in 300 bytes each: a server whose message is longer, or
+takes longer to be read, is not listened to."""
+LONG_S = 10.0
+"""A message that takes longer is said."""
 SAY_AFTER_S = 2.0
 """A database that is away for less is not worth a word."""
 STOP_S = 5.0
@@ -70,7 +77,28 @@ class _Strict:
     dbg = info
 
 
+class _Bounded(ovs.jsonrpc.Connection):  # type: ignore[misc]
+    """The package's own reads a message of any length, and does not return before its end."""
+
+    _message_bytes, _begun_at = 0, 0.0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "received_bytes" and isinstance(value, int) and value:
+            if self.parser is None:
+                self._message_bytes, self._begun_at = 0, time.monotonic()
+            self._message_bytes += value - self.received_bytes
+            long = time.monotonic() - self._begun_at > MAX_MESSAGE_S
+            if self._message_bytes > MAX_MESSAGE_BYTES or long:
+                raise ValueError(f"it sends a message of more than {MAX_MESSAGE_BYTES >> 20} MiB, or a very slow one")
+        super().__setattr__(name, value)
+
+
+class _Unreadable(Exception):  # noqa: N818 - a fact about the server
+    """What it sends can't be made sense of."""
+
+
 ovs.db.idl.vlog = _Strict()
+ovs.jsonrpc.Connection = _Bounded
 
 
 class Ovsdb:
@@ -82,6 +110,10 @@ class Ovsdb:
         self._state_dir = state_dir
         self._exchange = exchange
         self._away_since: float | None = time.monotonic()
+        self._reading_since: float | None = None
+        """When the package was last asked to read; None when it has come back."""
+        self._why = ""
+        """What it said that can't be read."""
         self._marked: Marked | None = None
         """None: it has not been read since this door was opened."""
         self._unmet: tuple[str, ...] = ()
@@ -94,7 +126,10 @@ class Ovsdb:
     @property
     def faults(self) -> tuple[str, ...]:
         """What is marked and can't be had, and that the database is away, each with a sentence."""
-        return self._faults
+        since = self._reading_since
+        if since is None or time.monotonic() - since < LONG_S:
+            return self._faults
+        return (f"ovsdb: what {self.path} sends has been read for more than {LONG_S:g} s", *self._faults)
 
     def stop(self) -> None:
         """What was asked for stays."""
@@ -115,8 +150,8 @@ class Ovsdb:
                 idl = self._opened()
                 try:
                     self._follow(idl)
-                except Exception as error:  # whatever a server sends must not end the door
-                    LOG.debug("%s: %s", self.path, error, exc_info=True)
+                except _Unreadable as error:
+                    self._why = f" ({error})"
                 finally:
                     idl.close()
                 self._lost()
@@ -128,13 +163,18 @@ class Ovsdb:
         schema.register_columns("Interface", ["name", "external_ids"])
         idl = ovs.db.idl.Idl(f"unix:{self.path}", schema, leader_only=False)
         idl._session.reconnect.set_backoff(*BACKOFF_MS)
+        idl._session.reconnect.set_probe_interval(PROBE_MS)
         return idl
 
     def _follow(self, idl: ovs.db.idl.Idl) -> None:
         """Carries out what the database says. Returns when the door is closed, or the server says nothing."""
         heard, heard_at = 0, time.monotonic()
         while not self._stopping:
-            changed = idl.run()
+            self._reading_since = time.monotonic()
+            try:
+                changed = _run(idl)
+            finally:
+                self._reading_since = None
             connected, received = _connection(idl)
             if connected and idl.state == idl.IDL_S_MONITORING:
                 self._read(idl, changed)
@@ -155,7 +195,7 @@ class Ovsdb:
         self._carry_out(self._marked)
         if self._away_since is not None:
             LOG.info("the database on %s is read, %d interfaces are marked", self.path, len(self._marked.netdevs))
-        self._away_since = None
+        self._away_since, self._why = None, ""
 
     def _lost(self) -> None:
         if self._away_since is None:
@@ -177,7 +217,8 @@ class Ovsdb:
     def _tell(self) -> None:
         """Says what is new among what can't be had."""
         away = self._away_since is not None and time.monotonic() - self._away_since >= SAY_AFTER_S
-        words = f"no database of Open vSwitch can be read from {self.path}; it is waited for, and its relays stay"
+        where = f"{self.path}{self._why}"
+        words = f"no database of Open vSwitch can be read from {where}; it is waited for, and its relays stay"
         found = ((words,) if away else ()) + (self._marked.faults if self._marked is not None else ()) + self._unmet
         shown = tuple(f"ovsdb: {fault}" for fault in _at_most(found))
         if shown == self._faults:
@@ -197,6 +238,15 @@ class Ovsdb:
         if idl is None or self._unmet or self._away_since is not None:
             poller.timer_wait(int(LOOK_AGAIN_S * 1000))
         poller.block()
+
+
+def _run(idl: ovs.db.idl.Idl) -> bool:
+    """Whether something changed. Raises _Unreadable, whatever a server sends."""
+    try:
+        return bool(idl.run())
+    except Exception as error:
+        LOG.debug("%s", error, exc_info=True)
+        raise _Unreadable(one_line(error)) from error
 
 
 def _interfaces(idl: ovs.db.idl.Idl) -> Iterator[tuple[str, dict[str, str]]]:

@@ -267,12 +267,19 @@ def wrong(connection: socket.socket) -> None:
     connection.sendall(b'{"id":null,"method":"monitor_canceled","params":[]}')
 
 
-@pytest.mark.parametrize("serve", [silent, garbage, half, wrong])
+def endless(connection: socket.socket) -> None:
+    connection.sendall(b'{"id":"')
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+@pytest.mark.parametrize("serve", [silent, garbage, half, wrong, endless])
 def test_whatever_a_server_says_the_door_goes_on(
     site: Site, serve: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ovsdb, "SAY_AFTER_S", 0.0)
     monkeypatch.setattr(ovsdb, "SILENCE_S", 0.5)
+    monkeypatch.setattr(ovsdb, "MAX_MESSAGE_BYTES", 32 * 1024)
     site.add_marked("eth1")
     site.open()
     site.wait(1)
@@ -320,6 +327,18 @@ def test_a_copy_that_has_gone_wrong_is_made_anew(site: Site) -> None:
     assert (len(altered), impostor.served) == (1, 2)
     site.close()
     impostor.close()
+
+
+def test_a_server_that_hangs_is_said_and_its_relays_stay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ovsdb, "PROBE_MS", 1000)
+    site.add_marked("eth1")
+    site.open()
+    site.wait(1)
+    site.server.signal(signal.SIGSTOP)
+    site.wait_fault("no database of Open vSwitch can be read")
+    assert site.wanted() == {1: site.vf(1)}
+    site.server.signal(signal.SIGCONT)
+    site.wait_no_fault()
 
 
 def test_another_database_on_that_socket_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
