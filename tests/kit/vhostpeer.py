@@ -187,9 +187,9 @@ class Peer:
         self.send(SET_VRING_KICK, u64(index), [self.event()])
         self.send(SET_VRING_ENABLE, state(index, 1))
 
-    def start(self, pairs: int = 1) -> int:
+    def start(self, pairs: int = 1, features: int = PROTOCOL_FEATURES | VERSION_1) -> int:
         """All that a well-behaved guest with so many pairs of queues does: its memory's descriptor."""
-        self.introduce()
+        self.introduce(features)
         memory = self.memory()
         self.send(SET_MEM_TABLE, WHOLE_MEMORY, [memory])
         for index in range(2 * pairs):

@@ -28,7 +28,11 @@ SECOND = 1 << 32
 """Where a second region lies, for the guest."""
 SIZES = (4096, 1 << 20, vhost.MEMORY_BYTES, 1 << 26, 1 << 30, 1 << 38)
 """Of a second region, and of a log; sparse."""
-PUNCH_HOLE, KEEP_SIZE = 2, 1
+CHOICES = tuple(1 << bit for bit in (0, 1, 11, 12, 15, 22, 28, 29, 34, 35))
+"""Checksums, long frames, merged buffers, several queues, indirect descriptors, event indices, packed rings and their
+use in order: what of them is offered may be chosen."""
+DESCRIPTOR_FLAGS = (0, 0, 0, 1, 2, 4, 7, 0x80, 0x8080)
+"""The next one belongs to it, it is to be written to, it is a table of descriptors; and those of packed rings."""
 FRAME_BYTES = 128
 Step = Callable[[], None]
 
@@ -81,10 +85,14 @@ class Conversation:
         self._pairs = self._random.choice(PAIRS)
         self._memory: list[int] = []
         """The descriptors of the regions that were given last."""
+        self._chosen = 0
+        """The features."""
         self._index = 0
 
     def have(self) -> None:
-        self._memory = [self.peer.start(self._pairs)]
+        more = sum(self._random.sample(CHOICES, self._random.randint(0, len(CHOICES))))
+        self._chosen = vhost.PROTOCOL_FEATURES | vhost.VERSION_1 | more
+        self._memory = [self.peer.start(self._pairs, self._chosen)]
         choices: dict[Step, int] = {
             self.table_again: 3,
             self.other_table: 4,
@@ -219,8 +227,10 @@ class Conversation:
         """Offers frames on the first ring that sends, from its own memory or from a second region."""
         source = self._random.choice((0, vhost.MEMORY_BYTES // 2, SECOND, SECOND + (1 << 20), 1 << 45))
         count = self._random.choice((1, 32, vhost.RING_SIZE))
+        length, flags = self._random.choice((FRAME_BYTES, FRAME_BYTES, 12, 0, 70_000, (1 << 32) - 1)), self._flag()
         descriptors = b"".join(
-            struct.pack("<QIHH", source + 8192 * slot, FRAME_BYTES, 0, 0) for slot in range(vhost.RING_SIZE)
+            struct.pack("<QIHH", source + 8192 * slot, length, flags, (slot + 1) % vhost.RING_SIZE)
+            for slot in range(vhost.RING_SIZE)
         )
         self._index = (self._index + count) & 0xFFFF
         available = struct.pack(f"<HH{vhost.RING_SIZE}H", 0, self._index, *range(vhost.RING_SIZE))
@@ -228,13 +238,15 @@ class Conversation:
             os.pwrite(self._memory[0], descriptors, vhost.RING_BYTES)
             os.pwrite(self._memory[0], available, vhost.RING_BYTES + 8192)
 
+    def _flag(self) -> int:
+        return self._random.choice(DESCRIPTOR_FLAGS)
+
     # The rest
 
     def features(self) -> None:
         """Agreed on anew: as before, with a log, with other rings, or with what was never offered."""
         more = self._random.choice((0, vhost.LOG_ALL, vhost.LOG_ALL, 1 << 15, 1 << 34, 1 << 29, 1 << 63))
-        wanted = vhost.PROTOCOL_FEATURES | vhost.VERSION_1 | more
-        self.peer.send(vhost.SET_FEATURES, vhost.u64(wanted), (), self._flags())
+        self.peer.send(vhost.SET_FEATURES, vhost.u64(self._chosen ^ more), (), self._flags())
 
     def log(self) -> None:
         """What a live migration begins with; not every log is as QEMU makes it."""

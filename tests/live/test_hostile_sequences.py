@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,19 @@ LIARS = (1, 3)
 ROUND = times(40, 400)
 """Conversations on each socket between two looks at the engine."""
 LAST_S = 1800.0
+OFFERS = {"csum": True, "tso": True, "mrgbuf": True}
+"""All that can be, and packed rings to those who lie."""
 GROWTH_KIB = 16_384
 MAPPINGS = 64
 
 
 @pytest.fixture
 def made() -> Iterator[Scene]:
-    with scene((1, NEIGHBOUR, 3)) as scene_:
+    with scene((1, NEIGHBOUR, 3), run=False, vhost_user=OFFERS) as scene_:
+        for relay in LIARS:
+            scene_.lines[relay] = replace(scene_.lines[relay], packed=True)
+        scene_.save()
+        scene_.instance.run()
         scene_.boot(NEIGHBOUR, "io")
         yield scene_
 
