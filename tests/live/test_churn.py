@@ -75,3 +75,4 @@ def test_churn() -> None:
             check(made, early)
         print(dict(churn.done))
         assert made.instance.client.hello().boot_id == boot_id
+        assert "cut off" not in made.instance.log  # nothing that an honest guest does is taken for a peer's lie

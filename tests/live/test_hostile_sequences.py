@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 
 from tests.kit.vhostpeer import Peer
 from tests.kit.vhostsequences import Sequences
-from tests.kit.waiting import wait_for
+from tests.kit.waiting import WaitTimeoutError, wait_for
 from tests.live.counts import LONG, times
 from tests.live.faults import NEIGHBOUR, neighbour
 from tests.live.scene import Scene, descriptors, scene
@@ -53,6 +55,11 @@ def resident_kib(pid: int) -> int:
 
 def mappings(pid: int) -> int:
     return len(Path(f"/proc/{pid}/maps").read_text().splitlines())
+
+
+def kinds(pid: int) -> Counter[str]:
+    """How many of what are open: `socket`, `anon_inode:[eventfd]`, a path."""
+    return Counter(re.sub(r":\[\d+\]$", "", each) for each in descriptors(pid))
 
 
 def held(pid: int) -> tuple[int, int, int]:
@@ -104,13 +111,17 @@ def test_sequences(made: Scene) -> None:
     sequences, pid, boot_id = Sequences(seed), made.instance.engine_pid, made.instance.client.hello().boot_id
     for relay in LIARS:
         check_honest(made, relay)
+    open_before = kinds(pid)
     early, until = held(pid), time.monotonic() + (LAST_S if LONG else 0)
     for first in itertools.count(start, 2 * ROUND):
         print(f"from conversation {first}: {held(pid)} descriptors, mappings, KiB", flush=True)
         round_of(made, sequences, first)
         for relay in LIARS:
             check_honest(made, relay)
-        wait_for("its descriptors back", lambda: len(descriptors(pid)) == early[0])
+        try:
+            wait_for("its descriptors back", lambda: not kinds(pid) - open_before)
+        except WaitTimeoutError as error:
+            raise AssertionError(f"left open: {kinds(pid) - open_before}") from error
         assert mappings(pid) < early[1] + MAPPINGS
         assert resident_kib(pid) < early[2] + GROWTH_KIB
         assert made.instance.client.hello().boot_id == boot_id
