@@ -83,7 +83,10 @@ class ThisHost:
         workers, and the list of online CPUs knows nothing of the cpuset that a container may be in."""
         verdict: list[bool] = []
         thread = threading.Thread(target=lambda: verdict.append(_moves_to(cpu)))
-        thread.start()
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # no thread is to be had for a moment: that is no reason to refuse a CPU
+            return True
         thread.join()
         return verdict[0]
 
