@@ -35,7 +35,7 @@ class StateFront:
             if wish.relay not in held:
                 held[wish.relay] = _wished(wish, spec.vhost_user)
         sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
-        return Desk(held, sockets, spec.vhost_user.dynamic_sockets)
+        return Desk(held, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
 
     def idle_sockets(self) -> tuple[str, ...]:
         vhost_user = (self._spec() or Spec()).vhost_user

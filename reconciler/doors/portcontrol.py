@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 from schema.model import MAX_RELAYS
 from schema.paths import normal_path
+from schema.vf import is_address
 
 OWNER = "port-control"
 MODES = ("round-robin", "active-backup", "balance", "broadcast", "802.3ad", "tlb", "alb")
@@ -46,6 +47,8 @@ class Desk:
     """The template's path of each id."""
     dynamic: bool = False
     """Whether sockets come and go with requests."""
+    template: bool = False
+    """Whether those of the template exist without a relay, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,11 @@ def error(code: int, source: str, sentence: str) -> PortControlResponse:
     )
 
 
+def as_printed(device: str) -> str:
+    """A device as the old daemon printed it: PCI addresses in capitals, `0000:5E:0A.3`."""
+    return device.upper() if is_address(device) else device
+
+
 def _source(request: PortControlRequest) -> str:
     bond = len(request.pci_addrs) > 1
     return {
@@ -156,7 +164,7 @@ def _add(request: PortControlRequest, device: _Device, desk: Desk, source: str) 
         raise Refused(errno.EINVAL, "no PCI address is given")
     held = desk.held.get(id_)
     if held is not None and held.device == device.name and held.members == device.members:
-        if request.conditional:
+        if request.conditional and "bond" not in device.wanted:  # of bonds the old daemon asked no conditions
             return ok()
         raise Refused(errno.EEXIST, f"relay {id_} has {device.name} already")
     if held is not None:
@@ -168,12 +176,12 @@ def _add(request: PortControlRequest, device: _Device, desk: Desk, source: str) 
 
 def _remove(request: PortControlRequest, device: _Device, desk: Desk, source: str) -> Decision:
     id_ = _id(request)
+    held = desk.held.get(id_)
+    if held is None and request.conditional:
+        return ok()
     if not device.name:
         raise Refused(errno.EINVAL, "neither a PCI address nor a bond's name is given")
-    held = desk.held.get(id_)
     if held is None:
-        if request.conditional:
-            return ok()
         raise Refused(errno.ENOENT, f"relay {id_} has no device")
     if held.device != device.name:
         raise Refused(errno.EINVAL, f"relay {id_} has {held.device}, not {device.name}")
@@ -181,12 +189,12 @@ def _remove(request: PortControlRequest, device: _Device, desk: Desk, source: st
 
 
 def _add_sock(request: PortControlRequest, device: _Device, desk: Desk, source: str) -> Decision:
-    path = _path(request, desk)
+    """`conditional` changes nothing: what is there already is an error, as it was to the old daemon."""
+    if not desk.dynamic:
+        raise Refused(errno.EPERM, "sockets are not dynamic here; set vhost_user.dynamic_sockets: true")
+    path = _path(request)
     if not device.name:
         raise Refused(errno.EINVAL, "no PCI address is given")
-    same = (path, device.name, device.members)
-    if request.conditional and any((held.socket, held.device, held.members) == same for held in desk.held.values()):
-        return ok()
     _unused(path, desk)
     _free(device, desk)
     for id_ in range(MAX_RELAYS):
@@ -196,7 +204,8 @@ def _add_sock(request: PortControlRequest, device: _Device, desk: Desk, source: 
 
 
 def _remove_sock(request: PortControlRequest, device: _Device, desk: Desk, source: str) -> Decision:
-    path = _path(request, desk) if request.vhost_path else ""
+    """Conditional or not, as `_add_sock`. A socket of the template stays, since it is there without a relay."""
+    path = _path(request) if request.vhost_path else ""
     if not path and not device.name:
         raise Refused(errno.EINVAL, "neither a socket nor a device is given")
     by_path = {held.id for held in desk.held.values() if path and held.socket == path}
@@ -206,8 +215,6 @@ def _remove_sock(request: PortControlRequest, device: _Device, desk: Desk, sourc
         return _taken(desk.held[min(found)], source)
     if by_path or by_device:
         raise Refused(errno.EINVAL, f"{path} and {device.name} do not belong together")
-    if request.conditional:
-        return ok()
     raise Refused(errno.ENOENT, f"nothing is relayed for {path or device.name}")
 
 
@@ -215,7 +222,9 @@ def _query(request: PortControlRequest, desk: Desk) -> Decision:
     path = normal_path(request.vhost_path)
     for held in desk.held.values():
         if path and held.socket == path:
-            return ok(held.device)
+            return ok(as_printed(held.device))
+    if desk.template and path in desk.sockets:
+        return ok("")
     raise Refused(errno.ENOENT, f"no relay is served on '{request.vhost_path}'")
 
 
@@ -233,9 +242,7 @@ def _id(request: PortControlRequest) -> int:
     return request.virtio_id
 
 
-def _path(request: PortControlRequest, desk: Desk) -> str:
-    if not desk.dynamic:
-        raise Refused(errno.EPERM, "sockets are not dynamic here; set vhost_user.dynamic_sockets: true")
+def _path(request: PortControlRequest) -> str:
     path = request.vhost_path
     if not path.startswith("/") or ".." in path.split("/") or len(path.encode()) > 107 or not path.isprintable():
         raise Refused(errno.EINVAL, "vhost_path must be an absolute path of at most 107 bytes, without '..'")

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.doors.portcontrol import as_printed
 from reconciler.legacy.virtioforwarder_pb2 import ConfigResponse, RelayState, StatsRequest, StatsResponse
 from reconciler.rates import rates
 from reconciler.sighting import Sighting
 from schema.model import MAX_RELAYS
 
 NO_SOCKET = "NONE"
+ANY_NODE = 0xFFFFFFFF
+"""DPDK's SOCKET_ID_ANY (-1) as the wire has it: the NUMA node of a relay whose guest is not there."""
 WAYS = {"vf_to_vm": ("vf", "vm"), "vm_to_vf": ("vm", "vf")}
 
 
@@ -69,7 +72,7 @@ def _state(id_: int, after: Snapshot, measured: Mapping[str, Any], sockets: Sequ
             vhost=RelayState.Vhost(vhost_socket_name=path),
             vf_to_vm=_direction(RelayState.VfToVm, "DPDK_UNINIT", False, {}, {}, "vf_to_vm"),
             vm_to_vf=_direction(RelayState.VmToVf, "VIRTIO_UNINIT", False, {}, {}, "vm_to_vf"),
-            socket_id=0,
+            socket_id=ANY_NODE,
         )
     observed = after.sighting.seen[shard]
     relay, pin = observed.state.relays[id_], observed.state.pins.get(id_)
@@ -81,19 +84,24 @@ def _state(id_: int, after: Snapshot, measured: Mapping[str, Any], sockets: Sequ
         id=id_,
         active=vf and vm,
         vhost=RelayState.Vhost(vhost_socket_name=relay.socket),
-        vf_to_vm=_direction(RelayState.VfToVm, "DPDK_READY" if vf else "DPDK_ADDED", vf, counted, measured, "vf_to_vm"),
+        vf_to_vm=_direction(RelayState.VfToVm, _vf_state(vf, vm), vf, counted, measured, "vf_to_vm"),
         vm_to_vf=_direction(
             RelayState.VmToVf, "VIRTIO_READY" if vm else "VIRTIO_UNINIT", vm, counted, measured, "vm_to_vf"
         ),
-        socket_id=max(0, int(port.get("numa", 0))),
+        socket_id=max(0, int(port.get("numa", 0))) if vf and vm else ANY_NODE,
     )
     if pin is not None and vf:
         state.cpu.vf_to_vm = pin.vf_to_vm
     if pin is not None and vm:
         state.cpu.vm_to_vf = pin.vm_to_vf
     if vf:
-        state.vf.pci_addr_str = relay.port
+        state.vf.pci_addr_str = as_printed(relay.port)
     return state
+
+
+def _vf_state(vf: bool, vm: bool) -> str:
+    """As the old daemon named it, which started a VF when its guest connected."""
+    return ("DPDK_READY" if vm else "DPDK_ADDED") if vf else "DPDK_UNINIT"
 
 
 def _direction(

@@ -80,11 +80,10 @@ class Sampler:
         self._asked.append(_Asked(request, time.monotonic() - FRESH_S, answer))
 
     def stats(self, request: Request, asked: StatsRequest, sockets: Sequence[str]) -> None:
-        """Replies with statistics, their rates taken over the request's delay; without one, since the latest look."""
+        """Replies with statistics, their rates taken over the request's delay; without one they are 0."""
         delay_s = min(asked.delay / 1000, LONGEST_DELAY_S)
         if not delay_s:
-            earlier = self._latest
-            self.once(request, lambda after: stats_reply(asked, earlier, after, sockets).SerializeToString())
+            self.once(request, lambda after: stats_reply(asked, None, after, sockets).SerializeToString())
             return
         due = time.monotonic() + delay_s
 

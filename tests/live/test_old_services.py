@@ -66,7 +66,19 @@ def test_statistics_are_the_engines_and_reading_does_not_reset_them() -> None:
         assert "=0\n" not in short
         everything = made.client("stats", "--include-inactive", "--delay=0").stdout
         assert {f"relay_{id_}.active=False" for id_ in range(64) if id_ != NEIGHBOUR} <= set(everything.splitlines())
-        assert made.client("stats", "--output-format=protobuf").stdout.startswith("status: OK")
+        assert "relay_0.vf_to_vm.internal_state=DPDK_UNINIT" in everything.splitlines()
+        assert "socket_id: 4294967295" in made.client("stats", "--include-inactive", "--output-format=protobuf").stdout
+        rates = {value for name, value in first.items() if "rate" in name}
+        assert rates == {"0.0"}, "without a delay there is nothing to take them over"
+        made.scene.guests.pop(NEIGHBOUR).kill()
+        wait_for("a VF without its guest", lambda: _state(made) == ("False", "True", "DPDK_ADDED"), 30.0)
+        assert made.client("stats", "--output-format=protobuf").stdout == "status: OK\n\n"
+
+
+def _state(made: Site) -> tuple[str, str, str]:
+    """Of the neighbour, whether its guest is there or not."""
+    shown = fields(made.client("stats", "--include-inactive", "--delay=0").stdout)
+    return shown["active"], shown["vf_to_vm.active"], shown["vf_to_vm.internal_state"]
 
 
 def test_the_pinner_moves_a_busy_relay_with_vf_to_vm_first_and_it_stays_there() -> None:

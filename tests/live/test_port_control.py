@@ -137,8 +137,16 @@ def test_a_site_script_finds_all_sockets_and_adds_by_number(tmp_path: Path) -> N
         assert made.relays() == {3: (VF, "port-control")}
         assert made.ask("add", *wanted).returncode == 1
         assert made.ask("add", *wanted, "--conditional").returncode == 0
+        assert made.ask("query_pci", f"--vhost-path={sockets[3]}").stdout == f"{VF}\n"
+        idle = made.ask("query_pci", f"--vhost-path={sockets[4]}")
+        assert (idle.returncode, idle.stdout) == (0, "")
         assert made.ask("remove", *wanted).returncode == 0
         assert made.relays() == {}
+        assert made.ask("remove", "--virtio-id", "3", "--conditional").returncode == 0
+        assert made.ask("add", *wanted).returncode == 0
+        assert made.ask("remove_sock", f"--vhost-path={sockets[3]}").returncode == 0
+        assert made.relays() == {}
+        assert made.ask("remove_sock", f"--vhost-path={sockets[3]}", "--conditional").returncode == 1
         assert sockets[3].is_socket(), "the sockets outlive the VFs"
 
 
@@ -150,6 +158,7 @@ def test_a_bond_is_added_by_its_members_and_removed_by_its_name() -> None:
         assert made.ask("add", *BOND[:4], "--virtio-id", "3").returncode == 1, "it needs a name"
         assert made.ask("add", *BOND).returncode == 0
         assert set(made.relays()) == {3}
+        assert made.ask("add", *BOND, "--conditional").returncode == 1, "as it was, unlike a VF"
         busy = made.ask("add", "--pci-addr", OTHER, "--virtio-id", "4")
         assert (busy.returncode, f"{OTHER} belongs to relay 3" in busy.stdout) == (1, True), busy.stdout
         found = made.ask("query_pci", f"--vhost-path={made.instance.socket(3)}")

@@ -112,11 +112,17 @@ def test_port_control_ends_with_0_on_ok_and_else_with_1(stage: Stage, capsys: py
     assert stage.front.wanted == {0: {"vf": "0000:05:08.1", "socket": "/tmp/vhu1"}}
     assert port_control.main(["add_sock", *plug]) == 1
     assert capsys.readouterr().out.startswith("status: ERROR\nerror_code: 16\n")
-    assert port_control.main(["add_sock", *plug, "--conditional"]) == 0
+    assert port_control.main(["add_sock", *plug, "--conditional"]) == 1
+    capsys.readouterr()
     assert port_control.main(["query_pci", door, "--vhost-path=/tmp/vhu1"]) == 0
     assert capsys.readouterr().out == "0000:05:08.1\n"
     assert port_control.main(["remove_sock", *plug]) == 0
     assert port_control.main(["remove_sock", *plug]) == 1
+    assert port_control.main(["remove_sock", *plug, "--conditional"]) == 1
+    assert port_control.main(["remove", door, "--virtio-id=3", "--conditional"]) == 0
+    assert port_control.main(["remove", door, "--virtio-id=3"]) == 1
+    bond = [door, "--virtio-id=3", "--pci-addr=05:08.1", "--pci-addr=05:08.2", "--name=net_bonding3", "--conditional"]
+    assert [port_control.main(["add", *bond]) for _ in range(2)] == [0, 1]
     assert port_control.main(["add", door, "--send-garbage"]) == 1
     assert port_control.main(["add", door, "--pci-addr=05:08.1", "--virtio-id=3", "--crash-after-send"]) == 1
     assert port_control.main(["add", door, "--pci-addr=05:08.1", "--virtio-id=-1"]) == 1
@@ -139,6 +145,7 @@ def test_the_others_print_what_they_are_told(stage: Stage, capsys: pytest.Captur
     assert stage.front.cpus == {3: (1, 2), 5: (2, 2), 6: (1, 2)}
     assert "Setting relay 5=2,2\nSetting relay 6=1,2\nScheduler response: OK\n" in capsys.readouterr().out
     assert core_pinner.main([*both, "--virtio-cpu=9:1"]) == 1
+    assert "Scheduler response: ERROR (migrate_relay_cpus(): relay 9 is wanted by nobody)" in capsys.readouterr().out
 
 
 def test_without_a_service_they_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ def held(id_: int, *functions: int, owner: str = OWNER, bond: str = "", socket: 
 
 
 def desk(*relays: Held, dynamic: bool = True) -> Desk:
-    return Desk({each.id: each for each in relays}, tuple(f"/t/{id_}" for id_ in range(64)), dynamic)
+    return Desk({each.id: each for each in relays}, tuple(f"/t/{id_}" for id_ in range(64)), dynamic, not dynamic)
 
 
 def asked(op: int, *functions: int, **given: Any) -> PortControlRequest:
@@ -71,8 +71,13 @@ OK = PortControlResponse.OK
         ((ONE,), asked(ADD, 2, virtio_id=1), errno.EBUSY),
         ((ONE,), asked(ADD, 1, virtio_id=2), errno.EBUSY),
         ((PAIR,), asked(ADD, 2, virtio_id=2), errno.EBUSY),
+        ((PAIR,), asked(ADD, 1, 2, virtio_id=1, name=BOND), errno.EEXIST),
         ((held(9, 2, socket="/t/3"),), asked(ADD, 1, virtio_id=3), errno.EBUSY),
         ((), asked(REMOVE, 1, virtio_id=1), OK),
+        ((), asked(REMOVE, virtio_id=1), OK),
+        ((), asked(REMOVE, virtio_id=1, conditional=False), errno.EINVAL),
+        ((), asked(REMOVE, virtio_id=64), errno.EINVAL),
+        ((), asked(REMOVE), errno.EINVAL),
         ((), asked(REMOVE, 1, virtio_id=1, conditional=False), errno.ENOENT),
         ((ONE,), asked(REMOVE, 1, virtio_id=1), 1),
         ((ONE,), asked(REMOVE, 2, virtio_id=1), errno.EINVAL),
@@ -86,7 +91,7 @@ OK = PortControlResponse.OK
         ((), asked(ADD_SOCK, 1, vhost_path="/a/../q"), errno.EINVAL),
         ((), asked(ADD_SOCK, 1, vhost_path="/" + "q" * 107), errno.EINVAL),
         ((), asked(ADD_SOCK, vhost_path="/q"), errno.EINVAL),
-        ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/q"), OK),
+        ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/q"), errno.EBUSY),
         ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/q", conditional=False), errno.EBUSY),
         ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 2, vhost_path="/q"), errno.EBUSY),
         ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/r"), errno.EBUSY),
@@ -95,13 +100,14 @@ OK = PortControlResponse.OK
         ((held(0, 1, socket="/q"),), asked(REMOVE_SOCK, 1), 0),
         ((held(0, 1, 2, bond=BOND, socket="/q"),), asked(REMOVE_SOCK, vhost_path="/q", name=BOND), 0),
         ((held(0, 1, socket="/q"),), asked(REMOVE_SOCK, 2, vhost_path="/q"), errno.EINVAL),
-        ((), asked(REMOVE_SOCK, 1, vhost_path="/q"), OK),
+        ((), asked(REMOVE_SOCK, 1, vhost_path="/q"), errno.ENOENT),
         ((), asked(REMOVE_SOCK, 1, vhost_path="/q", conditional=False), errno.ENOENT),
         ((), asked(REMOVE_SOCK), errno.EINVAL),
         ((held(0, 1, owner=FILE, socket="/q"),), asked(REMOVE_SOCK, 1, vhost_path="/q"), errno.EPERM),
         ((), asked(QUERY, vhost_path="/q"), errno.ENOENT),
         ((held(0, 1, socket="/q"),), asked(QUERY, vhost_path="//q"), name(1)),
         ((held(0, 1, 2, bond=BOND, socket="/q"),), asked(QUERY, vhost_path="/q"), BOND),
+        ((), asked(QUERY, vhost_path="/t/1"), errno.ENOENT),
     ],
 )
 def test_a_request_comes_to(there: tuple[Held, ...], request_: PortControlRequest, outcome: object) -> None:
@@ -132,11 +138,44 @@ def test_add_sock_takes_the_lowest_free_relay_until_there_is_none() -> None:
     assert full.error_code == errno.ENOSPC
 
 
-def test_sockets_come_and_go_only_where_they_are_dynamic() -> None:
-    for op in (ADD_SOCK, REMOVE_SOCK):
-        found = decide(asked(op, 1, vhost_path="/q"), desk(dynamic=False))
+def test_sockets_come_only_where_they_are_dynamic() -> None:
+    found = decide(asked(ADD_SOCK, 1, vhost_path="/q"), desk(dynamic=False))
+    assert isinstance(found, PortControlResponse)
+    assert (found.error_code, "dynamic_sockets: true" in found.error_code_source) == (errno.EPERM, True)
+
+
+@pytest.mark.parametrize(
+    ("there", "request_", "outcome"),
+    [
+        ((ONE,), asked(REMOVE_SOCK, vhost_path="/t/1"), 1),
+        ((ONE,), asked(REMOVE_SOCK, 1, vhost_path="/t/1"), 1),
+        ((ONE,), asked(REMOVE_SOCK, 1), 1),
+        ((PAIR,), asked(REMOVE_SOCK, vhost_path="/t/1"), 1),
+        ((ONE,), asked(REMOVE_SOCK, 2, vhost_path="/t/1"), errno.EINVAL),
+        ((FILES,), asked(REMOVE_SOCK, vhost_path="/t/1"), errno.EPERM),
+        ((), asked(REMOVE_SOCK, vhost_path="/t/1"), errno.ENOENT),
+        ((ONE,), asked(QUERY, vhost_path="/t/1"), name(1)),
+        ((ONE,), asked(QUERY, vhost_path="/t/2"), ""),
+        ((ONE,), asked(QUERY, vhost_path="/t/64"), errno.ENOENT),
+        ((ONE,), asked(QUERY), errno.ENOENT),
+    ],
+)
+def test_on_sockets_of_the_template(there: tuple[Held, ...], request_: PortControlRequest, outcome: object) -> None:
+    found = decide(request_, desk(*there, dynamic=False))
+    if isinstance(found, Take):
+        assert found.relay == outcome
+    else:
         assert isinstance(found, PortControlResponse)
-        assert (found.error_code, "dynamic_sockets: true" in found.error_code_source) == (errno.EPERM, True)
+        assert outcome == (found.query_string if found.status == OK else found.error_code)
+
+
+def test_a_pci_address_is_told_in_capitals_and_nothing_else_is() -> None:
+    there = [Held(0, OWNER, "0000:5e:0a.3", frozenset(), "/q"), Held(1, FILE, "net_null0", frozenset(), "/r")]
+    answers = [decide(asked(QUERY, vhost_path=path), desk(*there)) for path in ("/q", "/r")]
+    assert [each.query_string for each in answers if isinstance(each, PortControlResponse)] == [
+        "0000:5E:0A.3",
+        "net_null0",
+    ]
 
 
 REQUESTS = st.builds(

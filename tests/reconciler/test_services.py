@@ -17,7 +17,7 @@ import zmq
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.portcontrol import OWNER, Desk, Held
 from reconciler.doors.sampler import Sampler
-from reconciler.doors.services import Opening, Services
+from reconciler.doors.services import Front, Opening, Services
 from reconciler.fleet import Fleet
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import (
@@ -45,11 +45,13 @@ class MadeUpFront:
         self.cpus: dict[int, tuple[int, int]] = {}
 
     def desk(self) -> Desk:
-        held = {
-            id_: Held(id_, OWNER, wish["vf"], frozenset([wish["vf"]]), wish.get("socket", f"/t/{id_}"))
-            for id_, wish in self.wanted.items()
-        }
+        held = {id_: self._held(id_, wish) for id_, wish in self.wanted.items()}
         return Desk(held, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
+
+    @staticmethod
+    def _held(id_: int, wish: Mapping[str, Any]) -> Held:
+        bond = wish.get("bond") or {"name": wish.get("vf"), "members": [wish.get("vf")]}
+        return Held(id_, OWNER, bond["name"], frozenset(bond["members"]), wish.get("socket", f"/t/{id_}"))
 
     def idle_sockets(self) -> tuple[str, ...]:
         return tuple(f"/t/{id_}" for id_ in range(64))
@@ -78,14 +80,14 @@ class MadeUpFront:
 class Stage:
     """The services in a directory of their own, and the loop that settles what they record."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, make_front: Callable[[], Front] | None = None) -> None:
         self.directory = directory
         self.front = MadeUpFront()
         self.failed: dict[int, str] = {}
         self.settling = True
         self.exchange = Exchange(self._settle)
         self.sampler = Sampler(lambda: Fleet(directory / "run", directory / "state"))
-        self.services = Services(lambda: self.front, self.exchange, self.sampler)
+        self.services = Services(make_front or (lambda: self.front), self.exchange, self.sampler)
         self.services.follow(self.openings())
         wait_for("the endpoints", lambda: all(self.path(name).exists() for name in NAMES), 10)
 

@@ -1,6 +1,7 @@
 """virtioforwarder_port_control.py: adds and removes VFs, bonds and sockets.
 
-Exit code 0 on OK, else 1. `query_pci` prints the PCI address, or the bond's name, that is served on a socket.
+Exit code 0 on OK, else 1. `query_pci` prints the PCI address, or the bond's name, that is served on a socket, and
+nothing where that is a socket of the template that serves none.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--zmq_ep", default=PORT_CONTROL, help=f"the service's endpoint (default: {PORT_CONTROL})")
     parser.add_argument(
-        "--conditional", action="store_true", help="adding what is there, and removing what is not, is no error"
+        "--conditional", action="store_true", help="add of a VF that is there, or remove of what is not, is no error"
     )
     parser.add_argument("--send-garbage", action="store_true", help="send garbage instead of a request (for tests)")
     return parser
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if reply.status != PortControlResponse.OK:
         print(reply)
         return 1
-    if asked.op == "query_pci":
+    if reply.query_string:
         print(reply.query_string)
     return 0
 
