@@ -134,12 +134,17 @@ class Cell:
             for name in (*directories, *files):
                 path = Path(folder, name)
                 there = f"/{path.relative_to(upper)}"
-                kind = _kind(os.lstat(path))
-                if kind != "directory" or _differs(path, Path(there)):
+                kind = _kind(path)
+                if kind and (kind != "directory" or _differs(path, Path(there))):
                     yield Change(there, kind)
 
 
-def _kind(about: os.stat_result) -> str:
+def _kind(path: Path) -> str:
+    """Empty: it went while it was looked for."""
+    try:
+        about = os.lstat(path)
+    except OSError:
+        return ""
     if stat.S_ISCHR(about.st_mode) and about.st_rdev == 0:
         return "removed"  # overlayfs's whiteout
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFSOCK: "socket"}
@@ -148,8 +153,7 @@ def _kind(about: os.stat_result) -> str:
 
 def _differs(now: Path, before: Path) -> bool:
     try:
-        was = os.lstat(before)
+        was, new = os.lstat(before), os.lstat(now)
     except OSError:
         return True
-    new = os.lstat(now)
     return (new.st_mode, new.st_uid, new.st_gid) != (was.st_mode, was.st_uid, was.st_gid)
