@@ -1,7 +1,7 @@
 """/etc/default/virtioforwarder as a spec: every variable becomes a key, or a line that says why it does not.
 
-What each variable means, and its default, is virtio-forwarder's user's guide; the start script that it shipped tells
-an unset variable from an empty one where that matters.
+What each variable means, and its default, is virtio-forwarder's user's guide; to the start script that it shipped an
+empty variable was as good as none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import schema
+from reconciler.host import ThisHost
+from reconciler.legacy import inherited
 from reconciler.legacy.draft import Draft, written
 from reconciler.legacy.shell import Fragment, Value, read_fragment
 from reconciler.legacy.variables import DOOR_VARIABLES, IGNORED, PRECEDENCE, SAID_BY, TAKEN
@@ -158,7 +160,6 @@ def _meant(variable: str) -> str:
 
 def _conclude(draft: Draft, source: Source) -> Iterator[Problem]:
     """Fills in what nothing was said of; gives remarks."""
-    draft.vhost_user = {"owner": "libvirt-qemu", "group": "kvm"} | draft.vhost_user
     draft.vhost_user["template_sockets"] = not draft.vhost_user.get("dynamic_sockets", False)
     yield from _one_door(draft, source)
     if draft.services.get("core_sched") and not draft.balance.get("override"):
@@ -168,9 +169,8 @@ def _conclude(draft: Draft, source: Source) -> Iterator[Problem]:
     if draft.vhost_user.get("dynamic_sockets") and "zmq" not in draft.doors:
         why = "only VIRTIOFWD_ZMQ_PORT_CONTROL_EP can add sockets, and it is not set"
         yield source.problem("VIRTIOFWD_DYNAMIC_SOCKETS", why)
-    if "VIRTIOFWD_SOCKET_OWNER" not in source.fragment.values:
-        why = "is not set, so the sockets are libvirt-qemu's, as virtio-forwarder had it"
-        yield source.problem("VIRTIOFWD_SOCKET_OWNER", why)
+    for variable, why in (*inherited.services(draft), *inherited.owners(draft, ThisHost())):
+        yield source.problem(variable, why)
 
 
 def _conflicts(draft: Draft, source: Source) -> Iterator[Problem]:

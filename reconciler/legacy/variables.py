@@ -59,10 +59,9 @@ def _token(draft: Draft, value: Value) -> None:
 
 
 def _owner(key: str) -> Callable[[Draft, Value], None]:
-    """Set but empty is the process's own; unset is what _conclude fills in."""
-
     def take(draft: Draft, value: Value) -> None:
-        draft.vhost_user[key] = value.text or None
+        if value.text:
+            draft.vhost_user[key] = value.text
 
     return take
 

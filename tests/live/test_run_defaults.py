@@ -276,11 +276,11 @@ def _logged_at(site: Site, level: int) -> set[str]:
 class Peopled(Instance):
     """A vio4wd whose host has the users that libvirt makes: they are shown to it, and to nobody else."""
 
-    def people(self) -> None:
+    def people(self, there: bool = True) -> None:
         for name, line in (("passwd", "libvirt-qemu:x:64055:108::/:/bin/false"), ("group", "kvm:x:9908:")):
             text = Path("/etc", name).read_text()
             kept = "".join(each for each in text.splitlines(True) if each.split(":")[0] != line.split(":")[0])
-            (self.directory / name).write_text(f"{kept}{line}\n")
+            (self.directory / name).write_text(f"{kept}{line}\n" if there else kept)
 
     def command(self, *arguments: str) -> list[str]:
         shown = " && ".join(f"mount --bind {self.directory}/{name} /etc/{name}" for name in ("passwd", "group"))
@@ -288,7 +288,7 @@ class Peopled(Instance):
 
 
 def test_whose_the_sockets_are() -> None:
-    """Unset: libvirt's user and group. Set: those. Set and empty: the process's own."""
+    """Unset, or set to nothing: libvirt's user and group, or where there are none the process's own. Set: those."""
     with Peopled() as instance:
         instance.people()
         file = instance.directory / "virtioforwarder"
@@ -297,14 +297,19 @@ def test_whose_the_sockets_are() -> None:
         said = {
             "": (64055, 9908),
             "VIRTIOFWD_SOCKET_OWNER=65533\nVIRTIOFWD_SOCKET_GROUP=kvm\n": (65533, 9908),
-            "VIRTIOFWD_SOCKET_OWNER=\nVIRTIOFWD_SOCKET_GROUP=\n": (os.geteuid(), os.getegid()),
-            "VIRTIOFWD_SOCKET_GROUP=''\n": (64055, os.getegid()),
+            "VIRTIOFWD_SOCKET_OWNER=\nVIRTIOFWD_SOCKET_GROUP=\n": (64055, 9908),
+            "VIRTIOFWD_SOCKET_OWNER=root\nVIRTIOFWD_SOCKET_GROUP=''\n": (0, 9908),
         }
         save(file, base)
         instance.start("run", "--defaults", str(file), name="run")
         for variables, owners in said.items():
             save(file, base + variables)
             wait_for(f"sockets of {owners}", lambda owners=owners: _owned(instance, owners), 120.0)  # type: ignore[misc]
+        instance.people(there=False)
+        save(file, base)
+        wait_for("sockets of our own", lambda: _owned(instance, (os.geteuid(), os.getegid())), 120.0)
+        for account in ("user 'libvirt-qemu'", "group 'kvm'"):
+            assert f"this host has no {account}; name QEMU's" in instance.log
 
 
 def _owned(instance: Instance, owners: tuple[int, int]) -> bool:

@@ -14,10 +14,19 @@ from reconciler.cli import main
 from reconciler.legacy.defaults import imported
 from reconciler.legacy.variables import IGNORED, TAKEN
 from schema import Spec, SpecError
+from tests.reconciler.hosts import TableHost
 
 CORPUS = sorted((Path(__file__).parent / "defaults").glob("*.txt"))
 """Files of sites; each has its spec beside it, or the sentence by which it is refused."""
 NAME = "/etc/default/virtioforwarder"
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> TableHost:
+    """Whose accounts count here, since this machine may have those of libvirt or not."""
+    found = TableHost()
+    monkeypatch.setattr("reconciler.legacy.defaults.ThisHost", lambda: found)
+    return found
 
 
 def spec_of(text: str) -> Spec:
@@ -53,7 +62,9 @@ def test_nothing_set_is_virtio_forwarders_defaults() -> None:
         ("VIRTIOFWD_MASTER_LCORE=5", "engine.main_cpu", 5),
         ("VIRTIOFWD_LOG_LEVEL=0", "engine.log_level", "emergency"),
         ("VIRTIOFWD_LOG_LEVEL=7", "engine.log_level", "debug"),
-        ("VIRTIOFWD_SOCKET_OWNER=", "vhost_user.owner", None),
+        ("VIRTIOFWD_SOCKET_OWNER=", "vhost_user.owner", "libvirt-qemu"),
+        ("VIRTIOFWD_SOCKET_OWNER=qemu", "vhost_user.owner", "qemu"),
+        ("VIRTIOFWD_SOCKET_GROUP=", "vhost_user.group", "kvm"),
         ("VIRTIOFWD_SOCKET_GROUP=107", "vhost_user.group", "107"),
         ("VIRTIOFWD_SOCKET_DIR=/tmp/virtio-forwarder/", "vhost_user.directory", "/tmp/virtio-forwarder"),
         ("VIRTIOFWD_SOCKET_FNAME_PATTERN=vf%u", "vhost_user.name", "vf%u"),
@@ -84,6 +95,17 @@ def test_nothing_set_is_virtio_forwarders_defaults() -> None:
             "services.core_sched.endpoint",
             "ipc:///run/k",
         ),
+        (
+            "VIRTIOFWD_ZMQ_CORE_SCHED_EP=ipc:///run/k\nVIO4WD_CORE_SCHED_ENABLE=true",
+            "services.stats.endpoint",
+            "ipc:///var/run/virtio-forwarder/stats",
+        ),
+        (
+            "VIRTIOFWD_ZMQ_CORE_SCHED_EP=ipc:///run/k\nVIO4WD_CORE_SCHED_ENABLE=true\nVIRTIOFWD_ZMQ_STATS_EP=ipc:///run/s",
+            "services.stats.endpoint",
+            "ipc:///run/s",
+        ),
+        ("VIRTIOFWD_ZMQ_CORE_SCHED_EP=ipc:///run/k", "services.stats", None),
         ("VIO4WD_CORE_SCHED_ENABLE=true", "balance.override", True),
         ("VIO4WD_CORE_SCHED_ENABLE=yes", "balance.override", False),
     ],
@@ -93,6 +115,30 @@ def test_a_variable_becomes_a_key(text: str, attribute: str, value: object) -> N
     for name in attribute.split("."):
         found = getattr(found, name)
     assert found == value
+
+
+@pytest.mark.parametrize("text", ["VIRTIOFWD_SOCKET_OWNER=\nVIRTIOFWD_SOCKET_GROUP=\n", "VIRTIOFWD_JUMBO=y\n"])
+def test_where_the_host_does_not_have_libvirts_accounts_its_own_are_used_and_that_is_said(
+    host: TableHost, text: str
+) -> None:
+    host.users.clear()
+    found = imported(text, NAME)
+    spec = schema.parse(found.text, "spec")
+    assert (spec.vhost_user.owner, spec.vhost_user.group) == (None, "kvm")
+    said = [str(remark) for remark in found.remarks if "SOCKET_OWNER" in str(remark)]
+    assert len(said) == 1
+    assert "since this host has no user 'libvirt-qemu'; name QEMU's" in said[0]
+    host.groups.clear()
+    assert schema.parse(imported(text, NAME).text, "spec").vhost_user.group is None
+    named = imported("VIRTIOFWD_SOCKET_OWNER=qemu\n", NAME)
+    assert schema.parse(named.text, "spec").vhost_user.owner == "qemu", "waited for, as any that a spec names"
+
+
+def test_statistics_that_come_with_the_core_scheduler_are_no_second_service_on_one_endpoint() -> None:
+    both = "VIO4WD_CORE_SCHED_ENABLE=true\nVIRTIOFWD_ZMQ_CORE_SCHED_EP=ipc:///var/run/virtio-forwarder/stats\n"
+    with pytest.raises(SpecError) as refused:
+        imported(both, NAME)
+    assert "VIRTIOFWD_ZMQ_" in str(refused.value)
 
 
 def test_static_vfs_have_their_pins_and_binding() -> None:
