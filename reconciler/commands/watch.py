@@ -21,6 +21,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
+    import signal
+
+    from schema.signals import obey
+
+    told: list[signal.Signals] = []
+    obey(told.append)  # before what takes its time: who is told to end while it starts ends in order too
     from reconciler.host import ThisHost
     from reconciler.lock import Locked
     from reconciler.output import complain
@@ -29,7 +35,6 @@ def execute(asked: argparse.Namespace) -> int:
     from schema.loglevel import log_to_stderr
     from schema.notify import Notifier
     from schema.paths import run_dir, state_dir
-    from schema.signals import obey
     from schema.whole import import_all
 
     log_to_stderr()
@@ -38,6 +43,8 @@ def execute(asked: argparse.Namespace) -> int:
     watch = Watch(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
     raise_limit()  # each client of a service is a descriptor, and 1024, the usual soft limit, are soon taken
     obey(lambda _: watch.stop(), watch.read_anew)
+    if told:
+        watch.stop()
     try:
         watch.run()
     except Locked:
