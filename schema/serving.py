@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import heapq
+import itertools
 import logging
 import os
 import select
@@ -139,7 +139,9 @@ class Client:
                 del self._wire.out[: self._socket.send(self._wire.out, socket.MSG_NOSIGNAL)]
 
     def quiet(self) -> bool:
-        """Whether nothing that it said is still to be read."""
+        """Whether nothing that it said is still to be read; of who does not take its reply nothing is."""
+        if self._wire.out:
+            return True
         try:
             return not self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -283,8 +285,8 @@ class Endpoint:
         idle_since = time.monotonic() - (SHORTLY_S if self._waited else IDLE_S)
         idle = [c for c in self._clients.values() if not c.owed and c.active_at < idle_since and uid in (None, c.uid)]
         most = TOGETHER if self._waited else 1
-        longest = heapq.nsmallest(2 * most, idle, lambda client: (-self._of_user[client.uid], client.active_at))
-        going = [client for client in longest if client.quiet()][:most]
+        idle.sort(key=lambda client: (-self._of_user[client.uid], client.active_at))
+        going = list(itertools.islice((client for client in idle if client.quiet()), most))
         for client in going:
             client.close()
         return bool(going)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -153,6 +154,21 @@ def test_newcomers_are_let_in_even_when_nobody_is_idle(echo: Echo, monkeypatch: 
     busy = [echo.client() for _ in range(4)]
     for _ in range(5):
         assert [ask(client) for client in [*busy, echo.client()]] == [b"hello"] * 5
+
+
+def test_who_never_reads_makes_room(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    few(monkeypatch, 4)
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
+    ready = b"\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
+    held = []
+    for _ in range(4):
+        held.append(echo.raw())
+        held[-1].settimeout(0.3)
+        with contextlib.suppress(OSError):
+            held[-1].sendall(greeting + ready + (b"\x01\x00\x00\xc8" + bytes(200)) * 20_000)
+    assert ask(echo.client()) == b"hello"
+    for each in held:
+        each.close()
 
 
 def test_one_user_does_not_take_all_places(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
