@@ -20,6 +20,7 @@ from tests.kit.vhostsender import Sender
 from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.faults import neighbour
+from tests.live.opened import Opened
 from tests.live.scene import Scene, descriptors, scene
 
 CONVERSATIONS = times(150, 10_000)
@@ -163,13 +164,13 @@ def check_honest(made: Scene) -> None:
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_a_lie_costs_only_the_liar(lie: Lie, made: Scene) -> None:
     with neighbour(made):
-        open_before = descriptors(made.instance.engine_pid)
+        opened = Opened(made.instance.engine_pid)
         for _ in range(times(2, 10)):
             with Peer(made.instance.socket(1)) as peer:
                 lie(peer)
                 assert peer.gone()
         check_honest(made)
-    wait_for("its descriptors back", lambda: len(descriptors(made.instance.engine_pid)) == len(open_before))
+    opened.check_given_back()
 
 
 def test_answers_that_nobody_reads_hold_nobody_up(made: Scene) -> None:
@@ -263,11 +264,11 @@ def test_fuzzed_conversations(made: Scene) -> None:
         for _ in range(min(50, CONVERSATIONS)):
             fuzzer.converse(path)
         check_honest(made)
-        open_before, before_kib = descriptors(pid), resident_kib(pid)
+        opened, before_kib = Opened(pid), resident_kib(pid)
         for _ in range(CONVERSATIONS):
             fuzzer.converse(path)
         check_honest(made)
-        wait_for("its descriptors back", lambda: len(descriptors(pid)) == len(open_before))
+        opened.check_given_back()
         assert resident_kib(pid) - before_kib < GROWTH_KIB
     print(f"{fuzzer.messages} messages")
     made.boot(1)

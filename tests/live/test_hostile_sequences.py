@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import secrets
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +19,10 @@ import pytest
 
 from tests.kit.vhostpeer import Peer
 from tests.kit.vhostsequences import Sequences
-from tests.kit.waiting import WaitTimeoutError, wait_for
+from tests.kit.waiting import wait_for
 from tests.live.counts import LONG, times
 from tests.live.faults import NEIGHBOUR, neighbour
+from tests.live.opened import Opened
 from tests.live.scene import Scene, descriptors, scene
 
 LIARS = (1, 3)
@@ -34,9 +33,6 @@ OFFERS = {"csum": True, "tso": True, "mrgbuf": True}
 """All that can be, and packed rings to those who lie."""
 GROWTH_KIB = 16_384
 MAPPINGS = 64
-OWN_MEMORY = "/memfd:seg_"
-OWN_PAGES = 8
-"""Hugepages that may be more, or fewer: what is allocated last may hold a page of 2 MiB."""
 
 
 @pytest.fixture
@@ -58,17 +54,6 @@ def resident_kib(pid: int) -> int:
 
 def mappings(pid: int) -> int:
     return len(Path(f"/proc/{pid}/maps").read_text().splitlines())
-
-
-def kinds(pid: int) -> Counter[str]:
-    """How many of what are open: `socket`, `anon_inode:[eventfd]`, a path. Not the pages of DPDK's own memory, which
-    grows and shrinks with guests' rings."""
-    found = [each for each in descriptors(pid) if not each.startswith(OWN_MEMORY)]
-    return Counter(re.sub(r":\[\d+\]$", "", each) for each in found)
-
-
-def own_pages(pid: int) -> int:
-    return sum(each.startswith(OWN_MEMORY) for each in descriptors(pid))
 
 
 def held(pid: int) -> tuple[int, int, int]:
@@ -120,18 +105,14 @@ def test_sequences(made: Scene) -> None:
     sequences, pid, boot_id = Sequences(seed), made.instance.engine_pid, made.instance.client.hello().boot_id
     for relay in LIARS:
         check_honest(made, relay)
-    open_before, pages_before = kinds(pid), own_pages(pid)
+    opened = Opened(pid)
     early, until = held(pid), time.monotonic() + (LAST_S if LONG else 0)
     for first in itertools.count(start, 2 * ROUND):
         print(f"from conversation {first}: {held(pid)} descriptors, mappings, KiB", flush=True)
         round_of(made, sequences, first)
         for relay in LIARS:
             check_honest(made, relay)
-        try:
-            wait_for("its descriptors back", lambda: not kinds(pid) - open_before)
-        except WaitTimeoutError as error:
-            raise AssertionError(f"left open: {kinds(pid) - open_before}") from error
-        assert own_pages(pid) <= pages_before + OWN_PAGES
+        opened.check_given_back()
         assert mappings(pid) < early[1] + MAPPINGS
         assert resident_kib(pid) < early[2] + GROWTH_KIB
         assert made.instance.client.hello().boot_id == boot_id
