@@ -56,6 +56,8 @@ def make_way(socket: Socket) -> None:
     path = Path(socket.path)
     try:
         _make_room(socket, path.parent)
+        with files.directory(path.parent):  # DPDK, which makes the socket, would follow somebody's link on the way
+            pass
         if not os.access(path.parent, os.W_OK | os.X_OK):
             reason = "it is read-only, or not the engine's to write to"
             raise Refused("socket", f"{path.parent} cannot hold a socket: {reason}")

@@ -59,14 +59,23 @@ class Listening:
         """Its file goes too, unless another one lies there by now."""
         if self.present():
             with contextlib.suppress(OSError):
-                self.path.unlink()
+                self._remove()
         self.socket.close()
+
+    def _remove(self) -> None:
+        """This very file, wherever the path leads by now. Raises OSError."""
+        with directory(self.path.parent) as folder:
+            about = os.stat(self.path.name, dir_fd=folder, follow_symlinks=False)
+            if (about.st_dev, about.st_ino) == self.made:
+                os.unlink(self.path.name, dir_fd=folder)
 
 
 def listen(path: Path, access: Access) -> Listening:
     """Raises EndpointError: nothing that lies there is replaced, but a socket that nobody listens on."""
     try:
         make_directory(path.parent)
+        with directory(path.parent):  # somebody's link on the way is refused before anything is made behind it
+            pass
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         raise _refused(path, error) from None

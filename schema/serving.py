@@ -321,11 +321,17 @@ class Endpoint:
             self._listening.close()
             self._listening = None
         try:
-            self._listening = listen(self._path, self._access)
-            self.poller.register(self._listening.socket, select.EPOLLIN)
-        except (EndpointError, OSError) as error:
+            made = listen(self._path, self._access)
+        except EndpointError as error:
             self._say(f"it was removed, and {error}")
             return
+        try:
+            self.poller.register(made.socket, select.EPOLLIN)
+        except OSError as error:  # nobody would ever be let in
+            made.close()
+            self._say(f"{self._path} was removed, and can't be made again: {error.strerror}; it is tried again")
+            return
+        self._listening = made
         self._say("")
 
     def _say(self, fault: str) -> None:

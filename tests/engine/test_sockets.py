@@ -78,6 +78,14 @@ def test_a_socket_that_was_bound_and_never_listened_makes_way(directory: Path) -
     assert not path.exists()
 
 
+@root
+def test_a_directory_behind_a_link_of_somebody_else_is_refused(directory: Path) -> None:
+    (directory / "elsewhere").mkdir()
+    (directory / "link").symlink_to(directory / "elsewhere")
+    os.lchown(directory / "link", NOBODY, NOBODY)
+    assert f"a link on the way belongs to user {NOBODY}" in refusal(directory / "link" / "vm1.sock")
+
+
 def test_a_stale_socket_that_stays_is_refused(stale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Played: root, as whom an engine runs, is refused it only where file system or kernel are special."""
 

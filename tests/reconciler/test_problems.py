@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import socket as unix
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from reconciler.view import View
 from schema.model import Port, Socket
+from tests.kit import cleanup
 from tests.reconciler.test_cli import PLAN_SCHEMA, Shell, alone, document, shell
 
 __all__ = ["alone", "shell"]
@@ -123,6 +126,26 @@ def test_a_directory_that_is_read_only_for_the_engine_alone(read_only: tuple[int
     assert why.startswith(f"{place} is read-only for the engine")
     assert why.endswith(f"ReadWritePaths={place}/deeper")
     assert View(pid).socket_refused(Socket(f"{place}/v1", "client"), ours=False) == ""
+
+
+def test_a_name_with_line_ends_is_taken_for_no_row_of_the_kernels_table() -> None:
+    """Anybody may make a socket of such a name."""
+    directory = cleanup.short_directory()
+    stale = directory / "v1"
+    with contextlib.closing(unix.socket(unix.AF_UNIX)) as old:
+        old.bind(str(stale))
+    crafted = Path(f"{directory}/x\n1 2 3 zz 5 6 7 {stale}")
+    crafted.parent.mkdir(parents=True)
+    with contextlib.closing(unix.socket(unix.AF_UNIX)) as made:
+        made.bind(str(crafted))
+        assert View(None).socket_refused(Socket(str(stale)), ours=False) == ""
+    shutil.rmtree(directory)
+
+
+def test_an_engine_that_ends_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = View(os.getpid())
+    monkeypatch.setattr(view, "_root", Path("/proc/4194304/root"))  # as if it had ended since: no process has this id
+    assert view.unwritable(Path("/proc/4194304/root/run/v1")) == ""
 
 
 def test_an_interface_is_looked_for_where_the_engine_is() -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from schema import listening
 from schema.listening import Access, EndpointError, listen
 from tests.kit import cleanup
+from tests.kit.user import NOBODY
 
 OURS = Access(os.getuid(), os.getgid(), 0o640)
 
@@ -113,3 +115,34 @@ def test_nobody_connects_before_the_mode_is_right(path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("schema.listening.set_owner_and_mode", tried)
     listen(path, OURS).close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
+def test_nothing_is_made_behind_a_link_of_somebody_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = path.parents[1] / "elsewhere"
+    elsewhere.mkdir()
+    path.parent.symlink_to(elsewhere)
+    os.lchown(path.parent, NOBODY, NOBODY)
+    made: list[str] = []
+    bound = listening._bind
+
+    def bind(socket: socket.socket, path: Path) -> None:
+        bound(socket, path)
+        made.append(str(path))
+
+    monkeypatch.setattr(listening, "_bind", bind)
+    with pytest.raises(EndpointError, match=f"a link on the way belongs to user {NOBODY}"):
+        listen(path, OURS)
+    assert not made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
+def test_at_the_end_nothing_is_removed_through_such_a_link(path: Path) -> None:
+    """Played with the same file, since between a look and what follows from it there is no place to put another."""
+    made = listen(path, OURS)
+    moved = path.parent.with_name("moved")
+    path.parent.rename(moved)
+    path.parent.symlink_to(moved)
+    os.lchown(path.parent, NOBODY, NOBODY)
+    made.close()
+    assert (moved / path.name).is_socket()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -206,6 +207,36 @@ def test_a_removed_file_is_made_again_and_who_is_connected_stays(echo: Echo, mon
     assert ask(echo.client()) == b"hello"
     assert ask(client) == b"hello"
     assert echo.endpoint.fault == ""
+
+
+def test_a_file_that_can_not_be_made_again_at_once_is_made_later(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Played: the kernel has no room to watch one more descriptor (epoll_ctl(2), ENOSPC)."""
+    path = directory / "endpoint"
+    endpoint = Endpoint(path, OURS, answering(1000, 5000))
+    with contextlib.closing(endpoint):
+        path.unlink()
+        endpoint._look_at = 0.0
+        with monkeypatch.context() as played:
+            played.setattr(endpoint, "poller", Full())
+            endpoint.step()
+        assert "No space left on device" in endpoint.fault
+        assert not path.exists()  # nobody is to wait where nobody looks
+        endpoint._look_at = 0.0
+        endpoint.step()
+        assert not endpoint.fault
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            list(endpoint.receive())
+            assert len(endpoint) == 1
+
+
+class Full:
+    """In place of an epoll."""
+
+    def register(self, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_what_is_put_in_its_place_stays_and_is_said(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
