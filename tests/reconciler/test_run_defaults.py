@@ -11,7 +11,7 @@ import pytest
 
 from reconciler import render
 from reconciler.cli import main
-from reconciler.owners import claims, merged
+from reconciler.owners import claims, merged, unfit
 from reconciler.proposal import Intent, proposed
 from reconciler.settle import read_now
 from reconciler.sighting import Sighting
@@ -91,6 +91,28 @@ def test_what_is_not_right_changes_nothing(site: Steered, content: str | None, s
     site.until("what was in force", lambda: site.report["in_force"]["origin"] == "last-good")
     assert owners(site) == {"1": "static", "2": "static"}
     assert site.removed == []
+
+
+def test_its_directories_and_endpoints_lie_where_it_says_without_a_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the host's own file. Port control has the directory of its sockets besides those that everybody has."""
+    monkeypatch.setenv("VIO4WD_POLICY", str(tmp_path / "none"))
+    file, made = tmp_path / "virtioforwarder", tmp_path / "vio4wd.yaml"
+    endpoints = "".join(
+        f"VIRTIOFWD_ZMQ_{name}_EP=ipc:///var/lib/site/{name}\n"
+        for name in ("PORT_CONTROL", "STATS", "CONFIG", "CORE_SCHED")
+    )
+    more = "VIRTIOFWD_SOCKET_DIR=/srv/guests\nVIRTIOFWD_DYNAMIC_SOCKETS=y\nVIO4WD_CORE_SCHED_ENABLE=true\n"
+    file.write_text(static(1) + endpoints + more)
+    assert main(["validate", "--defaults", str(file)]) == 0, capsys.readouterr().err
+    assert main(["import", str(file), "-o", str(made)]) == 0
+    assert main(["validate", str(made)]) == 0, capsys.readouterr().err
+    for local in (Local(file, defaults=True), Local(made)):
+        spec = compose([local.read(())])
+        for socket, refused in (("/srv/guests/vhu1", False), ("/run/q/vhu1", False), ("/srv/others/vhu1", True)):
+            why = unfit("port-control", 2, {"vf": "0000:05:08.1", "socket": socket}, spec)
+            assert ("must lie below" in why) == refused, why
 
 
 def test_what_this_host_can_not_have_is_said_of_the_variable(site: Steered) -> None:
