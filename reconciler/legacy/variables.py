@@ -88,8 +88,10 @@ def _switch(section: str, key: str, on: object = True) -> Callable[[Draft, Value
     return take
 
 
-def _dynamic_sockets(draft: Draft, value: Value) -> None:
-    if value.text and value.text.lower() != "false":
+def _dynamic_sockets(draft: Draft, value: Value) -> Iterable[str]:
+    if value.text.lower() == "false":
+        yield f"'{value.text}' leaves it off, as its guide says; virtio-forwarder itself took any text as on"
+    elif value.text:
         draft.vhost_user["dynamic_sockets"] = True
 
 

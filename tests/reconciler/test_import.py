@@ -141,6 +141,11 @@ def test_statistics_that_come_with_the_core_scheduler_are_no_second_service_on_o
     assert "VIRTIOFWD_ZMQ_" in str(refused.value)
 
 
+def test_false_leaves_dynamic_sockets_off_and_that_is_said() -> None:
+    (remark,) = (r for r in imported("VIRTIOFWD_DYNAMIC_SOCKETS=False\n", NAME).remarks if "DYNAMIC" in str(r))
+    assert "'False' leaves it off" in remark.message
+
+
 def test_static_vfs_have_their_pins_and_binding() -> None:
     spec = spec_of(
         "VIRTIOFWD_STATIC_VFS=(0000:05:08.1=1 05:08.2=2)\n"
