@@ -154,9 +154,11 @@ class Server:
             return
         try:
             request = json.loads(body)
-            self._answer(request, reply)
         except (ValueError, RecursionError):
             reply(error("bad-request", "the request is not JSON"))
+            return
+        try:
+            self._answer(request, reply)
         except Exception:
             log.exception("a request could not be answered")
             reply(error("failed", "the engine could not answer this; its log says why"))

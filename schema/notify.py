@@ -45,6 +45,7 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """One line for people, sent when it is another one than before."""
+        text = " ".join(text.splitlines())  # each line of a message is a word of the protocol's
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")
@@ -71,10 +72,11 @@ class Notifier:
 
     def _send(self, text: str) -> None:
         with contextlib.suppress(OSError):
+            message = text.encode(errors="backslashreplace")
             if self._address:
-                self._to_manager(text.encode())
+                self._to_manager(message)
             elif self._socket is not None:
-                self._socket.send(text.encode())
+                self._socket.send(message)
 
     def _to_manager(self, message: bytes) -> None:
         """Raises OSError."""

@@ -42,10 +42,17 @@ class OwnDirectories:
     kept: tuple[str, ...] = ("/var/lib/vio4wd", "/var/cache/vio4wd")
 
     def holds(self, path: str) -> bool:
-        """Whether one of these files has, or may have, this path. Beside those in `run` others may lie."""
-        folder, _, name = path.rpartition("/")
-        in_run = folder == self.run and _OWN_NAME.fullmatch(name) is not None
-        return in_run or any(path.startswith(f"{kept}/") for kept in (f"{self.run}/dpdk", *self.kept))
+        """Whether one of these files or directories has, or may have, this path, or it leads through one. Beside those
+        in `run` others may lie."""
+        path, run, *kept = map(_in_run, (path, self.run, *self.kept))
+        name = path.removeprefix(f"{run}/").partition("/")[0] if path.startswith(f"{run}/") else ""
+        whole = path in (run, *kept) or any(path.startswith(f"{each}/") for each in kept)
+        return whole or _OWN_NAME.fullmatch(name) is not None
+
+
+def _in_run(path: str) -> str:
+    """/var/run leads to /run, wherever both are (Filesystem Hierarchy Standard 3.0, 5.13)."""
+    return path.removeprefix("/var") if f"{path}/".startswith("/var/run/") else path
 
 
 _OWN_NAME = re.compile(r"(engine-\d+|watch|apply|run)\..*|sync|dpdk")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from state.shape import readable, typed
 from state.store import Store
@@ -12,6 +12,12 @@ def keep(store: Store, cpus: Mapping[int, tuple[int, int]]) -> None:
     """Remembers the CPUs of these relays, VF to VM first, in place of what they had."""
     rows = [(relay, *pair) for relay, pair in cpus.items()]
     store.run(lambda connection: connection.executemany("INSERT OR REPLACE INTO pin VALUES (?, ?, ?)", rows))
+
+
+def forget(store: Store, relays: Iterable[int]) -> None:
+    """These have none any more."""
+    rows = [(relay,) for relay in relays]
+    store.run(lambda connection: connection.executemany("DELETE FROM pin WHERE relay = ?", rows))
 
 
 def kept(store: Store) -> dict[int, tuple[int, int]]:

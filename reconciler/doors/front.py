@@ -73,7 +73,11 @@ class StateFront:
                     return f"CPU {cpu} is no worker's; there are {', '.join(map(str, spec.engine.worker_cpus))}"
         before = pins.kept(self._store)
         pins.keep(self._store, cpus)
-        return self._kept(lambda: pins.keep(self._store, {id_: before[id_] for id_ in cpus if id_ in before}))
+        return self._kept(lambda: self._put_back(before, cpus))
+
+    def _put_back(self, before: Mapping[int, tuple[int, int]], changed: Iterable[int]) -> None:
+        pins.forget(self._store, changed)
+        pins.keep(self._store, {relay: before[relay] for relay in changed if relay in before})
 
     def _kept(self, undo: Callable[[], object]) -> str:
         """Why what was recorded just now is not on the disk, where alone the loop finds it; it is undone then."""

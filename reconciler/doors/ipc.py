@@ -32,6 +32,8 @@ LOG = logging.getLogger("vio4wd.ipc")
 OWNER = "ipc"
 LOOK_S = 2.0
 """How often it is looked without any event: a directory may appear, or be on a file system that tells nothing."""
+CALM_S = 1.0
+"""So long nothing is looked at after something was left: whoever may write there must not keep us and the log busy."""
 MASK = (
     flags.CREATE
     | flags.CLOSE_WRITE
@@ -101,9 +103,12 @@ class Ipc:
             poller = select.poll()
             for source in (inotify.fileno(), self._poke):
                 poller.register(source, select.POLLIN)
+            ending = select.poll()
+            ending.register(self._poke, select.POLLIN)
             while not self._stopping:
                 self._arm(inotify)
-                self._look()
+                if not self._look():
+                    ending.poll(CALM_S * 1000)
                 self._sleep(poller, inotify)
 
     def _arm(self, inotify: Inotify) -> None:
@@ -116,13 +121,13 @@ class Ipc:
             if self._stopping or any(event.name in ("", self._file.name) for event in inotify.read()):
                 return
 
-    def _look(self) -> None:
-        """Carries out what is there, until nothing is, or it is to stay."""
+    def _look(self) -> bool:
+        """Carries out what is there, until nothing is, or it is to stay, which gives False."""
         while (seen := self._seen()) != self._left:
             if seen is None:
                 self._left = None
                 self._say("")  # what was in the way has gone
-                return
+                return True
             try:
                 with command_file(self._file) as command:
                     self._carry_out(command)
@@ -130,11 +135,14 @@ class Ipc:
             except FileNotFoundError:
                 continue
             except StillWritten:
-                return
+                return True
             except (Untrusted, NoCommand) as reason:
                 self._leave(seen, str(reason))
+                return False
             except OSError as error:
                 self._leave(seen, f"can't be read or removed: {error.strerror}; check its directory and permissions")
+                return False
+        return True
 
     def _seen(self) -> Seen | None:
         try:

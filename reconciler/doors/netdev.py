@@ -107,8 +107,10 @@ class Netdevs:
             raise NotAVf(f"{netdev} stands for a VF of another host ({says[0]}); its VF can't be relayed here")
         index = int(says["vf"])
         own = self._net / netdev / "device"
-        pfs = [pf for pf in (own.resolve(), *self._behind_switch_of(netdev)) if (pf / f"virtfn{index}").is_symlink()]
-        if len(pfs) > 1 and not (own / f"virtfn{index}").is_symlink():
+        if (own / f"virtfn{index}").is_symlink():  # else all network devices are looked at
+            return _vf(netdev, own / f"virtfn{index}", index)
+        pfs = [pf for pf in self._behind_switch_of(netdev) if (pf / f"virtfn{index}").is_symlink()]
+        if len(pfs) > 1:
             # Several PFs behind one switch: the number of a PF's PCI function is the PF's.
             pfs = [pf for pf in pfs if pf.name.endswith(f".{int(says['pf'])}")]
         if not pfs:

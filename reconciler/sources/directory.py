@@ -69,6 +69,8 @@ class DirectorySource:
             self._hanging = None
         if self._reader is None or not self._reader.is_alive():
             self._reader = _Reader(self.spec.path, self._changed)
+        if self._stopped.is_set():  # `stop` may have looked before there was this one
+            self._reader.kill()
         try:
             return self._reader.ask(list(self.hosts()))
         except queue.Empty:

@@ -21,6 +21,8 @@ MAX_TARGET_BYTES = 4096
 """PATH_MAX"""
 MAX_LISTED = 200
 """Directories that are looked into for one reading."""
+MAX_LINKS = 1000
+"""Symlinks that are looked at for one reading, which takes some 10 ms each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class GitTree:
         self._where = where
         self._root = Entry("040000", "tree", self._id(f"{revision}^{{tree}}"))
         self._listed: dict[str, dict[str, Entry]] = {}
+        self._links = 0
 
     def read(self, path: str, hosts: Sequence[str]) -> Tree:
         """The file at this path, or the files of the directory there that are those of a host of these names."""
@@ -127,6 +130,9 @@ class GitTree:
         """Where a symlink leads to, seen from where it lies."""
         if link.bytes > MAX_TARGET_BYTES:
             raise refused(self._name(path), f"this symlink is longer than {MAX_TARGET_BYTES:,} bytes")
+        self._links += 1
+        if self._links > MAX_LINKS:
+            raise SourceError(f"the way to its files leads through more than {MAX_LINKS:,} symlinks; use fewer")
         (target,) = self._contents([link])
         text = target.decode("utf-8", "surrogateescape")
         if text.startswith("/"):

@@ -39,7 +39,7 @@ class Reader:
 
     def observe(self) -> dict[str, Any]:
         if self.broken:
-            raise RuntimeError("broken on purpose")
+            raise ValueError("broken on purpose")
         return {"boot_id": "b", "generation": 3}
 
     def counters(self) -> dict[str, Any]:

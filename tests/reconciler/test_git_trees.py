@@ -98,6 +98,17 @@ def test_symlinks_are_followed_so_often_and_no_more(
     assert "more than 3 directories; use fewer" in refusal(repository, "d/d/d/d/d/d")
 
 
+def test_no_more_symlinks_are_looked_at_in_all_than_that(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gittree, "MAX_LINKS", 3)
+    for number in range(2):
+        link(repository, f"{number}.yaml", f"way/{number}")
+        link(repository, f"way/{number}", "../real")
+    repository.push({"real": SPEC})
+    assert "more than 3 symlinks; use fewer" in refusal(repository)
+
+
 def test_a_submodule_and_a_pointer_are_named(repository: Repository) -> None:
     revision = repository.push({"lfs/a.yaml": "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"})
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{revision},relays")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import schema
+from reconciler.doors import ipc
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.ipc import Ipc
 from schema import Spec
@@ -70,6 +71,7 @@ class Door:
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     monkeypatch.setenv("VIO4WD_SYS_DIR", str(tmp_path / "sys"))
+    monkeypatch.setattr(ipc, "CALM_S", 0.0)
     made = Door(tmp_path)
     yield made
     made.close()
@@ -165,6 +167,24 @@ def test_what_is_not_to_be_believed_stays(door: Door) -> None:
     assert door.wanted == {}
     other.unlink()
     wait_for("the wish", lambda: set(door.wanted) == {3})
+
+
+def test_whoever_may_write_there_keeps_nobody_busy(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Thousands of files that are none, of two kinds, so that there is always something new to say."""
+    monkeypatch.setattr(ipc, "CALM_S", 600.0)
+    door.say("no command")
+    door.left("holds no command")
+    woken, said = door.woken, len(caplog.records)
+    for number in range(2000):
+        door.path.unlink(missing_ok=True)
+        if number % 2:
+            door.path.symlink_to("elsewhere")
+        else:
+            door.say("no command")
+    assert door.woken - woken <= 1
+    assert len(caplog.records) - said <= 1
 
 
 def test_another_owner_keeps_his_wishes(door: Door) -> None:

@@ -60,6 +60,16 @@ def test_the_representor_on_its_pf(host: Netdevs, sysfs: Sysfs) -> None:
     assert host.find("eth7") == NetdevVf("eth7", OTHER, 3)
 
 
+def test_one_whose_device_tells_its_pf_has_no_other_interface_looked_at(
+    host: Netdevs, sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds of representors that took seconds, every second while a single mark could not be carried out."""
+    monkeypatch.setattr(host, "_behind_switch_of", lambda _: pytest.fail("the others were looked at"))
+    sysfs.vf(PF0, 3, VF3)
+    sysfs.netdev("eth7", device=PF0, port="pf0vf3", switch="aa")
+    assert host.find("eth7") == NetdevVf("eth7", VF3, 3)
+
+
 @pytest.mark.parametrize(("port", "vf"), [("pf0vf3", VF3), ("pf1vf3", OTHER), ("c0pf1vf3", OTHER)])
 def test_the_representor_of_an_older_kernel_is_found_by_its_switch(
     host: Netdevs, sysfs: Sysfs, port: str, vf: str

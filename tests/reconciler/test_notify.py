@@ -31,6 +31,12 @@ def notifier(manager: Hearing, watchdog_s: float = 0.0, **more: str) -> Notifier
     return Notifier({**manager.environment, "WATCHDOG_USEC": str(int(watchdog_s * 1e6)), **more})
 
 
+def test_a_status_is_one_line_of_utf_8(manager: Hearing) -> None:
+    """Whatever stands in the reason of a pause, which a terminal of another encoding may have written."""
+    notifier(manager).status("paused by root: f\udcfcr\nMAINPID=1")
+    assert manager.drain() == ["STATUS=paused by root: f\\udcfcr MAINPID=1"]
+
+
 def test_without_a_manager_nothing_happens(tmp_path: Path) -> None:
     plain = os.open("/dev/null", os.O_WRONLY)
     for environment in (

@@ -143,7 +143,12 @@ def test_others_may_have_things_where_the_own_file_has_its_own() -> None:
         ("/run/vio4wd/dpdk/x", True),
         ("/var/lib/vio4wd/x", True),
         ("/var/cache/vio4wd/x/y", True),
+        ("/var/run/vio4wd/engine-0.sock", True),
+        ("/run/vio4wd/engine-7.lock/x", True),
+        ("/run/vio4wd/sync/x/y", True),
+        ("/run/vio4wd", True),
         ("/run/vio4wd/guests/engine-0.sock", False),
+        ("/var/run/openvswitch/engine-0.sock", False),
         ("/run/vio4wd/stats", False),
     ],
 )
