@@ -216,12 +216,13 @@ def test_killed_in_the_middle_of_applying_it_is_undone_by_the_next_command(appli
     assert (applied.engine.state, looked(applied)) == (before, (None, True))
 
 
-def test_what_can_not_be_written_down_is_not_begun(applied: Shell) -> None:
+def test_what_can_not_be_written_down_is_not_begun(
+    applied: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = applied.engine.state
-    for path in (applied.directory / "state").glob("vio4wd.db*"):
-        path.write_bytes(b"broken" * 1000)
-    done = applied("apply", "--confirm", "60s", applied.file)
-    assert (done.returncode, "so nothing was done" in done.stderr) == (1, True), done
+    with disk_full(applied, monkeypatch):
+        assert main(["apply", "--confirm", "60s", str(applied.file)]) == 1
+    assert "so nothing was done" in capsys.readouterr().err
     assert applied.engine.state == before
 
 
