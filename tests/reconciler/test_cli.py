@@ -334,7 +334,7 @@ def test_a_corrupt_database_does_not_stop_an_apply(shell: Shell) -> None:
     (shell.directory / "state" / "vio4wd.db").write_bytes(b"broken" * 1000)
     done = shell("apply", shell.write(ONE))
     assert (done.returncode, "is renamed to vio4wd.db.unreadable-1" in done.stderr) == (0, True), done
-    assert [row["verdict"] for row in shell.json("history")["applies"]] == ["applied"]
+    assert [row["outcome"]["verdict"] for row in shell.json("history")["applies"]] == ["applied"]
 
 
 def test_light_commands_load_nothing_heavy() -> None:
