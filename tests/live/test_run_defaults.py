@@ -265,8 +265,8 @@ def _logged_at(site: Site, level: int) -> set[str]:
     wait_for("the watch to have done that", lambda: bool(site.in_force()), 30.0)
     logged = Logged(site)
     pattern = f"at{level}-{logged.begins}-%u"
-    missing = f"ipc://{site.instance.directory}/file/{logged.begins}"
-    site.save(SOCKET_FNAME_PATTERN=pattern, ZMQ_STATS_EP=missing)
+    missing = f"{site.instance.directory}/file/{logged.begins}"
+    site.save(SOCKET_FNAME_PATTERN=pattern, ZMQ_STATS_EP=f"ipc://{missing}")
     path = site.instance.sockets / pattern.replace("%u", "63")
     wait_for(f"the sockets of level {level}", path.is_socket, 60.0)
     wait_for("the fault", lambda: any(missing in each for each in site.instance.status()["problems"]), 60.0, 0.2)
