@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,10 @@ def file_argument(parser: argparse.ArgumentParser, what: str = "the spec") -> No
 
 
 def local(asked: argparse.Namespace) -> Local:
-    """What the command is to read again and again, if it likes."""
+    """What the command is to read again and again, if it likes. Raises SpecError."""
     from reconciler.sources.local import Local
 
+    _require_utf_8(asked.file if asked.defaults is None else asked.defaults)
     return Local(asked.file) if asked.defaults is None else Local(asked.defaults, defaults=True)
 
 
@@ -44,8 +46,21 @@ def at_once(path: Path) -> Local:
     from reconciler.sources.local import DASH, Local
     from schema.loader import read_stream
 
+    _require_utf_8(path)
     stream = read_stream(0 if path == DASH else path) if path == DASH or _is_stream(path) else None
     return Local(path, stream=stream)
+
+
+def _require_utf_8(path: Path) -> None:
+    """By its path a file's last good spec is kept, in a database whose texts are UTF-8. Raises SpecError."""
+    from schema.loader import refused
+    from schema.shown import shown
+
+    whole = os.path.abspath(path)
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        raise refused(shown(whole), "this path is not UTF-8; rename the file or its directory") from None
 
 
 def _is_stream(path: Path) -> bool:
@@ -113,7 +128,6 @@ def count(text: str) -> int:
 def asking() -> str:
     """The user who runs this command, by name where there is one; behind sudo too."""
     import getpass
-    import os
 
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()

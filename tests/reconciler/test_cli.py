@@ -412,3 +412,13 @@ def test_what_was_asked_for_and_could_not_be_said_is_an_error(how: str, told: st
     done = subprocess.run(line, env=shell.environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("command", ["watch", "validate", "plan", "apply", "run"])
+def test_a_path_that_is_not_utf_8_is_refused_in_a_sentence(command: str, shell: Shell) -> None:
+    """Of which nothing could be kept in the state's database."""
+    path = Path(os.fsdecode(os.fsencode(shell.directory) + b"/f\xfcr.yaml"))
+    path.write_text(ONE)
+    done = shell(command, path)
+    assert done.returncode == 1
+    assert "/f\\xfcr.yaml:1:1: this path is not UTF-8; rename the file or its directory" in done.stdout + done.stderr
