@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.fault import Refused
 from schema import files
 from schema.model import Socket
+from schema.paths import run_dir
 
 CONNECT_TIMEOUT_S = 1.0
 _CREDENTIALS = struct.Struct("3i")
@@ -71,15 +72,18 @@ def make_way(socket: Socket) -> None:
 
 
 def _make_room(socket: Socket, folder: Path) -> None:
-    """Makes the directory of a socket, for who may connect to that; one that an older release made, for itself alone,
-    is set right. Raises OSError."""
+    """Makes the directory of a socket, for who may connect to that; one in the run directory that an older release
+    made, for itself alone, is set right. Raises OSError."""
     mode = files.PUBLIC_DIRECTORY if socket.permissions & 0o007 else 0o750
     if not files.make_directory(folder, socket.uid, socket.gid, mode) and _shut(folder, socket.uid):
         files.set_owner_and_mode(folder, socket.uid, socket.gid, mode, stat.S_ISDIR)
 
 
 def _shut(folder: Path, uid: int) -> bool:
-    """Whether a directory is ours alone, sockets are for another user, and nothing but sockets is or was in it."""
+    """Whether a directory is ours alone, sockets are for another user, and nothing but sockets is or was in it. Elsewhere
+    than in the run directory it may be any service's of root's, and is nobody's to give away."""
+    if not folder.is_relative_to(run_dir()):
+        return False
     found = os.lstat(folder)
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() != uid
     if not ours or stat.S_IMODE(found.st_mode) != files.PRIVATE_DIRECTORY:

@@ -179,9 +179,10 @@ def test_the_made_directory_is_the_sockets_owners(directory: Path, permissions: 
     [(None, 0, True), ("stale", 0, True), ("file", 0, False), (None, 4711, False)],
 )
 def test_one_that_an_older_release_made_is_set_right_and_no_other(
-    directory: Path, there: str | None, owner: int, healed: bool
+    directory: Path, there: str | None, owner: int, healed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was root's alone, and had only sockets in it; with anything else in it, it is somebody's own."""
+    monkeypatch.setenv("VIO4WD_RUN_DIR", str(directory))
     folder = directory / "a"
     folder.mkdir(0o700)
     os.chown(folder, owner, owner)
@@ -194,6 +195,17 @@ def test_one_that_an_older_release_made_is_set_right_and_no_other(
     found = folder.stat()
     expected = (NOBODY, NOBODY, 0o750) if healed else (owner, owner, 0o700)
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == expected
+
+
+@root
+def test_a_directory_of_roots_elsewhere_is_given_to_nobody(directory: Path) -> None:
+    """It may be another service's, such as /run/cryptsetup, which whoever may push a spec could have had."""
+    folder = directory / "cryptsetup"
+    folder.mkdir(0o700)
+    socket = Socket(str(folder / "vm1.sock"), uid=NOBODY, gid=NOBODY, permissions=0o660)
+    socketfile.make_way(socket)
+    assert (folder.stat().st_uid, stat.S_IMODE(folder.stat().st_mode)) == (0, 0o700)
+    assert "cannot enter" in (socketfile.shut_out(socket) or "")
 
 
 @root
