@@ -80,8 +80,8 @@ def _make_room(socket: Socket, folder: Path) -> None:
 
 
 def _shut(folder: Path, uid: int) -> bool:
-    """Whether a directory is ours alone, sockets are for another user, and nothing but sockets is or was in it. Elsewhere
-    than in the run directory it may be any service's of root's, and is nobody's to give away."""
+    """Whether a directory is ours alone, sockets are for another user, and nothing but sockets is or was in it.
+    Elsewhere than in the run directory it may be any service's of root's, and is nobody's to give away."""
     if not folder.is_relative_to(run_dir()):
         return False
     found = os.lstat(folder)
