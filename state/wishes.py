@@ -12,6 +12,9 @@ from typing import Any
 from state.shape import mapping, readable, typed
 from state.store import Store
 
+SHORTEST_S = 0.001
+"""Between two who want something, for the order in which they came."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -29,9 +32,9 @@ class Wish:
 def put(store: Store, owner: str, relay: int, wanted: Mapping[str, Any], now: float | None = None) -> None:
     """Remembers a wish, in place of what this owner wanted of the relay before; the same again keeps its time."""
     text = json.dumps(dict(wanted), sort_keys=True)
-    row = (owner, relay, text, time.time() if now is None else now)
 
     def work(connection: sqlite3.Connection) -> None:
+        row = (owner, relay, text, _after_all(connection) if now is None else now)
         connection.execute("DELETE FROM released WHERE relay = ?", (relay,))
         connection.execute(
             "INSERT INTO wish VALUES (?, ?, ?, ?) ON CONFLICT (owner, relay) DO UPDATE SET wanted = excluded.wanted, "
@@ -40,6 +43,13 @@ def put(store: Store, owner: str, relay: int, wanted: Mapping[str, Any], now: fl
         )
 
     store.run(work)
+
+
+def _after_all(connection: sqlite3.Connection) -> float:
+    """Now, or just after whoever came last: a clock that was set back must not let the last come first."""
+    query = "SELECT max(since) FROM (SELECT since FROM wish UNION ALL SELECT since FROM held)"
+    latest = connection.execute(query).fetchone()[0]
+    return max(time.time(), (latest or 0.0) + SHORTEST_S)
 
 
 def remove(store: Store, owner: str, relay: int) -> None:
@@ -77,10 +87,12 @@ def _wish(owner: str, relay: int, wanted: str, since: float) -> Wish:
 
 def hold(store: Store, things: Iterable[str], now: float | None = None) -> None:
     """Remembers which relay ids, VFs and sockets the file has now; what it had already keeps its time."""
-    rows = [(thing, time.time() if now is None else now) for thing in things]
-    kept = json.dumps([thing for thing, _ in rows])
+    names = list(things)
+    kept = json.dumps(names)
 
-    def work(connection: Any) -> None:
+    def work(connection: sqlite3.Connection) -> None:
+        since = _after_all(connection) if now is None else now
+        rows = [(thing, since) for thing in names]
         connection.execute("DELETE FROM held WHERE thing NOT IN (SELECT value FROM json_each(?))", (kept,))
         connection.executemany("INSERT OR IGNORE INTO held VALUES (?, ?)", rows)
 

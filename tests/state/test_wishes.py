@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+import pytest
 
 from schema import Text, Tree
 from state.readings import keep, kept
@@ -35,6 +38,20 @@ def test_what_the_file_holds_keeps_its_time(tmp_path: Path) -> None:
     assert held(store) == {"id 1": 1.0, "VF b": 2.0}
     hold(store, [])
     assert held(store) == {}
+    store.close()
+
+
+def test_who_came_first_stays_so_when_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is at the start of many a host, whose clock is right only once its network is there."""
+    store = Store(tmp_path)
+    hold(store, ["VF net_null1"])
+    put(store, "port-control", 5, {"vf": "net_null5"})
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    put(store, "ovsdb", 1, {"vf": "net_null1"})
+    hold(store, ["VF net_null1", "VF net_null2"])
+    assert [wish.owner for wish in wishes(store)] == ["port-control", "ovsdb"]
+    had = held(store)
+    assert had["VF net_null1"] < wishes(store)[0].since < wishes(store)[1].since < had["VF net_null2"]
     store.close()
 
 
