@@ -13,7 +13,18 @@ from engine.burst import layout as at
 from engine.burst.compiling import called
 from engine.burst.connection import count_lost, lowest_free, same_path, take_connection
 from engine.burst.events import guest_block, push_event, refused
-from engine.burst.gate import REQUEST, SET_MEM_TABLE, forget_rings, hung_up, mark_seen, note_ring, sound, turn_away
+from engine.burst.gate import (
+    REQUEST,
+    SET_MEM_TABLE,
+    end_after,
+    forget_rings,
+    hung_up,
+    mark_seen,
+    note_ring,
+    rings_within,
+    sound,
+    turn_away,
+)
 from engine.burst.guestmemory import forget_regions, go_on, heap_to_spare, leave_alone
 from engine.burst.intrinsics import (
     compare_exchange,
@@ -97,14 +108,22 @@ def before_message(vid: int, message: int) -> int:
 
 @cfunc(_i32(_i32, _i64), cache=True)
 def after_message(vid: int, message: int) -> int:
-    """rte_vhost has acted on a message without an error."""
+    """rte_vhost has acted on a message without an error, and looks next at which rings are ready."""
     doors = doors_address()
     index = guest_of(doors, vid)
-    if index >= 0:
-        note_ring(guest_block(doors, index), message)
-        if load32(message + REQUEST) == SET_MEM_TABLE:
-            go_on(vid, guest_block(doors, index), message)
-    return GO_ON
+    if index < 0:
+        return GO_ON
+    guest, features = guest_block(doors, index), word_space()
+    store64(features, 0)
+    get_features(vid, features)
+    note_ring(guest, message)
+    if load32(message + REQUEST) == SET_MEM_TABLE:
+        go_on(vid, guest, message)
+    if rings_within(vid, guest, message, load64(features)):
+        return GO_ON
+    end_after(message)
+    refused(doors, index, load32(message + REQUEST))
+    return REFUSED
 
 
 @cfunc(_i32(_i32), cache=True)

@@ -13,7 +13,7 @@ from numba import types
 
 from engine.burst import layout as at
 from engine.burst.compiling import called
-from engine.burst.guestmemory import NEED_REPLY
+from engine.burst.guestmemory import NEED_REPLY, lies_within, note_regions
 from engine.burst.intrinsics import load16, load32, load64, load_acquire, stack_space, store32, store64, store_release
 from engine.burst.vring import (
     VRING_AVAIL,
@@ -43,6 +43,8 @@ RINGS = 2 * at.MAX_QUEUES
 LARGEST_RING = 32_768
 MAX_REGIONS = at.MAX_REGIONS
 LAST_ADDRESS = (1 << 63) - 1
+EVENT_BYTES = 4
+"""struct vring_packed_desc_event."""
 ROOM_TO_SPARE = 1 << 40
 """Address space in bytes that must be left beside a guest's memory, old and new: more than other threads ever map
 between the trial and the act."""
@@ -314,6 +316,39 @@ def sound(vid: int, guest: int, message: int, features: int) -> bool:
 
 
 @called
+def ring_within(vid: int, guest: int, ring: int, features: int) -> bool:
+    """Whether the parts of a ring that rte_vhost has found lie in the guest's memory whole. Of one that does not it
+    keeps the address all the same, and writes flags there when the ring is enabled."""
+    vring = vring_space()
+    if get_vring(vid, ring, vring) != 0:
+        return True
+    size, more = load16(vring + VRING_ENTRIES), 2 * ((features >> VIRTIO_RING_F_EVENT_IDX) & 1)
+    available, used = 4 + 2 * size + more, 4 + 8 * size + more
+    if (features >> VIRTIO_F_RING_PACKED) & 1 == 1:
+        available, used = EVENT_BYTES, EVENT_BYTES
+    for part, length in ((VRING_DESC, 16 * size), (VRING_AVAIL, available), (VRING_USED, used)):
+        address = load64(vring + part)
+        if address != 0 and not lies_within(guest, address, length):
+            return False
+    return True
+
+
+@called
+def rings_within(vid: int, guest: int, message: int, features: int) -> bool:
+    """After a message by which rte_vhost looks for rings in the guest's memory: they are there."""
+    request, body = load32(message + REQUEST), message + PAYLOAD
+    if request in (SET_VRING_ADDR, SET_VRING_KICK):
+        if load_acquire(guest + at.GUEST_REGIONS) == 0:  # forgotten when its driver stopped, and not sent again
+            note_regions(vid, guest)
+        return ring_within(vid, guest, ring_of(request, body), features)
+    if request == SET_MEM_TABLE:
+        for ring in range(RINGS):
+            if not ring_within(vid, guest, ring, features):
+                return False
+    return True
+
+
+@called
 def forget_rings(guest: int, message: int) -> None:
     """Before a message that takes a ring's size away, or may."""
     request = load32(message + REQUEST)
@@ -338,9 +373,15 @@ def mark_seen(message: int) -> None:
 
 
 @called
+def end_after(message: int) -> None:
+    """rte_vhost, which has acted on the message and has its descriptors, ends the connection instead of answering."""
+    store32(message + FLAGS, load32(message + FLAGS) & ~NEED_REPLY)
+
+
+@called
 def turn_away(message: int) -> None:
     """Nothing of the message stays, its descriptors included, and rte_vhost ends the connection."""
     for index in range(min(load32(message + FD_COUNT), MAX_REGIONS)):
         close(_i32(load32(message + FDS + 4 * index)))
     store32(message + FD_COUNT, 0)
-    store32(message + FLAGS, load32(message + FLAGS) & ~NEED_REPLY)
+    end_after(message)

@@ -97,6 +97,16 @@ def forget_regions(guest: int) -> None:
 
 
 @called
+def lies_within(guest: int, address: int, length: int) -> bool:
+    """Whether all of something is in one region of the guest's memory as it is now."""
+    index = region_of(guest, load_acquire(guest + at.GUEST_REGIONS), address)
+    if index < 0:
+        return False
+    region = guest + at.GUEST_REGION + 16 * index
+    return address - load64(region) <= load64(region + 8) - length
+
+
+@called
 def region_of(guest: int, count: int, address: int) -> int:
     """Which of a guest's first `count` regions an address is in, -1 for none."""
     for index in range(count):

@@ -25,6 +25,7 @@ from tests.kit import vhostpeer as vhost
 VID, ENTRIES = 0, 256
 MOST_MEMORY = 1 << 40
 PACKED = 1 << dpdk.VIRTIO_F_RING_PACKED
+EVENT_IDX = 1 << dpdk.VIRTIO_RING_F_EVENT_IDX
 _int, _i64, _u16 = ctypes.c_int, ctypes.c_int64, ctypes.c_uint16
 
 
@@ -36,11 +37,14 @@ class Ring:
 
     def reset(self) -> None:
         self.entries, self.descriptors, self.base = ENTRIES, 0, 0
+        self.parts: dict[str, int] = {}
 
     def tell(self, _vid: int, _ring: int, vring: int) -> int:
         layout = library.load().layout.vring
         ctypes.memset(vring, 0, layout.size)
         _i64.from_address(vring + layout.desc).value = self.descriptors
+        for part, address in self.parts.items():
+            _i64.from_address(vring + getattr(layout, part)).value = address
         _u16.from_address(vring + layout.entries).value = self.entries
         return 0
 
@@ -155,6 +159,34 @@ def test_a_packed_ring_goes_on_within_itself() -> None:
         ring.base = base
         assert sound(vhost.SET_VRING_KICK, vhost.u64(0), features=PACKED) == within
         assert sound(vhost.SET_VRING_KICK, vhost.u64(0))
+
+
+@pytest.mark.parametrize(
+    ("features", "part", "length"),
+    [
+        (0, "desc", 16 * ENTRIES),
+        (0, "avail", 4 + 2 * ENTRIES),
+        (EVENT_IDX, "avail", 6 + 2 * ENTRIES),
+        (0, "used", 4 + 8 * ENTRIES),
+        (EVENT_IDX, "used", 6 + 8 * ENTRIES),
+        (PACKED, "desc", 16 * ENTRIES),
+        (PACKED, "avail", 4),
+        (PACKED, "used", 4),
+    ],
+)
+def test_a_ring_lies_in_one_region_whole(features: int, part: str, length: int) -> None:
+    start, size = 1 << 32, 1 << 20
+    guest.write(at.GUEST_REGIONS, 2)
+    for index, region in enumerate((start, start + size)):  # two regions side by side are no one region
+        guest.write(at.GUEST_REGION + 16 * index, region)
+        guest.write(at.GUEST_REGION + 16 * index + 8, size)
+    said = message(vhost.SET_VRING_ADDR, vhost.ring_address(1))
+    last = start + size - length
+    for address, within in ((0, True), (start, True), (last, True), (last + 1, False)):
+        ring.parts = {part: address}
+        assert bool(gate.rings_within(VID, guest.address, said.address, features)) == within
+    ring.parts = {part: start - 1}
+    assert not gate.rings_within(VID, guest.address, said.address, features)
 
 
 def test_features_that_shape_rings_stay_while_there_are_some() -> None:

@@ -59,6 +59,13 @@ def ring_address(index: int, user_address: int = USER_ADDRESS) -> bytes:
     return struct.pack("<IIQQQQ", index, 0, at, at + USED, at + 8192, 0)
 
 
+def ring_address_ending_at(index: int, end: int) -> bytes:
+    """SET_VRING_ADDR's payload for a ring of which all but its used ring lies where `Peer` puts it: of that there is
+    one byte before `end`, an offset in the memory."""
+    at = USER_ADDRESS + index * RING_BYTES
+    return struct.pack("<IIQQQQ", index, 0, at, USER_ADDRESS + end - 1, at + 8192, 0)
+
+
 def region(guest_address: int, size: int, user_address: int, offset: int) -> bytes:
     return struct.pack("<QQQQ", guest_address, size, user_address, offset)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import struct
@@ -15,7 +16,7 @@ import pytest
 
 from tests.kit import vhostpeer as vhost
 from tests.kit.vhostfuzz import Fuzzer
-from tests.kit.vhostpeer import MEMORY_BYTES, NEED_REPLY, USER_ADDRESS, VERSION, Peer
+from tests.kit.vhostpeer import MEMORY_BYTES, NEED_REPLY, USER_ADDRESS, VERSION, Peer, PeerGone
 from tests.kit.vhostsender import Sender
 from tests.kit.waiting import wait_for
 from tests.live.counts import times
@@ -131,6 +132,25 @@ def other_ring_format_under_way(peer: Peer) -> None:
     peer.send(vhost.SET_FEATURES, vhost.u64(vhost.PROTOCOL_FEATURES | vhost.VERSION_1 | 1 << 29))
 
 
+def ring_that_ends_beyond_its_memory(peer: Peer) -> None:
+    """rte_vhost keeps the address of the part that does not fit, and writes there when the ring is enabled."""
+    peer.start()
+    peer.send(vhost.SET_VRING_ENABLE, vhost.state(1, 0))
+    peer.send(vhost.SET_VRING_ADDR, vhost.ring_address_ending_at(1, MEMORY_BYTES))
+    with contextlib.suppress(PeerGone):  # by now
+        peer.send(vhost.SET_VRING_ENABLE, vhost.state(1, 1))
+
+
+def ring_that_new_memory_cuts_off(peer: Peer) -> None:
+    peer.start()
+    peer.send(vhost.SET_VRING_ADDR, vhost.ring_address_ending_at(1, MEMORY_BYTES // 2))
+    half = vhost.memory_table(vhost.region(0, MEMORY_BYTES // 2, USER_ADDRESS, 0))
+    peer.send(vhost.SET_VRING_ENABLE, vhost.state(1, 0))
+    peer.send(vhost.SET_MEM_TABLE, half, [peer.memory(MEMORY_BYTES // 2)])
+    with contextlib.suppress(PeerGone):  # by now
+        peer.send(vhost.SET_VRING_ENABLE, vhost.state(1, 1))
+
+
 LIES: tuple[Lie, ...] = (
     half_a_message,
     ring_without_size,
@@ -148,6 +168,8 @@ LIES: tuple[Lie, ...] = (
     regions_in_flight_beyond_their_memory,
     postcopy,
     other_ring_format_under_way,
+    ring_that_ends_beyond_its_memory,
+    ring_that_new_memory_cuts_off,
 )
 
 
