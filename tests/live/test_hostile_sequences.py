@@ -47,9 +47,10 @@ def made() -> Iterator[Scene]:
 
 
 def resident_kib(pid: int) -> int:
-    """Of memory that is the process's own."""
+    """Of memory that is the process's own, and that it has written: pages of libraries are only its own while no other
+    process has them too."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Dirty:", "Private_Clean:")))
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
 
 
 def mappings(pid: int) -> int:
