@@ -328,7 +328,11 @@ def ring_within(vid: int, guest: int, ring: int, features: int) -> bool:
         available, used = EVENT_BYTES, EVENT_BYTES
     for part, length in ((VRING_DESC, 16 * size), (VRING_AVAIL, available), (VRING_USED, used)):
         address = load64(vring + part)
-        if address != 0 and not lies_within(guest, address, length):
+        if address == 0:
+            continue
+        if load_acquire(guest + at.GUEST_REGIONS) == 0:  # forgotten when its driver stopped; where a ring is, memory is
+            note_regions(vid, guest)
+        if not lies_within(guest, address, length):
             return False
     return True
 
@@ -338,8 +342,6 @@ def rings_within(vid: int, guest: int, message: int, features: int) -> bool:
     """After a message by which rte_vhost looks for rings in the guest's memory: they are there."""
     request, body = load32(message + REQUEST), message + PAYLOAD
     if request in (SET_VRING_ADDR, SET_VRING_KICK):
-        if load_acquire(guest + at.GUEST_REGIONS) == 0:  # forgotten when its driver stopped, and not sent again
-            note_regions(vid, guest)
         return ring_within(vid, guest, ring_of(request, body), features)
     if request == SET_MEM_TABLE:
         for ring in range(RINGS):

@@ -76,6 +76,7 @@ def go_on(vid: int, guest: int, message: int) -> None:
 
 @called
 def note_regions(vid: int, guest: int) -> None:
+    """For a guest that has memory: without any, rte_vhost ends the process."""
     pointer = pointer_space()
     if get_mem_table(vid, pointer) != 0:
         return

@@ -195,6 +195,18 @@ def test_a_lie_costs_only_the_liar(lie: Lie, made: Scene) -> None:
     opened.check_given_back()
 
 
+def test_a_ring_comes_before_its_memory(made: Scene) -> None:
+    pid = made.instance.engine_pid
+    with Peer(made.instance.socket(1)) as peer, contextlib.suppress(PeerGone):
+        peer.introduce()
+        peer.send(vhost.SET_VRING_NUM, vhost.state(0, vhost.RING_SIZE))
+        peer.send(vhost.SET_VRING_ADDR, vhost.ring_address(0))
+        peer.send(vhost.SET_VRING_KICK, vhost.u64(0), [peer.event()])
+        peer.sync()
+    check_honest(made)
+    assert made.instance.engine_pid == pid
+
+
 def test_answers_that_nobody_reads_hold_nobody_up(made: Scene) -> None:
     """All sockets share the thread that answers."""
     with neighbour(made), Peer(made.instance.socket(1)) as peer:
