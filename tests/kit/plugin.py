@@ -22,8 +22,10 @@ def _missing(need: str) -> str | None:
 def pytest_configure(config: pytest.Config) -> None:
     line = "needs(*what): skip unless these are there (root, netns, hugepages, or names of programs)"
     config.addinivalue_line("markers", line)
-    # A shell without job control lets what it starts in the background ignore SIGINT, and what we start inherits that.
+    # A shell without job control lets what it starts in the background ignore SIGINT, nohup lets it ignore SIGHUP, and
+    # what we start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
