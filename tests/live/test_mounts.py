@@ -114,7 +114,7 @@ def test_refusals_say_what_to_do_and_hurt_no_relay(made: Scene, huge: HostHugepa
         f"{plain} is no directory; name another path under mount",
     ]
     wait_mounts(huge, huge.directory / "good")
-    said = wait_for("the refusals", lambda: made.instance.call("plan", str(made.instance.file)).stderr)
+    said = wait_for("the refusals", lambda: made.instance.call("plan", str(made.instance.file)).stdout)
     assert all(sentence in said for sentence in expected), said
     message = wait_for("the outcome", lambda: (made.instance.status()["watch"]["last_apply"] or {}).get("message"))
     assert all(sentence in message for sentence in expected), message
