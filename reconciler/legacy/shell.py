@@ -120,7 +120,7 @@ class _Reader:
             self._assign(found, line)
 
     def _declaration(self, kind: str, line: int) -> None:
-        named = False
+        named, allowed = False, _OPTIONS[kind]
         self._fresh.clear()
         while self._more():
             found = _ASSIGNMENT.match(self.text, self.at)
@@ -134,7 +134,7 @@ class _Reader:
                     raise _Foreign("a declaration may take '(' for the beginning of an array")
             else:
                 name = self._word()
-                if not named and re.fullmatch(f"-[{_OPTIONS[kind]}]+" if _OPTIONS[kind] else r"-\b", name):
+                if not named and allowed and re.fullmatch(f"-[{allowed}]+", name):
                     continue
                 if not _NAME.fullmatch(name):
                     raise _Foreign(f"'{kind} {_shorten(name)}' does more than to assign")
