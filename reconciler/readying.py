@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from reconciler.desired import SpecUnfit
-from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
+from reconciler.fleet import forget_unneeded, leave_parameters
 from reconciler.hostplan import HostPlan, plan_host
 from reconciler.mounts.early import ready
+from reconciler.mounts.host import HostMounts
+from reconciler.sighting import Sighting
 from schema.model import State
 
 EVERY_S = 2.0
@@ -31,13 +33,12 @@ class Readying:
         self._again_at = now + EVERY_S
         return True
 
-    def prepare(self, target: State, fleet: Fleet) -> str:
+    def prepare(self, target: State, mounts: HostMounts, sighting: Sighting) -> str:
         """Readies the host for the engines that this will need, and leaves them their parameters. Gives a sentence
         where it has too little memory for it."""
         try:
-            sighting = fleet.see()
             todo = plan_host(target, sighting)
-            said = ready(fleet.mounts, target, sighting)
+            said = ready(mounts, target, sighting)
             self.leave(todo)
         except SpecUnfit as error:
             self.fault = f"an engine that starts now finds no parameters: {error}"

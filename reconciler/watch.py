@@ -227,7 +227,7 @@ class Watch:
             self._pulse.read(accepted is None)
         self._store.heal()
 
-    def _prepare(self, fleet: Fleet) -> None:
+    def _prepare(self, fleet: Fleet, seen: Sighting | None = None) -> None:
         """Readies the host and leaves parameters for the engines that this will need, so that they can start. Where one
         runs that can be done by applying, which comes next."""
         accepted = self._file.accepted
@@ -235,7 +235,8 @@ class Watch:
             return
         if undone_instead(self._store, accepted.spec.sha256):
             return
-        self._tell("memory", self._readying.prepare(accepted.target, fleet), "%s", "")
+        sighting = fleet.see() if seen is None else seen
+        self._tell("memory", self._readying.prepare(accepted.target, fleet.mounts, sighting), "%s", "")
 
     def _look(self, fleet: Fleet) -> None:
         sighting = fleet.see()
@@ -250,7 +251,7 @@ class Watch:
             return
         self._machine.engine_absent(time.monotonic())
         if self._readying.due(time.monotonic()):
-            self._prepare(fleet)
+            self._prepare(fleet, sighting)
         self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
 
     def _reconcile(self, fleet: Fleet) -> None:

@@ -19,7 +19,7 @@ from schema.spec import GitSpec
 
 MAX_CLONE_BYTES = 256 * 1024 * 1024
 """That one repository may take in the state directory."""
-NETWORK = Patience(quiet_s=60.0, total_s=3600.0, room_bytes=MAX_CLONE_BYTES)
+NETWORK = Patience(quiet_s=45.0, total_s=3600.0, room_bytes=MAX_CLONE_BYTES)
 """A slow link may take its time, as long as something comes."""
 LOCK_WAIT_S = 10.0
 DEEPER = ("--deepen=50", "--deepen=1000", "--unshallow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Callable
@@ -10,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from engine import parameters
+from engine.client import EngineUnavailable
 from reconciler.files import known_shards, left_log_level, remembered_homes
-from reconciler.fleet import forget_unneeded, leave_parameters
+from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
 from reconciler.hostplan import HostPlan
+from reconciler.machine import Timing
+from reconciler.sighting import Sighting
 from schema.model import Engine, Relay, State, Worker
 from schema.paths import engine_parameters
 from tests.kit.smalldisk import small_disk
+from tests.reconciler.fake_engine import Served
 from tests.reconciler.steered import Steered, document
 
 
@@ -102,3 +107,28 @@ def test_without_an_engine_they_are_made_again_whatever_became_of_them(
         steered.until("a Problem", lambda: ("was set aside" in str(steered.report.get("faults"))) is bool(aside))
     finally:
         steered.stop()
+
+
+def test_an_engine_that_answers_only_now_and_then_ends_no_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crowd at its API makes some looks fail; the next one, right after it, may be answered."""
+    monkeypatch.setattr("reconciler.readying.EVERY_S", 0.0)
+    looks, see = itertools.count(), Fleet.see
+
+    def see_now_and_then(fleet: Fleet) -> Sighting:
+        if next(looks) % 3:
+            return see(fleet)
+        fleet.heard, fleet.faults = {}, {0: EngineUnavailable("its API is crowded")}
+        return Sighting()
+
+    monkeypatch.setattr(Fleet, "see", see_now_and_then)
+    steered = Steered(tmp_path, tmp_path / "vio4wd.yaml")
+    steered.file.write_text(document(1))
+    with Served(steered.engine, steered.run_dir) as steered.served:
+        steered.start(Timing(look_s=0.02, absent_s=0.02))
+        try:
+            steered.until_relays(1)
+            steered.until("further looks", lambda: next(looks) > 100)
+        finally:
+            steered.stop()
