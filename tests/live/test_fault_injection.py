@@ -2,8 +2,8 @@
 asks for everything to be read. Afterwards, the fault gone, the host is as the spec says, without a hand, and whoever
 died has said so.
 
-By default a sample of five minutes; VIO4WD_TEST_INJECT_S and VIO4WD_TEST_SEED choose another. `--long` tries them all, and
-goes on where it ended when VIO4WD_TEST_RESUME names a file to keep that in.
+By default a sample of five minutes; VIO4WD_TEST_INJECT_S and VIO4WD_TEST_SEED choose another. `--long` tries them
+all, and goes on where it ended when VIO4WD_TEST_RESUME names a file to keep that in.
 """
 
 from __future__ import annotations
