@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from engine import counters, descriptors
-from engine.burst import layout as at
-from engine.capture import Captures
-from engine.dpdk import eal
+from engine.api.fault import Refused
+from engine.burst.compiled import layout as at
+from engine.dataplane import counters
+from engine.dataplane.capture import Captures
+from engine.dataplane.context import Machine
+from engine.dataplane.ports import Attached, Ports
+from engine.dataplane.relays import Live, Relays
+from engine.dataplane.sockets import Open, Sockets, observed
+from engine.dataplane.workers import Idle, Workers
+from engine.dpdk import descriptors, eal
 from engine.dpdk.mbuf import Pool
-from engine.fault import Refused
-from engine.machine import Machine
-from engine.ports import Attached, Ports
-from engine.relays import Live, Relays
-from engine.sockets import Open, Sockets, observed
-from engine.workers import Idle, Workers
 from schema.loglevel import log_from
 from schema.model import STARTED_WITH, Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
 from schema.vf import only_pci

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import parameters as start
-from engine.carrier import LinkNews
+from engine.api import parameters as start
+from engine.api.fault import Refused
+from engine.api.server import Change, Server, error
+from engine.dataplane.carrier import LinkNews
 from engine.dpdk import eal, library
+from engine.dpdk.error_causes import why
 from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
 from engine.dpdk.logstream import LogStream
-from engine.fault import Refused
-from engine.server import Change, Server, error
-from engine.why import why
 from schema import locks
 from schema.descriptors import raise_limit
 from schema.files import make_directory
@@ -185,14 +185,14 @@ class EngineProcess:
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
     ) -> EngineCore:
-        from engine.burst import chosen
-        from engine.burst.cache import numba_cache
+        from engine.burst.compiled import burst_size as chosen
+        from engine.burst.compiled.cache import numba_cache
 
         chosen.burst = wanted.engine.burst
         began = time.monotonic()
         with numba_cache(cache_dir(), self._dpdk.version):
+            from engine.dataplane.context import Machine
             from engine.engine import EngineCore
-            from engine.machine import Machine
 
             machine = Machine(cpus)
         import_all(("engine", "schema"))

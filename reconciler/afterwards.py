@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.errands import Errand, plans_of
 from reconciler.kinds import port, relay, socket, worker
 from reconciler.match import difference

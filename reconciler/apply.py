@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from engine.client import EngineError, EngineUnavailable, Observation
+from engine.api.client import EngineError, EngineUnavailable, Observation
 from reconciler.depends import Token, needs, spoils
 from reconciler.errands import Errand, Place, alone, freed, places, taken
 from reconciler.hostplan import HostPlan
@@ -29,7 +29,7 @@ __all__ = ["Applier", "Ending", "OnStep", "Outcome", "RelayOutcome", "Step", "Ve
 
 
 class Applier(Protocol):
-    """What applying needs of an engine; `engine.client.EngineClient` is one."""
+    """What applying needs of an engine; `engine.api.client.EngineClient` is one."""
 
     def observe(self) -> Observation: ...
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from engine.client import EngineError, EngineUnavailable
+from engine.api.client import EngineError, EngineUnavailable
 from reconciler.apply import OnStep, Outcome, Step, Verdict, apply_host
 from reconciler.errands import Errand
 from reconciler.fleet import Fleet, forget_unneeded, leave_parameters

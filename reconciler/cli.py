@@ -110,7 +110,7 @@ def _executed(asked: argparse.Namespace) -> int:
 
 def _sentence(error: Exception) -> str | None:
     """What to say about an error that is no fault of ours; None for one that is."""
-    from engine.client import EngineError, EngineUnavailable
+    from engine.api.client import EngineError, EngineUnavailable
     from reconciler.desired import SpecUnfit
     from reconciler.draft import EditorError
     from reconciler.lock import Locked

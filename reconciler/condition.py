@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.guards import Held
 from reconciler.hostplan import missing_words
 from reconciler.sighting import Sighting

@@ -9,7 +9,15 @@ from typing import Any, Self
 
 import zmq
 
-from engine.client import EngineClient, EngineError, EngineSilent, EngineUnavailable, EventStream, Hello, Observation
+from engine.api.client import (
+    EngineClient,
+    EngineError,
+    EngineSilent,
+    EngineUnavailable,
+    EventStream,
+    Hello,
+    Observation,
+)
 from reconciler.files import forget_shard, known_shards, remembered_homes, write_engine_parameters
 from reconciler.hostplan import HostPlan, needed
 from reconciler.mounts.host import HostMounts

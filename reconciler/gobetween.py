@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from schema.notify import INHERITED, Hearing, Notifier
 
 SILENT_S = 180.0
-"""A loop that is not heard of for so long hangs: one action may take a minute (engine/client.py)."""
+"""A loop that is not heard of for so long hangs: one action may take a minute (engine/api/client.py)."""
 OURS = (INHERITED, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 FORWARDED = ("READY=", "STATUS=", "RELOADING=")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.errands import Errand, plans_of
 from reconciler.hostplan import plan_host
 from reconciler.plan import Plan

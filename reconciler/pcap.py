@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
-from engine.captured import Captured
+from engine.api.capture_reader import Captured
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
 _MAGIC = 0x1A2B3C4D

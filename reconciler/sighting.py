@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.moment import Moment
 from reconciler.shards import MAX_SHARDS, PORTS
 from schema.model import State

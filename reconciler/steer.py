@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from engine.client import EngineError, EngineUnavailable
+from engine.api.client import EngineError, EngineUnavailable
 from reconciler.carry import Carrier
 from reconciler.errands import plans_of
 from reconciler.guards import Guarded, Policy, carried_over, guard

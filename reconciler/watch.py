@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from engine.client import EngineError, EngineUnavailable
+from engine.api.client import EngineError, EngineUnavailable
 from reconciler.aim import Aim, Wish, aim, origin, undone_instead
 from reconciler.apply import Outcome, Verdict, apply_host
 from reconciler.condition import relay_statuses

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from engine.client import EngineError, EngineUnavailable, Observation
+from engine.api.client import EngineError, EngineUnavailable, Observation
 from tests.kit import cleanup
 from tests.kit.guest import TestpmdGuest, wait_for_socket
 from tests.kit.netns import CommandError, Namespace, PingReport, VethWire, delete_stale_namespaces

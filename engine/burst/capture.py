@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from numba import types
 
-from engine.burst import layout as at
-from engine.burst.compiling import called, inlined
-from engine.burst.intrinsics import load16, load32, load64, load_acquire, rdtsc, store64, store_release
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.compiling import called, inlined
+from engine.burst.compiled.intrinsics import (
+    load16,
+    load32,
+    load64,
+    load_acquire,
+    rdtsc,
+    store64,
+    store_release,
+)
 from engine.dpdk import installed
 
 _MBUF = installed.LAYOUT.mbuf

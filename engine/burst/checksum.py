@@ -6,9 +6,9 @@ rest to the device (virtio 1.1, 5.1.6.2); vhost marks such an mbuf with its L4 t
 
 from __future__ import annotations
 
-from engine.burst.compiling import called
+from engine.burst.compiled.compiling import called
+from engine.burst.compiled.intrinsics import load8, load16, load32, load64, store16, store64
 from engine.burst.flow import BUF_ADDR, DATA_LEN, DATA_OFF, OL_FLAGS
-from engine.burst.intrinsics import load8, load16, load32, load64, store16, store64
 from engine.dpdk import installed
 from engine.dpdk.layout import MBUF_F_TX_L4_MASK, MBUF_F_TX_TCP_CKSUM, MBUF_F_TX_UDP_CKSUM
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from numba import types
 
-from engine.burst import layout as at
 from engine.burst.capture import capture
-from engine.burst.compiling import called, inlined
-from engine.burst.intrinsics import call_burst, load32, load64, store32, store64
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.compiling import called, inlined
+from engine.burst.compiled.intrinsics import call_burst, load32, load64, store32, store64
 from engine.dpdk import installed
 from engine.dpdk.layout import MBUF_F_EXTERNAL, MBUF_F_INDIRECT
 

@@ -6,8 +6,8 @@ included; of fragments the addresses alone, since only the first has ports; of a
 
 from __future__ import annotations
 
-from engine.burst.compiling import called, inlined
-from engine.burst.intrinsics import load8, load16, load32, load64
+from engine.burst.compiled.compiling import called, inlined
+from engine.burst.compiled.intrinsics import load8, load16, load32, load64
 from engine.dpdk import installed
 from engine.dpdk.layout import MBUF_F_RX_RSS_HASH
 

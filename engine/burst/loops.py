@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from numba import cfunc, types
 
-from engine.burst import layout as at
-from engine.burst.compiling import called, inlined
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.compiling import called, inlined
+from engine.burst.compiled.intrinsics import load64, load_acquire, rdtsc, store64
+from engine.burst.compiled.quiesce import end_pass, enter_pass
 from engine.burst.counting import drop
-from engine.burst.intrinsics import load64, load_acquire, rdtsc, store64
-from engine.burst.quiesce import end_pass, enter_pass
-from engine.burst.rest import breathe, rest
-from engine.burst.service import serve
-from engine.burst.spread import drop_stages
+from engine.burst.idle import breathe, rest
+from engine.burst.lacp_keepalive import serve
+from engine.burst.queue_spread import drop_stages
 from engine.burst.to_guest import vf_to_vm
 from engine.burst.to_vf import vm_to_vf
-from engine.burst.vring import fetch_ahead
+from engine.burst.vhost.vring import fetch_ahead
 
 BURST = at.BURST
 BREATH_LEAST = 4

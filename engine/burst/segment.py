@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from numba import types
 
-from engine.burst import layout as at
 from engine.burst.capture import copy
 from engine.burst.checksum import L2_BITS, L3_BITS, PKT_LEN, TCP_FIELD, TX_OFFLOAD, fold, sum_words, swap16
-from engine.burst.compiling import called, dividing
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.compiling import called, dividing
+from engine.burst.compiled.intrinsics import load8, load16, load32, load64, store8, store16, store32, store64
 from engine.burst.counting import close_up, count, drop_mbufs, free_mbufs
 from engine.burst.flow import (
     BUF_ADDR,
@@ -28,8 +29,7 @@ from engine.burst.flow import (
     VLAN_BYTES,
     big16,
 )
-from engine.burst.intrinsics import load8, load16, load32, load64, store8, store16, store32, store64
-from engine.burst.spread import stage_of, staged_word
+from engine.burst.queue_spread import stage_of, staged_word
 from engine.dpdk import layout as dpdk
 
 BURST = at.BURST

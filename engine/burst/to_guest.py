@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from numba import types
 
-from engine.burst import layout as at
-from engine.burst.compiling import called, inlined
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.compiling import called, inlined
+from engine.burst.compiled.intrinsics import load64, load_acquire, store64
 from engine.burst.counting import close_up, count, drop, receive_from_vf, recycle, total_bytes
-from engine.burst.intrinsics import load64, load_acquire, store64
-from engine.burst.kicks import GUEST_RX
-from engine.burst.spread import drop_stages, enqueue_burst, spread
+from engine.burst.queue_spread import drop_stages, enqueue_burst, spread
+from engine.burst.vhost.kicks import GUEST_RX
 from engine.dpdk.layout import VHOST_F_LOG_ALL, VIRTIO_F_RING_PACKED
 
 BURST = at.BURST

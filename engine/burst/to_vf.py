@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from numba import types
 
-from engine.burst import layout as at
 from engine.burst.capture import capture
 from engine.burst.checksum import finish_checksums
-from engine.burst.compiling import called, inlined
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.compiling import called, inlined
+from engine.burst.compiled.intrinsics import call_burst, load64, load_acquire, store64
 from engine.burst.counting import FP_SIZE, FP_TX, FP_TXQ, close_up, count, drop, drop_mbufs, total_bytes
-from engine.burst.intrinsics import call_burst, load64, load_acquire, store64
-from engine.burst.kicks import GUEST_TX, ask_for_none
+from engine.burst.queue_spread import drop_stages, list_active
 from engine.burst.segment import any_long, cut, hold, ready_all_for_nic, sift
-from engine.burst.spread import drop_stages, list_active
+from engine.burst.vhost.kicks import GUEST_TX, ask_for_none
 from engine.dpdk import installed
 
 BURST = at.BURST

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from reconciler.commands.common import count
 
 if TYPE_CHECKING:
-    from engine.captured import Captured, Reading
+    from engine.api.capture_reader import Captured, Reading
 
 NAME = "capture"
 HELP = "show the packets of one relay, or write them to a file for Wireshark or tcpdump"
@@ -182,8 +182,8 @@ def _opened(path: str, stack: contextlib.ExitStack) -> BinaryIO:
 
 def _begin(asked: argparse.Namespace, stack: contextlib.ExitStack) -> Reading:
     """Starts to capture on whichever shard has the relay. Raises what the most telling one of them said."""
-    from engine.captured import Reading
-    from engine.client import EngineClient, EngineError, EngineUnavailable
+    from engine.api.capture_reader import Reading
+    from engine.api.client import EngineClient, EngineError, EngineUnavailable
     from schema.paths import run_dir
 
     faults: list[EngineError | EngineUnavailable] = []

@@ -94,7 +94,7 @@ def _edited(draft: Draft, yes: bool) -> str:
 
 def _show_plan(draft: Draft) -> None:
     """Where an engine answers. Raises SpecUnfit."""
-    from engine.client import EngineError, EngineUnavailable
+    from engine.api.client import EngineError, EngineUnavailable
     from reconciler.commands.plan import made, show
     from reconciler.output import complain
     from reconciler.settle import Unread

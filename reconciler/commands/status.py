@@ -113,7 +113,7 @@ def _unconfirmed() -> list[str]:
 
 
 def _engine_problems(faults: Mapping[int, Exception]) -> list[str]:
-    from engine.client import EngineError
+    from engine.api.client import EngineError
 
     fault = faults.get(0)
     if isinstance(fault, EngineError) and fault.code == "not-ready":

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.client import EngineError, EngineUnavailable
+from engine.api.client import EngineError, EngineUnavailable
 from reconciler.doors.endpoint import Request
 from reconciler.doors.readings import Snapshot, stats_reply
 from reconciler.fleet import Fleet

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from engine.client import EngineClient, EngineError, Observation
+from engine.api.client import EngineClient, EngineError, Observation
 from reconciler.mounts.host import HostMounts
 from reconciler.objection import Objected, Obstacle
 from reconciler.vfs.bind import HostVfs

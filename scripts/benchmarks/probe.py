@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Callable
 
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
+from engine.burst.compiled.memory import Block, read_word
 from engine.dpdk import library
 from engine.dpdk.ethdev import Ethdevs, Setup
 from engine.dpdk.library import check, function
 from engine.dpdk.mbuf import Mbufs
-from engine.memory import Block, read_word
 from schema.paths import cache_dir
 
 GAP_US = 50
@@ -34,7 +34,7 @@ def compiled() -> Callable[[int], int]:
     """Sends and receives as the block says: how many packets came back."""
     from numba import cfunc, types
 
-    from engine.burst.intrinsics import call_burst, load64, pause, rdtsc, store64
+    from engine.burst.compiled.intrinsics import call_burst, load64, pause, rdtsc, store64
 
     def probe(block: int) -> int:
         mbuf = block + MBUF

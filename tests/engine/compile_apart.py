@@ -12,16 +12,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
 
 
 def compiled() -> dict[str, Any]:
     """Everything whose machine code runs in an engine, by name."""
-    from engine.burst import loops, quiesce
-    from engine.burst.buserror import on_missing_memory
-    from engine.burst.callbacks import CALLBACKS, after_message, before_message
+    from engine.burst import loops
+    from engine.burst.compiled import quiesce
+    from engine.burst.vhost.bus_error import on_missing_memory
+    from engine.burst.vhost.callbacks import CALLBACKS, after_message, before_message
 
     own = {name: getattr(loops, name) for name in ("work", "drop_waiting", "read_tsc")}
     own |= {"on_missing_memory": on_missing_memory, "before_message": before_message, "after_message": after_message}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.burst.cache import numba_cache
-from engine.captured import Record, Records
+from engine.api.capture_reader import Record, Records
+from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from engine.dpdk.installed import LAYOUT
 from schema.paths import cache_dir
@@ -18,11 +18,11 @@ from tests.engine.slow_entry import Packet, Surroundings
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
-    from engine.burst import layout as at
     from engine.burst import loops
     from engine.burst.capture import capture
-    from engine.capture import Ring
-    from engine.memory import Block
+    from engine.burst.compiled import layout as at
+    from engine.burst.compiled.memory import Block
+    from engine.dataplane.capture import Ring
 
 from tests.engine.inside_twins import DIRECTIONS, SURROUNDINGS, Pair
 

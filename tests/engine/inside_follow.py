@@ -6,18 +6,18 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import MagicMock
 
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from schema.model import Pin, Port, Relay, Socket
 from schema.paths import cache_dir
 
 with numba_cache(cache_dir(), library.load().version):
+    from engine.burst.compiled.memory import Block
+    from engine.dataplane.ports import Attached
+    from engine.dataplane.relays import Live
+    from engine.dataplane.sockets import Open
     from engine.dpdk.mbuf import Pool
     from engine.engine import EngineCore
-    from engine.memory import Block
-    from engine.ports import Attached
-    from engine.relays import Live
-    from engine.sockets import Open
 
 HERE, THERE = Pool("here", 1, 1), Pool("there", 2, 1)
 PATH = "/tmp/1.sock"

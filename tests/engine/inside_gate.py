@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from llvmlite import binding
 
-from engine.burst import layout as at
-from engine.burst.cache import numba_cache
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.cache import numba_cache
+from engine.burst.compiled.memory import Block
 from engine.dpdk import layout as dpdk
 from engine.dpdk import library
-from engine.memory import Block
 from schema.paths import cache_dir
 from tests.kit import vhostpeer as vhost
 
@@ -62,7 +62,7 @@ library.load()
 for name, stand_in in STAND_INS.items():
     binding.add_symbol(name, ctypes.cast(stand_in, ctypes.c_void_p).value or 0)
 with numba_cache(cache_dir(), library.load().version):
-    from engine.burst import gate
+    from engine.burst.vhost import gate
 
 guest = Block(at.GUEST_SIZE)
 

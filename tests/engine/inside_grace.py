@@ -14,20 +14,19 @@ from typing import Any
 
 import pytest
 
-from engine import descriptors
-from engine.burst.cache import numba_cache
-from engine.dpdk import library
+from engine.burst.compiled.cache import numba_cache
+from engine.dpdk import descriptors, library
 from schema.paths import cache_dir
 from tests.kit.waiting import wait_for
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import witnesses  # isort: skip - its symbols must be there first
-    from engine.burst import layout as at
-    from engine.burst.callbacks import CALLBACKS
-    from engine.burst.doors import DOORS
+    from engine.burst.compiled import layout as at
+    from engine.burst.compiled.memory import Block
+    from engine.burst.compiled.quiesce import publish_anywhere, publish_table
     from engine.burst.loops import work
-    from engine.burst.quiesce import publish_anywhere, publish_table
-    from engine.memory import Block
+    from engine.burst.vhost.callback_block import DOORS
+    from engine.burst.vhost.callbacks import CALLBACKS
 
 SWAPS = 3000
 MOST_LOST = 64

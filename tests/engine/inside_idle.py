@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from llvmlite import binding
 
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
 from tests.engine.slow_entry import Surroundings
@@ -30,10 +30,10 @@ binding.add_symbol("usleep", ctypes.cast(usleep, ctypes.c_void_p).value or 0)
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
-    from engine.burst import layout as at
+    from engine.burst.compiled import layout as at
+    from engine.burst.compiled.memory import Block
+    from engine.burst.idle import rest
     from engine.burst.loops import work
-    from engine.burst.rest import rest
-    from engine.memory import Block
 
 IDLE_FOR_EVER = -(2**62)
 """A moment so long ago that a worker idle since then sleeps as long as it may."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import layout as dpdk
 from engine.dpdk import library
 from engine.dpdk.eal import Eal, EalParameters, clear_runtime_directory
@@ -24,9 +24,9 @@ from tests.engine.slow_segment import ACK, CWR, FIN, PSH, SYN, Frame, cut
 
 with numba_cache(cache_dir(), library.load().version):
     from engine.burst import checksum, loops, segment, to_vf
-    from engine.burst import layout as at
+    from engine.burst.compiled import layout as at
+    from engine.burst.compiled.memory import Block
     from engine.dpdk.installed import DPDK, LAYOUT
-    from engine.memory import Block
 
 settings.register_profile("segment", deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 settings.load_profile("segment")

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llvmlite import binding
 
-from engine.burst import layout as at
-from engine.burst.cache import numba_cache
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from engine.dpdk.layout import MBUF_F_RX_RSS_HASH, MBUF_F_TX_TCP_CKSUM, MBUF_F_TX_UDP_CKSUM
 from schema.paths import cache_dir
@@ -95,8 +95,9 @@ with numba_cache(cache_dir(), library.load().version):
 
     for _name in CALLBACKS.keys() - {"rx", "full"}:
         binding.add_symbol(_name, address_of(_name))
-    from engine.burst import checksum, flow, spread, to_vf
-    from engine.memory import Block
+    from engine.burst import checksum, flow, to_vf
+    from engine.burst import queue_spread as spread
+    from engine.burst.compiled.memory import Block
     from tests.engine.pool import LCORE, CachedPool
 
 

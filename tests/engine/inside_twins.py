@@ -16,7 +16,7 @@ from typing import Any, cast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
 from tests.engine.slow_entry import Packet, SlowEntry, Surroundings
@@ -24,10 +24,11 @@ from tests.live.counts import times
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine import stand_ins  # isort: skip - its symbols must be there first
-    from engine.burst import connection, counting, events, loops, to_guest, to_vf
-    from engine.burst import layout as at
-    from engine.machine import Machine
-    from engine.memory import Block
+    from engine.burst import counting, loops, to_guest, to_vf
+    from engine.burst.compiled import layout as at
+    from engine.burst.compiled.memory import Block
+    from engine.burst.vhost import connection, events
+    from engine.dataplane.context import Machine
 
 settings.register_profile("twins", deadline=None, max_examples=times(80, 500), suppress_health_check=list(HealthCheck))
 settings.load_profile("twins")

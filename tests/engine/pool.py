@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
+from engine.burst.compiled.memory import Block
 from engine.dpdk.installed import LAYOUT
-from engine.memory import Block
 
 LCORE = 2
 """Whose part of the cache the entries under test may use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from engine.burst import layout as at
+from engine.burst.compiled import layout as at
 from engine.dpdk.layout import VHOST_F_LOG_ALL, VIRTIO_F_RING_PACKED
 
 ROOM_IS_UNKNOWN = (1 << VHOST_F_LOG_ALL, 1 << VIRTIO_F_RING_PACKED)

@@ -14,10 +14,10 @@ from typing import Any
 
 from llvmlite import binding
 
-from engine.burst import layout as at
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.memory import Block
 from engine.dpdk.installed import LAYOUT
 from engine.dpdk.layout import MBUF_F_EXTERNAL, MBUF_F_INDIRECT
-from engine.memory import Block
 from tests.engine.pool import LCORE, CachedPool
 from tests.engine.slow_entry import Packet, Surroundings
 

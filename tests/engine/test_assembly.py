@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from engine.burst import layout as at
+from engine.burst.compiled import layout as at
 from tests.engine.conftest import Compiled
 from tests.engine.llvm import Access, Module, Origin, Walk
 

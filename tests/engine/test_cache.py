@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.burst import cache, chosen
+from engine.burst.compiled import burst_size as chosen
+from engine.burst.compiled import cache
 from tests.engine.conftest import Compiled, compile_with
 from tests.kit.guest import TestpmdGuest
 from tests.kit.specfile import RelayLine
@@ -23,8 +24,10 @@ from tests.kit.vio4wd import ROOT, Instance
 from tests.kit.waiting import wait_for
 
 ENGINE = ROOT / "engine"
-NOT_IN_THE_CODE = {"engine.memory", "engine.dpdk.library"}
-"""Imported by the burst sources, but nothing in them becomes machine code: they allocate, and find libraries."""
+NOT_IN_THE_CODE = {"engine.dpdk.library"}
+"""Imported by the burst sources, but nothing in it becomes machine code: it finds libraries."""
+COMPILERS = {"njit", "jit", "cfunc", "vectorize", "guvectorize", "intrinsic", "overload", "inlined", "called", "dividing"}
+"""Decorators whose functions become machine code: Numba's, and those of compiling.py."""
 
 
 @pytest.fixture
@@ -36,11 +39,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def sources() -> list[str]:
-    return sorted(str(path.relative_to(ENGINE)) for path in ENGINE.glob("burst/*.py"))
-
-
-@pytest.mark.parametrize("source", [*sources(), "dpdk/layout.py", "dpdk/installed.py"])
+@pytest.mark.parametrize("source", [str(path.relative_to(ENGINE)) for path in cache.sources()])
 def test_a_changed_source_makes_another_fingerprint(source: str, copy: Path) -> None:
     before = cache.fingerprint("22.11.11")
     with (copy / source).open("a") as file:
@@ -48,15 +47,17 @@ def test_a_changed_source_makes_another_fingerprint(source: str, copy: Path) -> 
     assert cache.fingerprint("22.11.11") != before
 
 
-def test_a_new_source_makes_another_fingerprint(copy: Path) -> None:
+@pytest.mark.parametrize("folder", ["burst", "burst/compiled", "burst/vhost/below"])
+def test_a_new_source_makes_another_fingerprint(copy: Path, folder: str) -> None:
     before = cache.fingerprint("22.11.11")
-    (copy / "burst/more.py").touch()
+    (copy / folder).mkdir(exist_ok=True)
+    (copy / folder / "more.py").touch()
     assert cache.fingerprint("22.11.11") != before
 
 
 def test_lines_moved_from_one_source_to_the_next_make_another_fingerprint(copy: Path) -> None:
     before = cache.fingerprint("22.11.11")
-    first, second = (copy / "burst" / name for name in ("callbacks.py", "doors.py"))
+    first, second = (copy / "burst/vhost" / name for name in ("callbacks.py", "callback_block.py"))
     text = first.read_bytes()
     first.write_bytes(text[:-1])
     second.write_bytes(text[-1:] + second.read_bytes())
@@ -82,7 +83,7 @@ def test_another_compiler_makes_another_fingerprint(package: str, monkeypatch: p
 
 def test_what_is_no_part_of_the_code_leaves_the_fingerprint_alone(copy: Path) -> None:
     before = cache.fingerprint("22.11.11")
-    (copy / "server.py").write_text("")
+    (copy / "api/server.py").write_text("")
     assert cache.fingerprint("22.11.11") == before
 
 
@@ -96,11 +97,27 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_all_that_the_code_is_made_from_is_in_the_fingerprint() -> None:
     """Whatever the burst sources import from this project is hashed as well, or is known not to reach the code."""
-    hashed = {path for pattern in cache._SOURCES for path in ENGINE.glob(pattern)}
+    hashed = set(cache.sources())
     imported = {module for path in hashed for module in imports(path)}
     paths = {module: ROOT / f"{module.replace('.', '/')}.py" for module in imported - NOT_IN_THE_CODE}
     assert {module for module, path in paths.items() if path not in hashed} == set()
     assert imported & NOT_IN_THE_CODE
+
+
+def compiled_functions(path: Path) -> list[str]:
+    """Functions of a file that become machine code."""
+    defined = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+    return [node.name for node in defined if COMPILERS & {n.id for d in node.decorator_list for n in names(d)}]
+
+
+def names(decorator: ast.expr) -> Iterator[ast.Name]:
+    return (node for node in ast.walk(decorator) if isinstance(node, ast.Name))
+
+
+def test_every_compiled_source_is_hashed_wherever_it_lies() -> None:
+    made = {path: compiled_functions(path) for path in ENGINE.rglob("*.py")}
+    assert {str(path): found for path, found in made.items() if found and path not in cache.sources()} == {}
+    assert sum(len(found) for found in made.values()) > 100, "the decorators have other names now"
 
 
 def test_the_first_process_compiles_and_the_second_finds_it_all(compiled: Compiled, tmp_path: Path) -> None:
@@ -131,7 +148,7 @@ def test_two_processes_at_once_compile_once(tmp_path: Path) -> None:
 WAITS_FOR_THE_LOCK = """
 import sys
 from pathlib import Path
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
 print("begin", flush=True)
 with numba_cache(Path(sys.argv[1]), "0") as directory:
     print((directory / "compiled").exists())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.captured import Captured, Merge, Records
+from engine.api.capture_reader import Captured, Merge, Records
 from tests.engine import apart
 
 FILE = "inside_capture.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import carrier
+from engine.dataplane import carrier
 
 
 @pytest.fixture

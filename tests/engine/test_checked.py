@@ -18,7 +18,7 @@ RUN = """
 import logging, sys
 from pathlib import Path
 logging.basicConfig(level="INFO")
-from engine.burst.cache import numba_cache
+from engine.burst.compiled.cache import numba_cache
 with numba_cache(Path(sys.argv[1]), "0"):
     from tests.engine.tiny import twice_and_one
 print(twice_and_one(3), sum(twice_and_one.stats.cache_hits.values()))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import numa
-from engine.memory import Block
+from engine.burst.compiled.memory import Block
+from engine.dataplane import numa
 
 
 def host_with(nodes: int, path: Path) -> Path:

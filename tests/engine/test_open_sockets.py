@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from engine import sockets
-from engine.burst import layout as at
+from engine.api.fault import Refused
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.memory import Block
+from engine.dataplane import sockets
+from engine.dataplane.sockets import Sockets
 from engine.dpdk import layout as dpdk
 from engine.dpdk.library import DpdkError
-from engine.fault import Refused
-from engine.memory import Block
-from engine.sockets import Sockets
 from schema.model import Socket
 from tests.kit import cleanup
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.pci import Functions
+from engine.dataplane.pci import Functions
 
 VF = "0000:05:08.1"
 

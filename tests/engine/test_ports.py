@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from engine.api.fault import Refused
+from engine.dataplane.ports import Ports
 from engine.dpdk.ethdev import PortInfo, PortStats, Setup, Started
 from engine.dpdk.library import DpdkError
 from engine.dpdk.mbuf import Pool
-from engine.fault import Refused
-from engine.ports import Ports
 from schema.model import Port
 from tests.kit.waiting import wait_for
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from engine.burst import layout as at
-from engine.refusals import FIRST_PAUSE_S, LINES, LINES_EVERY_S, LONGEST_PAUSE_S, LOST_AT_FIRST, LOST_LATER, Refusals
+from engine.burst.compiled import layout as at
+from engine.dataplane.refusals import (
+    FIRST_PAUSE_S,
+    LINES,
+    LINES_EVERY_S,
+    LONGEST_PAUSE_S,
+    LOST_AT_FIRST,
+    LOST_LATER,
+    Refusals,
+)
 
 
 def test_enough_is_said_of_each_kind_and_the_rest_is_counted() -> None:

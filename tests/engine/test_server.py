@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import zmq
 
-from engine.fault import Refused
-from engine.server import MAX_REQUEST_BYTES, Change, Server
+from engine.api.fault import Refused
+from engine.api.server import MAX_REQUEST_BYTES, Change, Server
 from schema.paths import engine_events, engine_socket
 from tests.kit import cleanup
 from tests.kit.waiting import wait_for

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import parameters, socketfile
-from engine.fault import Refused
-from engine.sockets import Open, observed
+from engine.api import parameters
+from engine.api.fault import Refused
+from engine.dataplane import socket_file as socketfile
+from engine.dataplane.sockets import Open, observed
 from schema.model import Engine, Socket, Worker
 from tests.kit import cleanup
 from tests.kit.user import NOBODY, umask

@@ -10,8 +10,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from engine import parameters
-from engine.client import EngineClient
+from engine.api import parameters
+from engine.api.client import EngineClient
 from engine.dpdk import eal
 from engine.process import EngineProcess, hugepages_come
 from reconciler.files import write_engine_parameters

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.dpdk.error_causes import GIVEN, why
 from engine.dpdk.library import DpdkError
-from engine.why import GIVEN, why
 from reconciler.healing import CURES
 from tests.kit.vio4wd import ROOT
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.burst import layout as at
-from engine.memory import Block
-from engine.workers import Worker
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.memory import Block
+from engine.dataplane.workers import Worker
 from tests.kit.waiting import wait_for
 
 CPUS = os.sched_getaffinity(0)

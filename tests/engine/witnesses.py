@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from llvmlite import binding
 from numba import cfunc, njit, types
 
-from engine.burst import layout as at
-from engine.burst.intrinsics import fetch_add, load_acquire, store64, store_release, symbol_address
+from engine.burst.compiled import layout as at
+from engine.burst.compiled.intrinsics import fetch_add, load_acquire, store64, store_release, symbol_address
+from engine.burst.compiled.memory import Block
 from engine.dpdk.installed import LAYOUT
-from engine.memory import Block
 
 SITES, GUESTS = 64, 32
 """How many there are; ports from 0, guests from GUESTS."""
@@ -114,7 +114,7 @@ REPLACED = {
 for _name, _function in REPLACED.items():
     binding.add_symbol(_name, _function.address)
 
-from engine.burst.quiesce import leave_pass  # noqa: E402 - after the symbols that the project's code may call
+from engine.burst.compiled.quiesce import leave_pass  # noqa: E402 - after the symbols that the project's code may call
 
 leave_pass_of = cfunc(types.void(_i64))(_leave_pass_of)
 

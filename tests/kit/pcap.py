@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.captured import Captured
+from engine.api.capture_reader import Captured
 
 _NANOSECONDS = 1
 _ERROR_BYTES = 256

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 from unittest import mock
 
-from engine.client import EngineClient, EngineError, EngineUnavailable, Observation
+from engine.api.client import EngineClient, EngineError, EngineUnavailable, Observation
 from reconciler import cli
 from reconciler.fleet import Fleet
 from reconciler.host import ThisHost

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.capture import LEASE_S, MAX_SNAPLEN, RING_BYTES
-from engine.captured import Captured, Reading
-from engine.client import EngineError
+from engine.api.capture_reader import Captured, Reading
+from engine.api.client import EngineError
+from engine.dataplane.capture import LEASE_S, MAX_SNAPLEN, RING_BYTES
 from tests.kit import cleanup
 from tests.kit.pcap import read
 from tests.kit.sequence import ETHERTYPE, frame

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.client import EngineClient
+from engine.api.client import EngineClient
 from reconciler.machine import Timing
 from reconciler.watch import Watch
 from schema.notify import Notifier

@@ -17,7 +17,7 @@ from typing import Any
 
 import zmq
 
-from engine.client import EngineError, EngineUnavailable, Observation
+from engine.api.client import EngineError, EngineUnavailable, Observation
 from reconciler.devices import devices
 from reconciler.kinds.engine import needs_new_process
 from schema.model import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.captured import Captured
+from engine.api.capture_reader import Captured
 from reconciler.packet import summary
 from reconciler.pcap import PcapWriter
 from tests.kit.pcap import blocks, read

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from engine.client import EngineClient, EngineError, EngineUnavailable
+from engine.api.client import EngineClient, EngineError, EngineUnavailable
 from reconciler.plan import plan
 from schema.model import State
 from schema.paths import engine_socket

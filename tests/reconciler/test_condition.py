@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.condition import relay_statuses
 from reconciler.sighting import Sighting
 from schema.model import Pin, Port, Relay, Socket, State, Worker

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.guards import Guarded, Policy, carried_over, guard
 from reconciler.sighting import Sighting
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker

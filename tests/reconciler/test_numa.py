@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import schema
-from engine.client import EngineClient, Observation
+from engine.api.client import EngineClient, Observation
 from reconciler.condition import relay_statuses
 from reconciler.cpus import allot
 from reconciler.desired import desired

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import schema
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.doors.front import StateFront
 from reconciler.doors.portcontrol import OWNER
 from reconciler.doors.readings import Snapshot, stats_reply

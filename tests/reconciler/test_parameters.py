@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import parameters
-from engine.client import EngineUnavailable
+from engine.api import parameters
+from engine.api.client import EngineUnavailable
 from reconciler.files import known_shards, left_log_level, remembered_homes
 from reconciler.fleet import Fleet, forget_unneeded, leave_parameters
 from reconciler.hostplan import HostPlan

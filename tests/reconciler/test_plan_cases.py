@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import schema
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.desired import desired
 from reconciler.plan import plan
 from reconciler.predict import predict

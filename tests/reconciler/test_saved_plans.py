@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.desired import SpecUnfit
 from reconciler.narrow import narrowed
 from reconciler.sighting import Sighting

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.apply import Verdict, apply_host
 from reconciler.cpus import allot
 from reconciler.desired import SpecUnfit

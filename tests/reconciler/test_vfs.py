@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.desired import desired
 from reconciler.hostplan import plan_host
 from reconciler.objection import Objected

@@ -10,7 +10,7 @@ import os
 from typing import Any
 from unittest import mock
 
-from engine.client import Observation
+from engine.api.client import Observation
 from reconciler.cli import main
 from reconciler.condition import relay_statuses
 from reconciler.report import read_report

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.client import EngineError, EngineUnavailable
+from engine.api.client import EngineError, EngineUnavailable
 from reconciler.commands.common import positive
 from reconciler.fleet import Fleet
 from reconciler.legacy.clients.wire import CORE_SCHED, STATS, NoReply, Service
