@@ -22,16 +22,16 @@ from engine.dpdk import eal, library
 from engine.dpdk.error_causes import why
 from engine.dpdk.layout import MAX_ETHPORTS, MAX_LCORE, UnknownReleaseError
 from engine.dpdk.logstream import LogStream
-from schema import locks
-from schema.descriptors import raise_limit
-from schema.files import make_directory
-from schema.listening import EndpointError
-from schema.loglevel import log_from, log_to_stderr
 from schema.model import MAX_RELAYS, Action, Pin
-from schema.notify import Notifier
 from schema.paths import cache_dir, engine_parameters
-from schema.signals import obey
-from schema.whole import import_all, own_version
+from schema.system import locks
+from schema.system.descriptors import raise_limit
+from schema.system.files import make_directory
+from schema.system.log_level import log_from, log_to_stderr
+from schema.system.signals import obey
+from schema.system.whole import import_all, own_version
+from schema.wire.listening import EndpointError
+from schema.wire.notify import Notifier
 
 if TYPE_CHECKING:
     from engine.engine import EngineCore

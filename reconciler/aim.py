@@ -12,9 +12,9 @@ from reconciler.sighting import Sighting
 from reconciler.specfile import Accepted
 from reconciler.trial import UNDOING
 from schema.model import State
-from state.hold import Hold, current_hold, drop_hold
-from state.lasttarget import LastTarget
+from state.last_applied import LastTarget
 from state.pending import Pending, current_pending, undo
+from state.rollback_hold import Hold, current_hold, drop_hold
 from state.store import Store
 
 

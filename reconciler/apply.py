@@ -23,7 +23,7 @@ from reconciler.outcome import (
 )
 from reconciler.plan import Plan, plan
 from schema.model import Action, Kind, Pin, State, Verb
-from state.lasttarget import Spot
+from state.last_applied import Spot
 
 __all__ = ["Applier", "Ending", "OnStep", "Outcome", "RelayOutcome", "Step", "Verdict", "apply", "apply_host"]
 

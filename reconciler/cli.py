@@ -120,7 +120,7 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.trial import Unconfirmed
     from reconciler.watched import NotWatched
     from schema import SpecError
-    from schema.keys import UnknownKey
+    from schema.loading.keys import UnknownKey
 
     ours = SpecError | SpecUnfit | Unread | EngineUnavailable | Stale | Unconfirmed | PlanError | UnknownKey
     if isinstance(error, ours | NotWatched | EditorError):

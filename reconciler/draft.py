@@ -14,10 +14,10 @@ from pathlib import Path
 
 from reconciler.sources.local import Local
 from schema import SpecError, Text, Tree, compose
-from schema.compose import head
-from schema.files import write_named
-from schema.loader import parse, read_file, refused
-from schema.problem import Problem
+from schema.document.problem import Problem
+from schema.loading.compose import head
+from schema.loading.loader import parse, read_file, refused
+from schema.system.files import write_named
 
 MARK = "#! "
 """Before each line that is ours and not the spec's."""

@@ -16,7 +16,7 @@ from reconciler.outcome import Ending, Outcome
 from reconciler.render import words
 from reconciler.sighting import Sighting
 from schema.model import Action, Key, Kind, State, Verb
-from state.lasttarget import LastTarget, Spot
+from state.last_applied import LastTarget, Spot
 
 Refusal = tuple[str, Verb, Spot, object]
 """The engine's boot id, and what it was asked for and refused."""

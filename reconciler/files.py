@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.shards import MAX_SHARDS
-from schema.files import read_text, write_atomically
-from schema.loglevel import LEVELS
 from schema.model import State
 from schema.paths import engine_parameters
+from schema.system.files import read_text, write_atomically
+from schema.system.log_level import LEVELS
 
 
 def write_engine_parameters(state_dir: Path, target: State, shard: int = 0) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from schema.notify import INHERITED, Hearing, Notifier
+from schema.wire.notify import INHERITED, Hearing, Notifier
 
 SILENT_S = 180.0
 """A loop that is not heard of for so long hangs: one action may take a minute (engine/api/client.py)."""

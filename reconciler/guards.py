@@ -16,7 +16,7 @@ from reconciler.kinds.engine import needs_new_process
 from reconciler.sighting import Sighting
 from schema.model import STARTED_WITH, Engine, Port, State
 from schema.spec import Spec
-from state.lasttarget import LastTarget
+from state.last_applied import LastTarget
 
 FEW = 3
 """From so many live relays on, a plan may not remove more than half of them at once: of one or two, half is nothing

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schema import locks
-from schema.files import PUBLIC_DIRECTORY, make_directory
-from schema.locks import is_held as is_held
+from schema.system import locks
+from schema.system.files import PUBLIC_DIRECTORY, make_directory
+from schema.system.locks import is_held as is_held
 
 APPLY = "apply.lock"
 WATCH = "watch.lock"

@@ -11,7 +11,7 @@ from reconciler.devices import devices
 from reconciler.hostplan import as_wish
 from reconciler.sighting import Sighting
 from schema.model import Port, State, Worker
-from state.lasttarget import LastTarget
+from state.last_applied import LastTarget
 
 
 def narrowed(target: State, sighting: Sighting, ids: frozenset[int], last: LastTarget | None) -> State:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from reconciler.lock import Locked, locked
-from schema.files import read_text, write_atomically
+from schema.system.files import read_text, write_atomically
 
 LOG = logging.getLogger("vio4wd.run")
 LOCK = "run.lock"

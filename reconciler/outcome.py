@@ -11,7 +11,7 @@ from reconciler.guards import Held
 from reconciler.healing import may_heal
 from reconciler.moment import Moment
 from schema.model import Action, State
-from state.lasttarget import Spot
+from state.last_applied import Spot
 
 NO_DEVICE = "no-device"
 """The refusal of what may still come: the relay waits for it."""

@@ -10,7 +10,7 @@ from reconciler.bundle import with_relay, without_relay
 from reconciler.devices import devices
 from schema.model import Port, State
 from schema.vf import parse_vf
-from state.wishes import Wish
+from state.relay_requests import Wish
 
 
 def others_of(whole: State, asked: Iterable[Wish]) -> frozenset[int]:

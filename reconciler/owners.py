@@ -15,10 +15,10 @@ from typing import Any
 
 import schema
 from schema import Spec, SpecError
-from schema.host_policy import Policy, in_force
+from schema.rules.host_policy import Policy, in_force
 from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path
 from schema.vf import below
-from state.wishes import Wish
+from state.relay_requests import Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Merged:
     """Of the relays that are not the file's."""
     left_out: tuple[LeftOut, ...]
     held: frozenset[str]
-    """What the file has, as `state.wishes.hold` remembers it."""
+    """What the file has, as `state.relay_requests.hold` remembers it."""
 
 
 def merged(spec: Spec, wishes: Sequence[Wish], held: Mapping[str, float]) -> Merged:

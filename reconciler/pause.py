@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from schema.files import read_text, set_aside, write_atomically
+from schema.system.files import read_text, set_aside, write_atomically
 from state.shape import OTHER_SHAPE
 
 FILE = "paused.json"

@@ -21,7 +21,7 @@ from reconciler.room import files_short, memory_short
 from reconciler.sighting import Sighting
 from reconciler.vfs.onhost import objections
 from reconciler.view import View
-from schema.doors import EndpointSpec
+from schema.frontend_spec import EndpointSpec
 from schema.model import Action, Kind, Port, Socket
 from schema.spec import Spec
 

@@ -14,7 +14,7 @@ from reconciler.savedplan import Origin, SavedPlan, save
 from reconciler.sighting import Sighting
 from reconciler.wanted import with_owners
 from schema.model import State
-from state.lasttarget import LastTarget
+from state.last_applied import LastTarget
 
 Look = Callable[[HostPlan, Sighting], tuple[Obstacle, ...]]
 """What of a plan will not work, as reconciler.problems finds it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schema.notify import Notifier
+from schema.wire.notify import Notifier
 
 READY_WITHIN_S = 60.0
 """A host's boot must not hang on an engine that does not come: then the status says so, and the loop goes on."""

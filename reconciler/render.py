@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.errands import Errand
 from schema.model import PAGE_BYTES, Action, Engine, Kind, Mount, Pages, Pin, Port, Relay, Resource, Socket, Verb
-from schema.token import KEY
+from schema.system.token import KEY
 
 if TYPE_CHECKING:
     from reconciler.savedplan import SavedPlan

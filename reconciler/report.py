@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.guards import Held
 from reconciler.settle import SourceStatus
 from reconciler.standing import Standings, counted
-from schema.files import read_text, write_atomically
+from schema.system.files import read_text, write_atomically
 
 FILE = "watch.json"
 

@@ -24,9 +24,9 @@ from reconciler.gobetween import GoBetween, without_manager
 from reconciler.onlyrun import only_run
 from reconciler.sources.local import Local
 from reconciler.supervise import AGAIN_AT_ONCE, Child
-from schema.loglevel import log_from
 from schema.paths import run_dir, state_dir, sync_file
-from schema.signals import ENDING, Hangup, hangup, heed_others, ignore_others
+from schema.system.log_level import log_from
+from schema.system.signals import ENDING, Hangup, hangup, heed_others, ignore_others
 
 LOG = logging.getLogger("vio4wd.run")
 

@@ -18,8 +18,8 @@ from reconciler.objection import Obstacle
 from reconciler.sighting import Sighting
 from reconciler.summary import Summary, summary
 from schema.model import Action, Kind, Pin, State, Verb
-from schema.token import lacks_token
-from state.lasttarget import LastTarget
+from schema.system.token import lacks_token
+from state.last_applied import LastTarget
 
 FORMAT_VERSION = "1"
 MAX_BYTES = 4 * 1024 * 1024

@@ -15,11 +15,11 @@ from reconciler.sources.several import source_of
 from reconciler.sources.shape import Attempt, Reading, attempt
 from reconciler.wanted import Wanted, beside
 from schema import Spec, SpecError, Tree, compose
-from schema.compose import head
+from schema.loading.compose import head
 from state.hostnames import kept_names
-from state.readings import Kept, keep, kept
+from state.relay_requests import hold
+from state.source_cache import Kept, keep, kept
 from state.store import Store
-from state.wishes import hold
 
 Judge = Callable[[Spec], Wanted]
 """Raises SpecUnfit."""

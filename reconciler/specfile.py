@@ -19,14 +19,14 @@ from reconciler.sources.local import Local
 from reconciler.sources.several import Sources
 from reconciler.wanted import Wanted, beside, wanted
 from schema import Spec, SpecError, Tree, compose
-from schema.compose import head
-from schema.host_policy import in_force
+from schema.loading.compose import head
 from schema.model import State
+from schema.rules.host_policy import in_force
 from schema.spec import FILE as FILE_OWNER
 from schema.spec import SourceSpec
 from state.hostnames import keep_names, kept_names
-from state.lastgood import keep, last_good
-from state.readings import kept
+from state.last_good import keep, last_good
+from state.source_cache import kept
 from state.store import Store
 
 

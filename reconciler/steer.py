@@ -40,11 +40,11 @@ from reconciler.trial import (
     waiting_words,
 )
 from schema.model import State, Worker
-from state.hold import Hold, current_hold, keep_hold, release
-from state.lasttarget import LastTarget, keep_target, last_target
+from state.last_applied import LastTarget, keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
+from state.relay_requests import wishes
+from state.rollback_hold import Hold, current_hold, keep_hold, release
 from state.store import Store
-from state.wishes import wishes
 
 LOCK_WAIT_S = 10.0
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from reconciler.outcome import Outcome, Verdict
 from reconciler.owned import files_own
 from reconciler.watched import Becoming
-from state.hold import Hold, keep_hold
-from state.lasttarget import LastTarget, keep_target
+from state.last_applied import LastTarget, keep_target
 from state.pending import Pending, Phase, current_pending, forget, wait
+from state.rollback_hold import Hold, keep_hold
 from state.store import Store
 
 LOOK_S = 0.25

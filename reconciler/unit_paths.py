@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from schema.host_policy import Policy, in_force
+from schema.rules.host_policy import Policy, in_force
 
 UNIT = "vio4wd-engine@.service"
 FILE = "10-host-policy.conf"

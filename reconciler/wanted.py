@@ -13,9 +13,10 @@ from reconciler.owners import LeftOut, Merged, merged
 from reconciler.sighting import Sighting
 from schema import Spec
 from schema.model import Action, Kind, State
-from state import pins, wishes
+from state import pins
+from state import relay_requests as wishes
+from state.relay_requests import Wish
 from state.store import Store
-from state.wishes import Wish
 
 TEMPLATE = "template"
 """Who owns the sockets that exist before any relay needs them."""

@@ -44,15 +44,15 @@ from reconciler.supervised_thread import Threads
 from reconciler.trial import undone
 from reconciler.wake import Wake
 from reconciler.wanted import with_owners
-from schema.files import left_aside
-from schema.host_policy import policy_file
-from schema.loglevel import log_from
 from schema.model import State
-from schema.notify import Notifier
 from schema.paths import sync_file
-from state.lasttarget import Spot, keep_target, last_target
+from schema.rules.host_policy import policy_file
+from schema.system.files import left_aside
+from schema.system.log_level import log_from
+from schema.wire.notify import Notifier
+from state.last_applied import Spot, keep_target, last_target
+from state.relay_requests import gone, released
 from state.store import Store
-from state.wishes import gone, released
 
 LOG = logging.getLogger("vio4wd.watch")
 

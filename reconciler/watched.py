@@ -18,10 +18,10 @@ from reconciler.sources.files import read_path
 from reconciler.sources.local import Local
 from reconciler.view import View
 from schema import SpecError, Tree
-from schema.compose import head
-from schema.files import write_named
-from schema.loader import MAX_FILE_BYTES
-from state.lastgood import last_good
+from schema.loading.compose import head
+from schema.loading.loader import MAX_FILE_BYTES
+from schema.system.files import write_named
+from state.last_good import last_good
 from state.pending import Pending
 from state.store import Store
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from schema.doors import NO_BALANCE, NO_DOOR, NO_SERVICES, BalanceSpec, PinSpec, PortControlSpec, ServicesSpec
+from schema.document.problem import Problem
+from schema.frontend_spec import NO_BALANCE, NO_DOOR, NO_SERVICES, BalanceSpec, PinSpec, PortControlSpec, ServicesSpec
 from schema.model import Port
 from schema.paths import normal_path
-from schema.problem import Problem
 
 FILE, STATIC = "file", "static"
 """Whose the relays of a spec are: the spec's file, or the static VFs of virtio-forwarder's configuration file."""

@@ -21,8 +21,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from schema import locks
-from schema.files import PRIVATE_DIRECTORY, is_kind, make_directory, make_private, set_aside
+from schema.system import locks
+from schema.system.files import PRIVATE_DIRECTORY, is_kind, make_directory, make_private, set_aside
 
 FILE = "vio4wd.db"
 SCHEMA_VERSION = 1

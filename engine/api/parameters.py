@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from schema.files import read_text
 from schema.model import Engine, Worker
+from schema.system.files import read_text
 
 
 class ParametersError(RuntimeError):

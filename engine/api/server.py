@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.api.fault import Refused
-from schema.listening import Access
 from schema.paths import engine_events, engine_socket
-from schema.serving import Client, Endpoint
-from schema.zmtp import Frame, answering, publishing
+from schema.wire.listening import Access
+from schema.wire.serving import Client, Endpoint
+from schema.wire.zmtp import Frame, answering, publishing
 
 log = logging.getLogger("vio4wd.engine")
 MAX_REQUEST_BYTES = 64 * 1024

@@ -9,9 +9,9 @@ import struct
 from pathlib import Path
 
 from engine.api.fault import Refused
-from schema import files
 from schema.model import Socket
 from schema.paths import run_dir
+from schema.system import files
 
 CONNECT_TIMEOUT_S = 1.0
 _CREDENTIALS = struct.Struct("3i")

@@ -44,7 +44,7 @@ def once(asked: argparse.Namespace) -> Local:
 def at_once(path: Path) -> Local:
     """What stands at a path that a command was given; of a pipe, what comes through it, which is read only once."""
     from reconciler.sources.local import DASH, Local
-    from schema.loader import read_stream
+    from schema.loading.loader import read_stream
 
     _require_utf_8(path)
     stream = read_stream(0 if path == DASH else path) if path == DASH or _is_stream(path) else None
@@ -53,8 +53,8 @@ def at_once(path: Path) -> Local:
 
 def _require_utf_8(path: Path) -> None:
     """By its path a file's last good spec is kept, in a database whose texts are UTF-8. Raises SpecError."""
-    from schema.loader import refused
-    from schema.shown import shown
+    from schema.document.shown import shown
+    from schema.loading.loader import refused
 
     whole = os.path.abspath(path)
     try:

@@ -23,7 +23,7 @@ def execute(asked: argparse.Namespace) -> int:
 
     from reconciler.cli import parser
     from reconciler.output import say
-    from schema.keys import keys
+    from schema.loading.keys import keys
 
     top = parser()
     for command in _commands(top):

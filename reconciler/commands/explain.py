@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.commands.common import json_argument
 
 if TYPE_CHECKING:
-    from schema.keys import Key
+    from schema.loading.keys import Key
 
 NAME = "explain"
 HELP = "say what a key of the spec means, or list all keys"
@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     from reconciler.output import emit, say, table
-    from schema.keys import explained, keys
+    from schema.loading.keys import explained, keys
 
     if asked.key is None:
         found = keys()

@@ -29,8 +29,8 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.legacy.defaults import read_imported
     from reconciler.output import complain, put
     from schema import SpecError
-    from schema.files import write_named
-    from schema.token import holds_token
+    from schema.system.files import write_named
+    from schema.system.token import holds_token
 
     try:
         found = read_imported(asked.file)

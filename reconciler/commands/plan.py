@@ -61,8 +61,8 @@ def execute(asked: argparse.Namespace) -> int:
     import json
 
     from reconciler.output import complain, emit, say
-    from schema.files import write_named
-    from schema.token import holds_token
+    from schema.system.files import write_named
+    from schema.system.token import holds_token
 
     saved, missing, remarks = made(once(asked), asked.expires, asked.allow_destroy, asked.target)
     if asked.out is not None:
@@ -96,7 +96,7 @@ def made(
     from reconciler.proposal import Intent, proposed
     from reconciler.room import strangers
     from schema.paths import run_dir, state_dir
-    from state.lasttarget import last_target
+    from state.last_applied import last_target
     from state.store import Store
 
     with contextlib.closing(Store(state_dir())) as store:

@@ -71,8 +71,8 @@ def _entry(store: Store, number: int | None) -> Applied | None:
     """The apply to go back to; None when there is none, or it did not reach a state."""
     from reconciler.owned import files_own, others_of
     from state.history import KEPT, entries, target_of
-    from state.lasttarget import last_target
-    from state.wishes import wishes
+    from state.last_applied import last_target
+    from state.relay_requests import wishes
 
     last = last_target(store)
     current = files_own(last.state, others_of(last.state, wishes(store))) if last is not None else None
@@ -118,8 +118,8 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
     from reconciler.owned import beside, others_of, owners_of
     from reconciler.proposal import Intent, proposed
     from state.history import target_of
-    from state.lasttarget import last_target
-    from state.wishes import wishes
+    from state.last_applied import last_target
+    from state.relay_requests import wishes
 
     target, last = target_of(store, entry.id), last_target(store)
     assert target is not None

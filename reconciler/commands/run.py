@@ -27,7 +27,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.onlyrun import RunsAlready
     from reconciler.output import complain
     from reconciler.run import run
-    from schema.loglevel import log_to_stderr
+    from schema.system.log_level import log_to_stderr
 
     log_to_stderr()
     try:

@@ -32,8 +32,8 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.output import complain, emit, say
     from reconciler.plural import number_of
     from reconciler.sources.files import host_names
-    from schema.compose import document_of, head
-    from schema.squatting import open_directories
+    from schema.loading.compose import document_of, head
+    from schema.rules.squatting import open_directories
 
     try:
         file = once(asked)

@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     import signal
 
-    from schema.signals import obey
+    from schema.system.signals import obey
 
     told: list[signal.Signals] = []
     obey(told.append)  # before what takes its time: who is told to end while it starts ends in order too
@@ -31,11 +31,11 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.lock import Locked
     from reconciler.output import complain
     from reconciler.watch import Watch
-    from schema.descriptors import raise_limit
-    from schema.loglevel import log_to_stderr
-    from schema.notify import Notifier
     from schema.paths import run_dir, state_dir
-    from schema.whole import import_all
+    from schema.system.descriptors import raise_limit
+    from schema.system.log_level import log_to_stderr
+    from schema.system.whole import import_all
+    from schema.wire.notify import Notifier
 
     log_to_stderr()
     import_all(("schema", "state", "reconciler"), but=COMMANDS_ALONE)

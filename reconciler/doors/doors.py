@@ -15,8 +15,8 @@ from reconciler.fleet import Fleet
 from reconciler.host import Host
 from reconciler.supervised_thread import Threads
 from schema import Spec
-from schema.doors import EndpointSpec, IpcSpec, OvsdbSpec
-from schema.listening import Access
+from schema.frontend_spec import EndpointSpec, IpcSpec, OvsdbSpec
+from schema.wire.listening import Access
 
 
 class Doors:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from schema.listening import Access
-from schema.serving import Client, Endpoint
-from schema.zmtp import Frame, answering
+from schema.wire.listening import Access
+from schema.wire.serving import Client, Endpoint
+from schema.wire.zmtp import Frame, answering
 
 MAX_REQUEST_BYTES = 8192
 """The longest sensible one, a bond of eight with long names, has under 400."""

@@ -14,7 +14,8 @@ from schema import Spec
 from schema.model import MAX_RELAYS
 from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path, template_path
 from schema.vf import below, parse_vf
-from state import pins, wishes
+from state import pins
+from state import relay_requests as wishes
 from state.store import Store
 
 

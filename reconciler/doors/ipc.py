@@ -22,9 +22,9 @@ from reconciler.doors.portcontrol import Desk
 from reconciler.inotify import Inotify
 from reconciler.supervised_thread import Threads
 from schema import Spec
-from schema.nodes import shorten
+from schema.document.nodes import shorten
 from schema.vf import below, parse_vf
-from state import wishes
+from state import relay_requests as wishes
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.ipc")

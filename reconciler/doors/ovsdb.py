@@ -22,7 +22,7 @@ from reconciler.doors.exchange import Exchange
 from reconciler.doors.marks import Change, Marked, decide, read_marks
 from reconciler.doors.netdev import Netdevs
 from reconciler.supervised_thread import Threads, one_line
-from state import wishes
+from state import relay_requests as wishes
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.ovsdb")

@@ -34,8 +34,8 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsResponse,
 )
 from reconciler.supervised_thread import Threads
-from schema.listening import Access, EndpointError
-from schema.serving import Endpoint
+from schema.wire.listening import Access, EndpointError
+from schema.wire.serving import Endpoint
 
 LOG = logging.getLogger("vio4wd.doors")
 PATIENCE_S = 1.5

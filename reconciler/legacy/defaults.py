@@ -17,7 +17,7 @@ from reconciler.legacy.draft import Draft, written
 from reconciler.legacy.shell import Fragment, Value, read_fragment
 from reconciler.legacy.variables import DOOR_VARIABLES, IGNORED, PRECEDENCE, SAID_BY, TAKEN
 from schema import Problem, SpecError, Text, Tree
-from schema.loader import read_file, refused
+from schema.loading.loader import read_file, refused
 from schema.spec import STATIC
 
 OURS = ("VIRTIOFWD_", "VIO4WD_")

@@ -12,8 +12,8 @@ from reconciler.mounts import check
 from reconciler.mounts.hugetlb import HUGETLBFS, Entry, Hugetlb
 from reconciler.mounts.users import users_of
 from reconciler.objection import Objected, Objection, require, said
-from schema import files
 from schema.model import Mount
+from schema.system import files
 from state.hugepages import forget_mount, made_mounts, remember_mount
 from state.store import Store
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schema import SpecError, Text, Tree
-from schema.loader import MAX_FILE_BYTES, read_file, refused
-from schema.shown import shown
+from schema.document.shown import shown
+from schema.loading.loader import MAX_FILE_BYTES, read_file, refused
 
 HOSTS = "hosts"
 ENDINGS = (".yaml", ".yml")

@@ -14,8 +14,8 @@ from reconciler.sources.command import Git, GitError, GitRefusalError, GitTooLar
 from reconciler.sources.credentials import Remote, remote_of
 from reconciler.sources.gittree import GitTree
 from reconciler.sources.shape import Reading, SourceError
-from schema.files import PRIVATE_DIRECTORY, make_directory
 from schema.spec import GitSpec
+from schema.system.files import PRIVATE_DIRECTORY, make_directory
 
 MAX_CLONE_BYTES = 256 * 1024 * 1024
 """That one repository may take in the state directory."""

@@ -11,8 +11,8 @@ from reconciler.sources.command import Git, GitError
 from reconciler.sources.files import HOSTS, Choice, chosen, nothing_for, refuse_pointer
 from reconciler.sources.shape import SourceError
 from schema import Text, Tree
-from schema.loader import MAX_FILE_BYTES, refused
-from schema.shown import shown
+from schema.document.shown import shown
+from schema.loading.loader import MAX_FILE_BYTES, refused
 
 SYMLINK = "120000"
 MAX_HOPS = 40

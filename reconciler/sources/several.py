@@ -16,7 +16,7 @@ from reconciler.sources.files import host_names
 from reconciler.sources.git import GitSource
 from reconciler.sources.shape import Attempt, Source, attempt
 from reconciler.supervised_thread import Threads
-from schema.compose import read_ahead
+from schema.loading.compose import read_ahead
 from schema.spec import DirectorySpec, GitSpec, SourceSpec
 
 FIRST_S = 2.0

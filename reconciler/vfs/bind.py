@@ -8,10 +8,10 @@ from pathlib import Path
 from reconciler.objection import Objected, Objection, require, said
 from reconciler.vfs import check
 from reconciler.vfs.pci import VFIO_PCI, Facts, Pci
-from schema.host_policy import in_force
 from schema.model import Vf
-from state.bindings import Binding, bindings, forget, remember
+from schema.rules.host_policy import in_force
 from state.store import StoreOnDemand
+from state.vfio_bindings import Binding, bindings, forget, remember
 
 
 class HostVfs(StoreOnDemand):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from reconciler.objection import Objection
 from reconciler.vfs.pci import VFIO_PCI, Facts, Neighbour
-from schema.host_policy import Policy
+from schema.rules.host_policy import Policy
 from schema.vf import parse_vf
 
 NO_POLICY = Policy()

@@ -26,7 +26,7 @@ from tests.kit.waiting import wait_for
 ENGINE = ROOT / "engine"
 NOT_IN_THE_CODE = {"engine.dpdk.library"}
 """Imported by the burst sources, but nothing in it becomes machine code: it finds libraries."""
-COMPILERS = {"njit", "jit", "cfunc", "vectorize", "guvectorize", "intrinsic", "overload", "inlined", "called", "dividing"}
+COMPILERS = {"njit", "jit", "cfunc", "vectorize", "intrinsic", "overload", "inlined", "called", "dividing"}
 """Decorators whose functions become machine code: Numba's, and those of compiling.py."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.unit_paths import drop_in, main
-from schema.host_policy import Policy
+from schema.rules.host_policy import Policy
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 SERVICES = sorted(PACKAGING.glob("*.service"))

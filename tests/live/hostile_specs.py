@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from schema.check import schema as published
+from schema.rules.check import schema as published
 
 OWNED = "touch /owned"
 """A file of that name, and a command was run."""

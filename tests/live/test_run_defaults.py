@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from schema.loglevel import LEVELS
 from schema.model import MAX_RELAYS
+from schema.system.log_level import LEVELS
 from tests.kit import ovsdb
 from tests.kit.guest import TestpmdGuest
 from tests.kit.specfile import save

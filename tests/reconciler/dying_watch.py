@@ -19,7 +19,7 @@ from typing import Any
 from engine.api.client import EngineClient
 from reconciler.machine import Timing
 from reconciler.watch import Watch
-from schema.notify import Notifier
+from schema.wire.notify import Notifier
 from state.store import Store
 from tests.reconciler.hosts import TableHost
 

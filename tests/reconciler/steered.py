@@ -12,7 +12,7 @@ from reconciler.machine import Timing
 from reconciler.report import read_report
 from reconciler.watch import Watch
 from schema.model import Verb
-from schema.notify import Notifier
+from schema.wire.notify import Notifier
 from tests.reconciler.fake_engine import FakeEngine, Served
 from tests.reconciler.hosts import TableHost
 

@@ -19,8 +19,8 @@ from reconciler.cli import main
 from reconciler.commands import COMMANDS
 from reconciler.savedplan import PlanError, is_plan, parse_plan, read_plan
 from schema.model import Engine, Verb
+from state.relay_requests import put
 from state.store import Store
-from state.wishes import put
 from tests.kit.waiting import wait_for
 from tests.reconciler.fake_engine import FakeEngine, Served
 

@@ -8,8 +8,8 @@ from contextlib import closing
 
 import jsonschema
 
+from state.relay_requests import put
 from state.store import Store
-from state.wishes import put
 from tests.reconciler.test_cli import ONE, PLAN_SCHEMA, TWO, Shell, alone, document, shell
 
 __all__ = ["alone", "shell"]

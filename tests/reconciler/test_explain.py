@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from reconciler.cli import main
-from schema.keys import keys
+from schema.loading.keys import keys
 
 
 def test_every_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

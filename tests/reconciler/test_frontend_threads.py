@@ -22,7 +22,7 @@ from reconciler.legacy.clients.wire import NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
 from reconciler.supervised_thread import Threads
 from schema import Spec
-from schema.doors import EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
+from schema.frontend_spec import EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
 from tests.kit import cleanup
 from tests.kit.waiting import wait_for
 

@@ -11,7 +11,7 @@ from engine.api.client import Observation
 from reconciler.guards import Guarded, Policy, carried_over, guard
 from reconciler.sighting import Sighting
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
-from state.lasttarget import LastTarget
+from state.last_applied import LastTarget
 
 
 def state(*relays: Relay, sockets: Iterable[str] = (), main_cpu: int = 0, cpus: Iterable[int] = (1,)) -> State:

@@ -14,8 +14,8 @@ from reconciler.doors import ipc
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.ipc import Ipc
 from schema import Spec
+from state.relay_requests import put, wishes
 from state.store import Store
-from state.wishes import put, wishes
 from tests.kit.sysfs import Sysfs
 from tests.kit.waiting import wait_for
 

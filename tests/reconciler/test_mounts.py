@@ -21,7 +21,7 @@ from reconciler.objection import Objected, Obstacle
 from reconciler.plan import plan
 from reconciler.render import words
 from reconciler.sighting import Sighting
-from schema.loader import parse
+from schema.loading.loader import parse
 from schema.model import Action, Pages, State
 from tests.reconciler.fake_hugetlb import FakeHugetlb
 from tests.reconciler.hosts import TableHost

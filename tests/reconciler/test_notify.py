@@ -15,7 +15,7 @@ import pytest
 from reconciler.gobetween import GoBetween
 from reconciler.machine import Timing
 from reconciler.pulse import READY_WITHIN_S, Pulse
-from schema.notify import INHERITED, MAX_MESSAGES, Hearing, Notifier
+from schema.wire.notify import INHERITED, MAX_MESSAGES, Hearing, Notifier
 from tests.kit.waiting import wait_for
 from tests.reconciler.steered import PATIENCE_S, Steered
 
@@ -75,7 +75,7 @@ def test_nobody_else_can_reach_what_a_parent_hears(manager: Hearing) -> None:
 
 def test_a_child_inherits_it_and_its_own_children_do_not(manager: Hearing) -> None:
     code = (
-        "import os, subprocess, sys; from schema.notify import INHERITED, Notifier; n = Notifier(); n.ready(); "
+        "import os, subprocess, sys; from schema.wire.notify import INHERITED, Notifier; n = Notifier(); n.ready(); "
         "subprocess.run(['readlink', '/proc/self/fd/' + os.environ[INHERITED]], close_fds=False)"
     )
     environment = {**os.environ, **manager.environment}

@@ -25,7 +25,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
 from reconciler.sighting import Sighting
 from schema import Spec
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
-from state import wishes
+from state import relay_requests as wishes
 from state.store import Store
 from tests.reconciler.test_services import Stage
 

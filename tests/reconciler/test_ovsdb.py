@@ -17,7 +17,7 @@ import pytest
 from reconciler.doors import ovsdb
 from reconciler.doors.exchange import Exchange
 from reconciler.doors.ovsdb import Ovsdb
-from state import wishes
+from state import relay_requests as wishes
 from state.store import Store
 from tests.kit.cleanup import short_directory
 from tests.kit.ovsdb import BRIDGE, OvsdbServer

@@ -19,7 +19,7 @@ from reconciler.sighting import Sighting
 from reconciler.wanted import Beside, wanted
 from schema import Spec
 from schema.model import Kind
-from state.wishes import Wish
+from state.relay_requests import Wish
 from tests.reconciler.hosts import TableHost
 
 HOST = TableHost()

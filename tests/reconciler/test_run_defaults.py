@@ -17,8 +17,8 @@ from reconciler.settle import read_now
 from reconciler.sighting import Sighting
 from reconciler.sources.local import Local
 from schema import SpecError, compose
+from state.relay_requests import Wish, put
 from state.store import Store
-from state.wishes import Wish, put
 from tests.kit.specfile import save
 from tests.reconciler.fake_engine import Served
 from tests.reconciler.hosts import TableHost

@@ -30,7 +30,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
-from schema.listening import Access
+from schema.wire.listening import Access
 from tests.kit.waiting import wait_for
 
 NAMES = ("port_control", "stats", "config", "core_sched")

@@ -18,8 +18,8 @@ from reconciler.cli import main
 from reconciler.machine import Timing
 from reconciler.report import read_report
 from schema.model import Action, Kind, Verb
-from state.hold import current_hold
 from state.pending import Pending, Phase, current_pending
+from state.rollback_hold import current_hold
 from state.store import FILE, Store
 from tests.kit.waiting import wait_for
 from tests.reconciler.fake_engine import Served

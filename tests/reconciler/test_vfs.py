@@ -16,10 +16,10 @@ from reconciler.plan import plan
 from reconciler.sighting import Sighting
 from reconciler.vfs.bind import HostVfs
 from reconciler.vfs.onhost import objections
-from schema.loader import parse
+from schema.loading.loader import parse
 from schema.model import Action, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Vf, Worker
-from state.bindings import bindings
 from state.store import Store
+from state.vfio_bindings import bindings
 from tests.reconciler.fake_pci import BRIDGE, FakePci, not_permitted
 from tests.reconciler.hosts import TableHost
 

@@ -20,8 +20,8 @@ from reconciler.machine import Timing
 from reconciler.report import read_report
 from reconciler.sources.directory import _Reader
 from schema.paths import sync_file
+from state.relay_requests import put, remove
 from state.store import Store
-from state.wishes import put, remove
 from tests.kit.repository import Repository
 from tests.reconciler.fake_engine import Served
 from tests.reconciler.hosts import TableHost

@@ -6,7 +6,7 @@ import pytest
 
 import schema
 from schema import Spec, Text, Tree
-from schema.compose import compose, head
+from schema.loading.compose import compose, head
 
 HEAD = "apiVersion: vio4wd/v1\n"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from schema import files
+from schema.system import files
 from tests.kit.user import NOBODY, umask
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to somebody else")

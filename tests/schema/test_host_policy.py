@@ -11,14 +11,14 @@ import jsonschema
 import pytest
 
 import schema
-from schema.check import schema as published
-from schema.doors import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
-from schema.host_policy import SCHEMA_NAME, Policy, device_objection, in_force, objections, read_policy
+from schema.document.nodes import Path
+from schema.document.problem import Problem
+from schema.frontend_spec import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
 from schema.model import Port
-from schema.nodes import Path
-from schema.problem import Problem
+from schema.rules.check import schema as published
+from schema.rules.host_policy import SCHEMA_NAME, Policy, device_objection, in_force, objections, read_policy
+from schema.rules.virtual_devices import KINDS
 from schema.spec import BondSpec, HugepagesSpec, LibvirtSpec, RelaySpec, Spec, VhostUserSpec
-from schema.virtual_devices import KINDS
 
 NULL = Port("net_null0")
 EXEC = Port("net_failsafe0", "exec(id)")
@@ -101,7 +101,7 @@ CASES: list[tuple[Spec, str | None, str | None, str | None]] = [
 
 
 def _places(spec: Spec, policy: Policy, own: bool) -> str | None:
-    from schema.nodes import dotted
+    from schema.document.nodes import dotted
 
     found = objections(spec, policy) if own else objections(spec, policy, _not_own)
     assert all(sentence.isprintable() for _, sentence in found)
@@ -318,7 +318,7 @@ def test_a_source_whose_file_has_the_own_files_name_is_a_source_all_the_same() -
 
 
 def test_the_own_file_is_held_to_the_table_before_its_sources_are_read() -> None:
-    from schema.compose import head
+    from schema.loading.compose import head
 
     relay = {"id": 1, "vf": "net_failsafe0,exec(id)"}
     with pytest.raises(schema.SpecError, match="net_failsafe is no driver"):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from schema import listening
-from schema.listening import Access, EndpointError, listen
+from schema.wire import listening
+from schema.wire.listening import Access, EndpointError, listen
 from tests.kit import cleanup
 from tests.kit.user import NOBODY
 
@@ -113,7 +113,7 @@ def test_nobody_connects_before_the_mode_is_right(path: Path, monkeypatch: pytes
             client.connect(str(path))
             pytest.fail("it can be connected to already")
 
-    monkeypatch.setattr("schema.listening.set_owner_and_mode", tried)
+    monkeypatch.setattr("schema.wire.listening.set_owner_and_mode", tried)
     listen(path, OURS).close()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import schema
-from schema.loader import MAX_FILE_BYTES
+from schema.loading.loader import MAX_FILE_BYTES
 from schema.model import Port
 from schema.spec import BondSpec, EngineSpec, HugepagesSpec, RelaySpec, Spec, VhostUserSpec, socket_path
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from schema import locks
+from schema.system import locks
 from tests.kit.user import NOBODY, as_nobody
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

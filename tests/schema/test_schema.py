@@ -13,10 +13,11 @@ import jsonschema
 import pytest
 
 import schema
-from schema.check import _SAY, SCHEMA_FILE
-from schema.check import schema as published
-from schema.doors import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PinSpec, PortControlSpec, ServicesSpec
-from schema.nodes import plain
+from schema.document.nodes import plain
+from schema.document.yaml12 import read_document
+from schema.frontend_spec import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PinSpec, PortControlSpec, ServicesSpec
+from schema.rules.check import _SAY, SCHEMA_FILE
+from schema.rules.check import schema as published
 from schema.spec import (
     BondSpec,
     DirectorySpec,
@@ -28,7 +29,6 @@ from schema.spec import (
     Spec,
     VhostUserSpec,
 )
-from schema.yaml12 import read_document
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

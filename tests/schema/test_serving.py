@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from schema import serving
-from schema.listening import Access
-from schema.serving import Client, Endpoint
-from schema.zmtp import answering, publishing
+from schema.wire import serving
+from schema.wire.listening import Access
+from schema.wire.serving import Client, Endpoint
+from schema.wire.zmtp import answering, publishing
 from tests.kit import cleanup
 from tests.kit.waiting import wait_for
 
@@ -280,9 +280,9 @@ WITHOUT_DESCRIPTORS = """
 import os, resource, socket, sys, time, zmq
 from pathlib import Path
 from schema import serving
-from schema.listening import Access
-from schema.serving import Endpoint
-from schema.zmtp import answering
+from schema.wire.listening import Access
+from schema.wire.serving import Endpoint
+from schema.wire.zmtp import answering
 
 serving.slots = lambda: 1000
 path = Path(sys.argv[1])

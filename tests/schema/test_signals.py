@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from schema.signals import ENDING, IGNORED
+from schema.system.signals import ENDING, IGNORED
 from tests.kit.vio4wd import ROOT
 
 STAYS = """
 import os, sys, time
-from schema.signals import obey
+from schema.system.signals import obey
 def say(text):
     os.write(1, text.encode() + b"\\n")  # a signal may come within print, which can't be entered twice
 def end(number):

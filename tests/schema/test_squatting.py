@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from schema import Text, Tree
-from schema.compose import compose, document_of
-from schema.squatting import BETTER, open_directories
+from schema.loading.compose import compose, document_of
+from schema.rules.squatting import BETTER, open_directories
 from tests.kit.user import NOBODY
 
 HEAD = "apiVersion: vio4wd/v1\n"

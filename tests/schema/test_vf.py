@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schema.check import schema
 from schema.model import Port
+from schema.rules.check import schema
 from schema.vf import parse_vf
 
 

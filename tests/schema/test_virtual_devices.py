@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from schema.model import Port
+from schema.rules.virtual_devices import KINDS, TABLE, is_interface_name, objection, paths
 from schema.vf import parse_vf
-from schema.virtual_devices import KINDS, TABLE, is_interface_name, objection, paths
 
 MEMIF = "net_memif0,role=server,socket-abstract=no,socket=/run/m.sock"
 

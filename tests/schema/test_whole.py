@@ -12,7 +12,7 @@ import ast, sys
 from importlib.util import resolve_name
 from pathlib import Path
 from reconciler.commands.watch import COMMANDS_ALONE
-from schema.whole import import_all
+from schema.system.whole import import_all
 packages, but = ("schema", "state", "reconciler"), COMMANDS_ALONE
 import_all(packages, but)
 for name, module in list(sys.modules.items()):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from schema.nodes import Place, plain
-from schema.problem import Problem, SpecError
-from schema.yaml12 import MAX_DEPTH, MAX_NODES, read_document
+from schema.document.nodes import Place, plain
+from schema.document.problem import Problem, SpecError
+from schema.document.yaml12 import MAX_DEPTH, MAX_NODES, read_document
 
 
 def _read(text: str) -> tuple[Any, tuple[Problem, ...]]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schema.zmtp import Frame, NotSpoken, Wire, answering, publishing
+from schema.wire.zmtp import Frame, NotSpoken, Wire, answering, publishing
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 KEEP, MOST = 100, 1000

@@ -13,7 +13,7 @@ from reconciler.host import ThisHost
 from reconciler.mounts.host import HostMounts
 from reconciler.objection import Objected
 from reconciler.plan import plan
-from schema.loader import parse
+from schema.loading.loader import parse
 from schema.model import PAGE_BYTES, Action, State
 from tests.kit.hugepages import Holder, HostHugepages
 from tests.kit.waiting import wait_for

@@ -17,8 +17,8 @@ from reconciler.legacy.clients import port_control
 from reconciler.legacy.defaults import imported
 from reconciler.report import read_report
 from schema.paths import sync_file
+from state.relay_requests import remove, wishes
 from state.store import Store
-from state.wishes import remove, wishes
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench

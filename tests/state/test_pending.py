@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from schema.model import Port, State
-from state.hold import Hold, current_hold, keep_hold, release
-from state.lasttarget import LastTarget, keep_target, last_target
+from state.last_applied import LastTarget, keep_target, last_target
 from state.pending import Pending, Phase, begin, confirm, current_pending, forget, undo, wait
+from state.rollback_hold import Hold, current_hold, keep_hold, release
 from state.steady import Steady
 from state.store import Store
 

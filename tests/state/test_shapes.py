@@ -13,7 +13,31 @@ import pytest
 
 from schema import Text, Tree
 from schema.model import State
-from state import bindings, history, hold, hugepages, lastgood, lasttarget, netdevs, pending, pins, readings, wishes
+from state import (
+    history,
+    hugepages,
+    netdevs,
+    pending,
+    pins,
+)
+from state import (
+    last_applied as lasttarget,
+)
+from state import (
+    last_good as lastgood,
+)
+from state import (
+    relay_requests as wishes,
+)
+from state import (
+    rollback_hold as hold,
+)
+from state import (
+    source_cache as readings,
+)
+from state import (
+    vfio_bindings as bindings,
+)
 from state.store import Store
 
 

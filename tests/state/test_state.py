@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from state.history import entries, record
-from state.lastgood import keep, last_good
+from state.last_good import keep, last_good
 from state.store import AGAIN_S, FILE, Store
 from tests.kit.smalldisk import small_disk
 from tests.kit.user import umask

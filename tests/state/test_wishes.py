@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from schema import Text, Tree
-from state.readings import keep, kept
+from state.relay_requests import held, hold, put, remove, wishes
+from state.source_cache import keep, kept
 from state.store import Store
-from state.wishes import held, hold, put, remove, wishes
 
 
 def test_a_wish_keeps_its_time_until_it_changes(tmp_path: Path) -> None:

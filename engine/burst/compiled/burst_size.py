@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 burst = 32
-"""Packets a call: DPDK's own default, and its vector drivers' unit. Set before engine.burst.compiled.layout is imported."""
+"""Packets a call: DPDK's own default, and its vector drivers' unit. Set before layout.py is imported."""

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from engine.burst.compiled import burst_size as chosen
-from schema.files import PRIVATE_DIRECTORY, make_directory
+from schema.system.files import PRIVATE_DIRECTORY, make_directory
 
 log = logging.getLogger("vio4wd.engine")
 

@@ -21,9 +21,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from schema.descriptors import slots
-from schema.listening import Access, EndpointError, Listening, listen
-from schema.zmtp import Frame, Manner, NotSpoken, Wire
+from schema.system.descriptors import slots
+from schema.wire.listening import Access, EndpointError, Listening, listen
+from schema.wire.zmtp import Frame, Manner, NotSpoken, Wire
 
 LOG = logging.getLogger("vio4wd.endpoints")
 AT_ONCE = 64

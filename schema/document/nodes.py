@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from schema.problem import Problem
-from schema.scalars import Plain
+from schema.document.problem import Problem
+from schema.document.scalars import Plain
 
 Path = tuple[str | int, ...]
 """Keys and list positions from the root: `("relays", 1, "vf")`."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 
-from schema.logwriter import LogWriter
+from schema.system.log_writer import LogWriter
 
 LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
 """By syslog's numbers, 0 to 7."""

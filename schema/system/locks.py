@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from schema.files import PRIVATE, directory, identity
+from schema.system.files import PRIVATE, directory, identity
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TABLE = Path("/proc/locks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schema.doors import built
+from schema.frontend_spec import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PinSpec, PortControlSpec, ServicesSpec
 from schema.paths import normal_path
 from schema.spec import (
     BondSpec,
@@ -18,11 +18,11 @@ from schema.spec import (
     Spec,
     VhostUserSpec,
 )
-from schema.vf import parse_vf
+from schema.vf import is_pci, parse_vf
 
 
 def build(value: dict[str, Any], text: str, sha256: str) -> Spec:
-    """The spec without its warnings. `value` must have passed `schema.check`."""
+    """The spec without its warnings. `value` must have passed `schema.rules.check`."""
     return Spec(
         engine=_engine(value.get("engine", {})),
         vhost_user=_vhost_user(value.get("vhost_user", {})),
@@ -94,3 +94,41 @@ def _relay(value: dict[str, Any]) -> RelaySpec:
 def _bond(value: dict[str, Any]) -> BondSpec:
     members = tuple(parse_vf(member) for member in value["members"])
     return BondSpec(**{**value, "members": members})
+
+
+def built(value: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Spec` that are of this part. `value` must have passed `schema.rules.check`."""
+    services = {name: _endpoint(given) for name, given in value.get("services", {}).items()}
+    return {
+        "port_control": _port_control(value.get("port_control", {})),
+        "services": ServicesSpec(**services),
+        "balance": BalanceSpec(**value.get("balance", {})),
+        "pins": tuple(PinSpec(pin["relay"], (pin["cpus"][0], pin["cpus"][-1])) for pin in value.get("pins", [])),
+        "bind_vfs": tuple(_bind_vf(each) for each in value.get("bind_vfs", [])),
+    }
+
+
+def _port_control(value: dict[str, Any]) -> PortControlSpec:
+    ovsdb, ipc = value.get("ovsdb"), value.get("ipc")
+    return PortControlSpec(
+        _endpoint(value.get("zmq")),
+        OvsdbSpec(**{key: normal_path(path) for key, path in ovsdb.items()}) if ovsdb is not None else None,
+        IpcSpec(**{key: normal_path(path) for key, path in ipc.items()}) if ipc is not None else None,
+    )
+
+
+def _endpoint(value: dict[str, Any] | None) -> EndpointSpec | None:
+    if value is None:
+        return None
+    path = normal_path(value["endpoint"].removeprefix("ipc://"))
+    permissions = int(value.get("permissions", "0660"), 8)
+    return EndpointSpec(**{**value, "endpoint": f"ipc://{path}", "permissions": permissions})
+
+
+def _bind_vf(text: str) -> str:
+    """A PCI address in its canonical form; everything else as it is."""
+    try:
+        port = parse_vf(text)
+    except ValueError:
+        return text
+    return port.name if is_pci(port) else text

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from schema.nodes import Document, Mapping, Node, Place, Scalar, Sequence, dotted, shorten
-from schema.problem import Problem, SpecError
-from schema.scalars import resolve
-from schema.syntax import TOO_LONG_NUMBER, sentence_of
+from schema.document.nodes import Document, Mapping, Node, Place, Scalar, Sequence, dotted, shorten
+from schema.document.problem import Problem, SpecError
+from schema.document.scalars import resolve
+from schema.document.syntax import TOO_LONG_NUMBER, sentence_of
 
 MAX_NODES = 10_000
 """Values in one document, each alias counted as what it stands for. 64 relays with every key need about 1,300."""

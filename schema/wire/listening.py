@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from schema.files import Identity, directory, identity, make_directory, set_owner_and_mode
+from schema.system.files import Identity, directory, identity, make_directory, set_owner_and_mode
 
 BACKLOG = 1024
 """Clients that may wait to be let in; the kernel allows no more than net.core.somaxconn."""

@@ -10,7 +10,7 @@ import select
 import signal
 import threading
 
-from schema.token import without_token
+from schema.system.token import without_token
 
 KEPT_LINES = 2000
 MAX_LINE_BYTES = 16 * 1024

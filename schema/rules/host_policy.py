@@ -16,15 +16,16 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any
 
-from schema.check import check
-from schema.doors import IpcSpec, OvsdbSpec, endpoints
+from schema.document.nodes import Path, plain, shorten
+from schema.document.problem import Problem, SpecError
+from schema.document.yaml12 import read_document
+from schema.frontend_spec import IpcSpec, OvsdbSpec
 from schema.model import Port
-from schema.nodes import Path, plain, shorten
 from schema.paths import OwnDirectories, normal_path, own_directories
-from schema.problem import Problem, SpecError
+from schema.rules.check import check
+from schema.rules.frontends import endpoints
+from schema.rules.virtual_devices import KINDS, Value, is_virtual, objection, paths
 from schema.spec import Spec, VhostUserSpec
-from schema.virtual_devices import KINDS, Value, is_virtual, objection, paths
-from schema.yaml12 import read_document
 
 DEFAULT_POLICY = FilePath("/etc/vio4wd/host.policy")
 SCHEMA_NAME = "host.policy.schema.json"

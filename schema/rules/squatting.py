@@ -9,9 +9,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
-from schema.doors import NO_DOOR
-from schema.nodes import Document, Path
-from schema.problem import Problem
+from schema.document.nodes import Document, Path
+from schema.document.problem import Problem
+from schema.frontend_spec import NO_DOOR
 from schema.spec import Spec
 
 BETTER = "/run/vio4wd/guests"

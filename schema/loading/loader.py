@@ -9,16 +9,16 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from schema import rules
-from schema.build import build
-from schema.check import check
-from schema.host_policy import Policy, Whose, all_own, in_force, objections
-from schema.kept import Kept
-from schema.nodes import Document, plain
-from schema.problem import Problem, SpecError
-from schema.shown import shown
+from schema.document.nodes import Document, plain
+from schema.document.problem import Problem, SpecError
+from schema.document.shown import shown
+from schema.document.yaml12 import read_document
+from schema.loading.build import build
+from schema.loading.kept import Kept
+from schema.rules import relays as rules
+from schema.rules.check import check
+from schema.rules.host_policy import Policy, Whose, all_own, in_force, objections
 from schema.spec import Spec
-from schema.yaml12 import read_document
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 4 * MAX_FILE_BYTES

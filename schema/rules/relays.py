@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from schema import doors
+from schema.document.nodes import Document, Path, Scalar, shorten
+from schema.document.problem import Problem
+from schema.document.yaml12 import at
 from schema.model import MAX_RELAYS
-from schema.nodes import Document, Path, Scalar, shorten
-from schema.ownership import claimed_twice
-from schema.problem import Problem
+from schema.rules import frontends as doors
+from schema.rules.ownership import claimed_twice
 from schema.spec import Spec, socket_path, template_path
 from schema.vf import is_pci
-from schema.yaml12 import at
 
 MAX_SOCKET_PATH_BYTES = 107
 """sun_path of sockaddr_un (unix(7)) without the terminating zero."""

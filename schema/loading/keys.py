@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schema.check import schema
+from schema.rules.check import schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 
-from schema.doors import endpoints
+from schema.document.nodes import Document, Path, Scalar, dotted, shorten
+from schema.document.problem import Problem
+from schema.document.yaml12 import at
 from schema.model import Port
-from schema.nodes import Document, Path, Scalar, dotted, shorten
-from schema.problem import Problem
+from schema.rules.frontends import endpoints
 from schema.spec import Spec, socket_path
 from schema.vf import below
-from schema.yaml12 import at
 
 Claim = tuple[Hashable, str, Path]
 """A thing, how people name it, and where it is claimed."""
