@@ -279,7 +279,7 @@ def test_subscribers_hear_what_they_want_and_slow_ones_miss_some(directory: Path
 WITHOUT_DESCRIPTORS = """
 import os, resource, socket, sys, time, zmq
 from pathlib import Path
-from schema import serving
+from schema.wire import serving
 from schema.wire.listening import Access
 from schema.wire.serving import Endpoint
 from schema.wire.zmtp import answering
