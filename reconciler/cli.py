@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; gives its exit code."""
-    from reconciler import output
+    from reconciler.terminal import output
 
     output.begin()
     try:
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _executed(asked: argparse.Namespace) -> int:
-    from reconciler.output import emit, refuse
+    from reconciler.terminal.output import emit, refuse
 
     as_json = getattr(asked, "json", False)
     try:
@@ -111,14 +111,14 @@ def _executed(asked: argparse.Namespace) -> int:
 def _sentence(error: Exception) -> str | None:
     """What to say about an error that is no fault of ours; None for one that is."""
     from engine.api.client import EngineError, EngineUnavailable
-    from reconciler.desired import SpecUnfit
-    from reconciler.draft import EditorError
-    from reconciler.lock import Locked
-    from reconciler.savedplan import PlanError
-    from reconciler.settle import Unread
-    from reconciler.stale import Stale
-    from reconciler.trial import Unconfirmed
-    from reconciler.watched import NotWatched
+    from reconciler.apply.commit_confirmed import Unconfirmed
+    from reconciler.apply.saved_plan import PlanError
+    from reconciler.apply.staleness import Stale
+    from reconciler.desired.edited import EditorError
+    from reconciler.desired.from_spec import SpecUnfit
+    from reconciler.desired.resolve import Unread
+    from reconciler.runtime.lock import Locked
+    from reconciler.status.watched import NotWatched
     from schema import SpecError
     from schema.loading.keys import UnknownKey
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.commands.common import (
+from reconciler.terminal.arguments import (
     allow_destroy_argument,
     duration,
     file_argument,
@@ -20,12 +20,12 @@ from reconciler.commands.common import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reconciler.fleet import Fleet
-    from reconciler.outcome import Outcome, Step
-    from reconciler.savedplan import SavedPlan
-    from reconciler.settle import Settled
-    from reconciler.steer import Steering
-    from reconciler.trial import Order
+    from reconciler.apply.commit_confirmed import Order
+    from reconciler.apply.outcome import Outcome, Step
+    from reconciler.apply.saved_plan import SavedPlan
+    from reconciler.apply.transaction import Steering
+    from reconciler.desired.resolve import Settled
+    from reconciler.observe.engines import Fleet
     from state.store import Store
 
 NAME = "apply"
@@ -63,7 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.fleet import Fleet
+    from reconciler.observe.engines import Fleet
     from schema.paths import run_dir, state_dir
     from state.store import Store
 
@@ -76,10 +76,10 @@ def execute(asked: argparse.Namespace) -> int:
 
 def carried_out(asked: argparse.Namespace, fleet: Fleet, store: Store, do: Callable[[Steering], Outcome]) -> Outcome:
     """Does it, telling people step by step; closes the store."""
-    from reconciler.carry import Carrier
-    from reconciler.host import ThisHost
-    from reconciler.output import complain
-    from reconciler.steer import Steering
+    from reconciler.apply.converge import Carrier
+    from reconciler.apply.transaction import Steering
+    from reconciler.host.host import ThisHost
+    from reconciler.terminal.output import complain
 
     _end_as_by_ctrl_c()
     carrier = Carrier(fleet, asked.wait, complain, None if asked.json else _show_step)
@@ -101,7 +101,7 @@ def _end_as_by_ctrl_c() -> None:
 
 def conclude(asked: argparse.Namespace, outcome: Outcome, source: str) -> int:
     """Says how it ended; the exit code."""
-    from reconciler.output import complain, emit
+    from reconciler.terminal.output import complain, emit
 
     if asked.json:
         emit(outcome.to_json())
@@ -114,11 +114,11 @@ def conclude(asked: argparse.Namespace, outcome: Outcome, source: str) -> int:
 
 def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outcome]:
     """What is to be done. Raises SpecError, SpecUnfit, PlanError."""
-    from reconciler.guards import policy_of, relay_ids
-    from reconciler.host import ThisHost
-    from reconciler.output import complain
-    from reconciler.savedplan import PlanError, is_plan, parse_plan
-    from reconciler.settle import read_now
+    from reconciler.apply.saved_plan import PlanError, is_plan, parse_plan
+    from reconciler.desired.resolve import read_now
+    from reconciler.host.host import ThisHost
+    from reconciler.policy.removal_guards import policy_of, relay_ids
+    from reconciler.terminal.output import complain
 
     text = _text(asked)
     if is_plan(text):
@@ -152,8 +152,8 @@ def _made_from(saved: SavedPlan) -> str:
 def beside_a_watch(asked: argparse.Namespace, store: Store, order: Order, path: str) -> Order:
     """What is applied, with what is to become of the file that a watch keeps. Raises NotWatched where that is not the
     file at `path`, and nothing is said of what is to become of the difference."""
-    from reconciler.output import complain
-    from reconciler.watched import another, becoming, trial_words, unwritable, watched
+    from reconciler.status.watched import another, becoming, trial_words, unwritable, watched
+    from reconciler.terminal.output import complain
     from schema.paths import run_dir, state_dir
 
     kept = watched(run_dir())
@@ -174,7 +174,7 @@ def _whole_text(asked: argparse.Namespace, order: Order, path: str) -> tuple[str
     """The spec as one text that a file may have, or why there is none."""
     import hashlib
 
-    from reconciler.watched import source_names
+    from reconciler.status.watched import source_names
     from schema import Text, Tree
 
     if asked.target:
@@ -197,8 +197,8 @@ def _whole_text(asked: argparse.Namespace, order: Order, path: str) -> tuple[str
 
 def _in_force(settled: Settled, store: Store) -> None:
     """Where a watch runs, what is in force is its business."""
-    from reconciler.lock import WATCH, is_held
-    from reconciler.settle import remember
+    from reconciler.desired.resolve import remember
+    from reconciler.runtime.lock import WATCH, is_held
     from schema.paths import run_dir
 
     if not is_held(run_dir() / WATCH):
@@ -206,15 +206,15 @@ def _in_force(settled: Settled, store: Store) -> None:
 
 
 def _order(asked: argparse.Namespace, sha256: str, text: str) -> Order:
-    from reconciler.commands.common import asking
-    from reconciler.trial import Order
+    from reconciler.apply.commit_confirmed import Order
+    from reconciler.terminal.arguments import asking
 
     return Order(asking(), str(once(asked)), sha256, text, asked.on_error == "rollback", asked.confirm)
 
 
 def _text(asked: argparse.Namespace) -> str:
     """The file's text as far as it tells a plan from a spec; the spec's loader has better words for what is wrong."""
-    from reconciler.savedplan import MAX_BYTES
+    from reconciler.apply.saved_plan import MAX_BYTES
 
     place = once(asked)
     try:
@@ -227,8 +227,8 @@ def _text(asked: argparse.Namespace) -> str:
 
 
 def _show_step(step: Step) -> None:
-    from reconciler.output import say_meanwhile
-    from reconciler.render import SYMBOLS, words
+    from reconciler.terminal.output import say_meanwhile
+    from reconciler.terminal.plan_text import SYMBOLS, words
 
     took = f" ({step.took_us / 1000:.1f} ms)" if step.took_us else ""
     detail = f"  {words(step.action)}".rstrip()
@@ -238,8 +238,8 @@ def _show_step(step: Step) -> None:
 
 
 def _say_ending(outcome: Outcome, source: str) -> None:
-    from reconciler.output import say
-    from reconciler.summary import summary
+    from reconciler.planning.summary import summary
+    from reconciler.terminal.output import say
 
     if outcome.held and not outcome.steps:
         say("Nothing else is to be done.")
@@ -256,7 +256,7 @@ def _say_ending(outcome: Outcome, source: str) -> None:
 
 
 def _say_rollback(outcome: Outcome, rollback: Outcome) -> None:
-    from reconciler.output import say
+    from reconciler.terminal.output import say
 
     if rollback.verdict == "applied":
         say(f"Rolled back and verified: {outcome.why_undone}.", "bad")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from reconciler.commands.common import count
+from reconciler.terminal.arguments import count
 
 if TYPE_CHECKING:
     from engine.api.capture_reader import Captured, Reading
@@ -59,7 +59,7 @@ def snaplen(text: str) -> int:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.output import complain
+    from reconciler.terminal.output import complain
 
     if asked.file == "-" and sys.stdout.isatty():
         complain("-w - would fill the terminal with bytes: pipe it into a program, or name a file")
@@ -142,7 +142,7 @@ class _Lines:
     """One line per packet on standard output."""
 
     def show(self, packet: Captured) -> None:
-        from reconciler.packet import summary
+        from reconciler.terminal.packet import summary
 
         seconds, rest = divmod(packet.time_ns, 1_000_000_000)
         clock = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
@@ -159,7 +159,7 @@ class _File:
     """pcapng in a file, or on standard output."""
 
     def __init__(self, asked: argparse.Namespace, stack: contextlib.ExitStack) -> None:
-        from reconciler.pcap import FLAGS, PcapWriter
+        from reconciler.terminal.pcapng import FLAGS, PcapWriter
 
         self._out = _opened(asked.file, stack)
         directions = tuple(FLAGS) if asked.direction == "both" else (asked.direction,)

@@ -22,7 +22,7 @@ def execute(asked: argparse.Namespace) -> int:
     import shtab
 
     from reconciler.cli import parser
-    from reconciler.output import say
+    from reconciler.terminal.output import say
     from schema.loading.keys import keys
 
     top = parser()

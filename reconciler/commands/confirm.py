@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from reconciler.commands.common import positive
+from reconciler.terminal.arguments import positive
 
 if TYPE_CHECKING:
-    from reconciler.fleet import Fleet
+    from reconciler.observe.engines import Fleet
     from state.pending import Pending
     from state.store import Store
 
@@ -32,8 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     import time
 
-    from reconciler.fleet import Fleet
-    from reconciler.output import complain
+    from reconciler.observe.engines import Fleet
+    from reconciler.terminal.output import complain
     from schema.paths import run_dir, state_dir
     from state.pending import Phase, current_pending
     from state.store import Store
@@ -62,8 +62,8 @@ def _confirm(left: Pending, store: Store) -> int | None:
     it makes live what it has read."""
     import time
 
-    from reconciler.output import complain
-    from reconciler.watched import Placed, put_in_place, take_out_again
+    from reconciler.status.watched import Placed, put_in_place, take_out_again
+    from reconciler.terminal.output import complain
     from schema.paths import run_dir
     from state.pending import confirm
 
@@ -80,7 +80,7 @@ def _confirm(left: Pending, store: Store) -> int | None:
 
 def _confirmed(left: Pending, fault: str | None) -> int:
     """What is written to memory only, nobody else sees."""
-    from reconciler.output import complain, say
+    from reconciler.terminal.output import complain, say
 
     if fault:
         complain(f"{fault}\nso it could not be confirmed: try again, or it is rolled back when its time is over")
@@ -92,7 +92,7 @@ def _confirmed(left: Pending, fault: str | None) -> int:
 
 
 def _busy() -> bool:
-    from reconciler.lock import APPLY, is_held
+    from reconciler.runtime.lock import APPLY, is_held
     from schema.paths import run_dir
 
     return is_held(run_dir() / APPLY)
@@ -100,10 +100,10 @@ def _busy() -> bool:
 
 def _roll_back(fleet: Fleet, store: Store, wait_s: float) -> int:
     """Unless somebody is at it, who does it then."""
-    from reconciler.carry import Carrier
-    from reconciler.host import ThisHost
-    from reconciler.output import complain
-    from reconciler.steer import Steering
+    from reconciler.apply.converge import Carrier
+    from reconciler.apply.transaction import Steering
+    from reconciler.host.host import ThisHost
+    from reconciler.terminal.output import complain
 
     if not _busy():
         Steering(Carrier(fleet, wait_s, complain), store, ThisHost()).clear()
@@ -112,9 +112,9 @@ def _roll_back(fleet: Fleet, store: Store, wait_s: float) -> int:
 
 def _warn(left: Pending) -> None:
     """A watch that keeps another content would take it back."""
-    from reconciler.lock import WATCH, is_held
-    from reconciler.output import complain
-    from reconciler.report import read_report
+    from reconciler.runtime.lock import WATCH, is_held
+    from reconciler.status.report import read_report
+    from reconciler.terminal.output import complain
     from schema.paths import run_dir
 
     force = (read_report(run_dir()) or {}).get("in_force") if not left.file else None

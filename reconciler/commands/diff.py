@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reconciler.commands.common import at_once, json_argument
+from reconciler.terminal.arguments import at_once, json_argument
 
 NAME = "diff"
 HELP = "show what applying a file would do where another is in force, without an engine"
@@ -27,13 +27,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
+    from reconciler.apply.imagine import carried_out, with_names
+    from reconciler.apply.proposal import Intent, proposed
     from reconciler.commands.plan import show
-    from reconciler.desired import desired
-    from reconciler.host import AnyHost
-    from reconciler.imagine import carried_out, with_names
-    from reconciler.output import emit
-    from reconciler.proposal import Intent, proposed
+    from reconciler.desired.from_spec import desired
+    from reconciler.host.host import AnyHost
     from reconciler.sources.files import host_names
+    from reconciler.terminal.output import emit
     from schema import compose
 
     host = AnyHost()

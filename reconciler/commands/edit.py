@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from schema.paths import DEFAULT_FILE
 
 if TYPE_CHECKING:
-    from reconciler.draft import Draft
+    from reconciler.desired.edited import Draft
 
 NAME = "edit"
 HELP = "change a spec in an editor: it is checked and its plan shown before the file is replaced"
@@ -36,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.draft import Draft
-    from reconciler.output import complain, say
+    from reconciler.desired.edited import Draft
+    from reconciler.terminal.output import complain, say
 
     file = _file(asked.file)
     draft = Draft(file)
@@ -58,7 +58,7 @@ def execute(asked: argparse.Namespace) -> int:
 
 
 def _file(given: Path | None) -> Path:
-    from reconciler.watched import watched
+    from reconciler.status.watched import watched
     from schema.paths import run_dir
 
     if given is not None:
@@ -69,7 +69,7 @@ def _file(given: Path | None) -> Path:
 
 def _edited(draft: Draft, yes: bool) -> str:
     """`unchanged`, `agreed`, or why neither."""
-    from reconciler.desired import SpecUnfit
+    from reconciler.desired.from_spec import SpecUnfit
     from schema import SpecError
 
     while True:
@@ -96,8 +96,8 @@ def _show_plan(draft: Draft) -> None:
     """Where an engine answers. Raises SpecUnfit."""
     from engine.api.client import EngineError, EngineUnavailable
     from reconciler.commands.plan import made, show
-    from reconciler.output import complain
-    from reconciler.settle import Unread
+    from reconciler.desired.resolve import Unread
+    from reconciler.terminal.output import complain
 
     try:
         saved, missing, remarks = made(draft.local)
@@ -118,7 +118,7 @@ def _asked(file: Path) -> str:
 
 
 def _keep(draft: Draft) -> None:
-    from reconciler.output import complain
+    from reconciler.terminal.output import complain
 
     if draft.worth_keeping:
         complain(f"What you wrote is kept in {draft.copy}")
@@ -127,8 +127,8 @@ def _keep(draft: Draft) -> None:
 
 
 def _put(draft: Draft, apply: bool) -> int:
-    from reconciler.output import complain, say
-    from reconciler.watched import watched
+    from reconciler.status.watched import watched
+    from reconciler.terminal.output import complain, say
     from schema.paths import run_dir
 
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import count
+from reconciler.terminal.arguments import count
 
 NAME = "engine"
 HELP = "run the data plane alone; it starts without relays and does as watch or apply tell it"

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from reconciler.commands.common import json_argument
+from reconciler.terminal.arguments import json_argument
 
 if TYPE_CHECKING:
     from schema.loading.keys import Key
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.output import emit, say, table
+    from reconciler.terminal.output import emit, say, table
     from schema.loading.keys import explained, keys
 
     if asked.key is None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reconciler.commands.common import count, json_argument
+from reconciler.terminal.arguments import count, json_argument
 
 if TYPE_CHECKING:
     from state.history import Applied
@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.output import complain, emit
+    from reconciler.terminal.output import complain, emit
     from schema.paths import state_dir
     from state.history import KEPT, entries
     from state.store import Store
@@ -51,7 +51,7 @@ def execute(asked: argparse.Namespace) -> int:
 
 
 def _list(applies: list[Applied]) -> None:
-    from reconciler.output import clock, say, table
+    from reconciler.terminal.output import clock, say, table
 
     if not applies:
         say("Nothing was applied yet.")
@@ -65,7 +65,7 @@ def _list(applies: list[Applied]) -> None:
 
 
 def _one(asked: argparse.Namespace, store: Store) -> int:
-    from reconciler.output import emit, refuse
+    from reconciler.terminal.output import emit, refuse
     from state.history import KEPT, entries, spec_text
 
     found = [entry for entry in entries(store, KEPT) if entry.id == asked.number]
@@ -86,9 +86,9 @@ def _show(entry: Applied, text: str) -> None:
     """Who, what, when; the plan; what did not work; the spec."""
     import json
 
+    from reconciler.apply.saved_plan import parse_plan
     from reconciler.commands.plan import show
-    from reconciler.output import clock, say
-    from reconciler.savedplan import parse_plan
+    from reconciler.terminal.output import clock, say
 
     message = entry.outcome.get("message")
     ending = f"{entry.outcome.get('verdict', '?')}{': ' if message else ''}{message or ''}"
@@ -105,7 +105,7 @@ def _show(entry: Applied, text: str) -> None:
 
 
 def _what(plan: Mapping[str, Any]) -> str:
-    from reconciler.render import SYMBOLS
+    from reconciler.terminal.plan_text import SYMBOLS
     from schema.model import Verb
 
     changes = plan.get("changes", [])

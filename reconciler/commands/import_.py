@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     from reconciler.legacy.defaults import read_imported
-    from reconciler.output import complain, put
+    from reconciler.terminal.output import complain, put
     from schema import SpecError
     from schema.system.files import write_named
     from schema.system.token import holds_token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import json_argument
+from reconciler.terminal.arguments import json_argument
 
 NAME = "pause"
 HELP = "have the watch loop change nothing until vio4wd resume, also across restarts and reboots"
@@ -29,10 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from reconciler.commands.common import asking
-    from reconciler.lock import APPLY, locked
-    from reconciler.output import emit, say
-    from reconciler.pause import put_pause
+    from reconciler.policy.pause import put_pause
+    from reconciler.runtime.lock import APPLY, locked
+    from reconciler.terminal.arguments import asking
+    from reconciler.terminal.output import emit, say
     from schema.paths import run_dir, state_dir
 
     with locked(run_dir() / APPLY, LOCK_WAIT_S):

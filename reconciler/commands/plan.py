@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.commands.common import (
+from reconciler.terminal.arguments import (
     allow_destroy_argument,
     duration,
     file_argument,
@@ -18,12 +18,12 @@ from reconciler.commands.common import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reconciler.fleet import Fleet
-    from reconciler.objection import Obstacle
-    from reconciler.proposal import Look
-    from reconciler.savedplan import SavedPlan
-    from reconciler.settle import Settled
-    from reconciler.sources.local import Local
+    from reconciler.apply.proposal import Look
+    from reconciler.apply.saved_plan import SavedPlan
+    from reconciler.desired.local import Local
+    from reconciler.desired.resolve import Settled
+    from reconciler.host.refusal import Obstacle
+    from reconciler.observe.engines import Fleet
     from state.store import Store
 
 NAME = "plan"
@@ -60,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     import json
 
-    from reconciler.output import complain, emit, say
+    from reconciler.terminal.output import complain, emit, say
     from schema.system.files import write_named
     from schema.system.token import holds_token
 
@@ -88,13 +88,13 @@ def made(
     are names of relays."""
     import contextlib
 
-    from reconciler.fleet import Fleet
-    from reconciler.guards import policy_of, relay_ids
-    from reconciler.host import ThisHost
-    from reconciler.imagine import with_names
-    from reconciler.problems import frontends_refused
-    from reconciler.proposal import Intent, proposed
-    from reconciler.room import strangers
+    from reconciler.apply.imagine import with_names
+    from reconciler.apply.proposal import Intent, proposed
+    from reconciler.host.host import ThisHost
+    from reconciler.observe.engines import Fleet
+    from reconciler.planning.capacity import strangers
+    from reconciler.policy.removal_guards import policy_of, relay_ids
+    from reconciler.status.plan_problems import frontends_refused
     from schema.paths import run_dir, state_dir
     from state.last_applied import last_target
     from state.store import Store
@@ -124,8 +124,8 @@ def made(
 
 def looking_at(fleet: Fleet, more: tuple[Obstacle, ...] = ()) -> Look:
     """Finds out what of a plan will not work, beside what is known."""
-    from reconciler.host import ThisHost
-    from reconciler.problems import problems_of
+    from reconciler.host.host import ThisHost
+    from reconciler.status.plan_problems import problems_of
 
     return lambda todo, sighting: (*more, *problems_of(todo, sighting, ThisHost(), fleet))
 
@@ -133,10 +133,10 @@ def looking_at(fleet: Fleet, more: tuple[Obstacle, ...] = ()) -> Look:
 def _settled(file: Local, store: Store) -> tuple[Settled, tuple[Obstacle, ...], Mapping[int, str]]:
     """What is wanted; what of that this host has not; the names of users that it has not, by the numbers that stand
     for them. Raises as `read_now` what is no matter of this host alone."""
-    from reconciler.desired import SpecUnfit
-    from reconciler.host import AnyHost, ThisHost
-    from reconciler.output import complain
-    from reconciler.settle import read_now
+    from reconciler.desired.from_spec import SpecUnfit
+    from reconciler.desired.resolve import read_now
+    from reconciler.host.host import AnyHost, ThisHost
+    from reconciler.terminal.output import complain
 
     try:
         return read_now(file, ThisHost(), store, complain), (), {}
@@ -149,8 +149,8 @@ def _settled(file: Local, store: Store) -> tuple[Settled, tuple[Obstacle, ...], 
 
 def show(saved: SavedPlan, missing: Iterable[str] = ()) -> None:
     """Prints a plan, coloured by what is done. `missing` are sentences on engines that are needed and not there."""
-    from reconciler import render
-    from reconciler.output import say
+    from reconciler.terminal import plan_text as render
+    from reconciler.terminal.output import say
 
     for line, verb in render.lines(saved, missing):
         say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import json_argument
+from reconciler.terminal.arguments import json_argument
 
 NAME = "resume"
 HELP = "have a paused watch loop go on"
@@ -22,8 +22,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from reconciler.output import clock, emit, say
-    from reconciler.pause import end_pause
+    from reconciler.policy.pause import end_pause
+    from reconciler.terminal.output import clock, emit, say
     from schema.paths import state_dir
 
     pause = end_pause(state_dir())

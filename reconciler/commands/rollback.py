@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from reconciler.commands.common import allow_destroy_argument, count, json_argument, positive
+from reconciler.terminal.arguments import allow_destroy_argument, count, json_argument, positive
 
 if TYPE_CHECKING:
-    from reconciler.fleet import Fleet
-    from reconciler.savedplan import SavedPlan
+    from reconciler.apply.saved_plan import SavedPlan
+    from reconciler.observe.engines import Fleet
     from schema.model import State
     from state.history import Applied
     from state.store import Store
@@ -40,11 +40,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
+    from reconciler.apply.commit_confirmed import Order
     from reconciler.commands.apply import carried_out, conclude
-    from reconciler.commands.common import asking
-    from reconciler.fleet import Fleet
-    from reconciler.output import refuse, say
-    from reconciler.trial import Order
+    from reconciler.observe.engines import Fleet
+    from reconciler.terminal.arguments import asking
+    from reconciler.terminal.output import refuse, say
     from schema.paths import run_dir, state_dir
     from state.store import Store
 
@@ -69,7 +69,7 @@ def execute(asked: argparse.Namespace) -> int:
 
 def _entry(store: Store, number: int | None) -> Applied | None:
     """The apply to go back to; None when there is none, or it did not reach a state."""
-    from reconciler.owned import files_own, others_of
+    from reconciler.policy.owned_relays import files_own, others_of
     from state.history import KEPT, entries, target_of
     from state.last_applied import last_target
     from state.relay_requests import wishes
@@ -88,7 +88,7 @@ def _entry(store: Store, number: int | None) -> Applied | None:
 
 def _lasting(applies: Iterable[Applied]) -> Iterator[Applied]:
     """Those, the newest first, that were not rolled back afterwards."""
-    from reconciler.trial import UNDOING
+    from reconciler.apply.commit_confirmed import UNDOING
 
     undone: set[tuple[str, str]] = set()
     for entry in applies:
@@ -103,7 +103,7 @@ def _lasting(applies: Iterable[Applied]) -> Iterator[Applied]:
 
 def _differ(wanted: State, live: State) -> bool:
     """Whether it takes anything to make the one of the other."""
-    from reconciler.match import difference
+    from reconciler.resources.diff import difference
     from schema.model import Kind
 
     found = [difference(wanted.resources(kind), live.resources(kind)) for kind in Kind]
@@ -112,11 +112,11 @@ def _differ(wanted: State, live: State) -> bool:
 
 def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet) -> SavedPlan:
     """The plan, which is shown."""
+    from reconciler.apply.proposal import Intent, proposed
     from reconciler.commands.plan import VALID_S, looking_at, show
-    from reconciler.guards import Policy, relay_ids
-    from reconciler.hostplan import as_wish
-    from reconciler.owned import beside, others_of, owners_of
-    from reconciler.proposal import Intent, proposed
+    from reconciler.planning.host_plan import as_wish
+    from reconciler.policy.owned_relays import beside, others_of, owners_of
+    from reconciler.policy.removal_guards import Policy, relay_ids
     from state.history import target_of
     from state.last_applied import last_target
     from state.relay_requests import wishes
@@ -145,7 +145,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
 
 
 def _agreed(asked: argparse.Namespace, saved: SavedPlan) -> bool:
-    from reconciler.output import refuse
+    from reconciler.terminal.output import refuse
 
     if asked.json or not sys.stdin.isatty():
         why = "Nothing was done: there is no terminal to ask on; add --yes to carry the plan out."
@@ -157,7 +157,7 @@ def _agreed(asked: argparse.Namespace, saved: SavedPlan) -> bool:
 def _in_force(store: Store, sha256: str) -> str:
     """The content that would undo it: what the watch loop keeps, else what was applied last; empty when that is what
     the state to go back to was made from."""
-    from reconciler.report import read_report
+    from reconciler.status.report import read_report
     from schema.paths import run_dir
     from state.history import entries
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, local
+from reconciler.terminal.arguments import file_argument, local
 
 NAME = "run"
 HELP = "start the engine and keep it as a file says, until Ctrl-C or SIGTERM"
@@ -24,9 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.onlyrun import RunsAlready
-    from reconciler.output import complain
-    from reconciler.run import run
+    from reconciler.terminal.output import complain
+    from reconciler.watch.only_run import RunsAlready
+    from reconciler.watch.supervisor import run
     from schema.system.log_level import log_to_stderr
 
     log_to_stderr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reconciler.commands.common import at_once, json_argument
+from reconciler.terminal.arguments import at_once, json_argument
 
 NAME = "show"
 HELP = "show a plan that was kept with plan -o: what it does, for which engine, and until when it is good"
@@ -26,9 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     import time
 
+    from reconciler.apply.saved_plan import parse_plan, read_plan
     from reconciler.commands.plan import show
-    from reconciler.output import clock, emit, say
-    from reconciler.savedplan import parse_plan, read_plan
+    from reconciler.terminal.output import clock, emit, say
 
     place = at_once(asked.plan)
     through = place.stream

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reconciler.commands.common import count, json_argument, positive
+from reconciler.terminal.arguments import count, json_argument, positive
 
 if TYPE_CHECKING:
-    from reconciler.fleet import Fleet
+    from reconciler.observe.engines import Fleet
 
 NAME = "stats"
 HELP = "show counters per relay and direction, or rates with --interval"
@@ -45,8 +45,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.fleet import Fleet
-    from reconciler.output import emit
+    from reconciler.observe.engines import Fleet
+    from reconciler.terminal.output import emit
     from schema.paths import run_dir, state_dir
 
     with Fleet(run_dir(), state_dir()) as fleet:
@@ -62,8 +62,8 @@ def execute(asked: argparse.Namespace) -> int:
 
 def _counters(fleet: Fleet) -> dict[str, Any]:
     """Of all engines; says which does not answer. Raises EngineUnavailable or EngineError when none does."""
-    from reconciler.output import complain
-    from reconciler.rates import together
+    from reconciler.observe.rates import together
+    from reconciler.terminal.output import complain
 
     counters = fleet.counters()
     for shard in sorted(fleet.faults):
@@ -72,8 +72,8 @@ def _counters(fleet: Fleet) -> dict[str, Any]:
 
 
 def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
-    from reconciler.output import emit, heard
-    from reconciler.rates import rates
+    from reconciler.observe.rates import rates
+    from reconciler.terminal.output import emit, heard
 
     before = _counters(fleet)
     shown = 0
@@ -92,8 +92,8 @@ def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
 
 
 def _show_counters(relays: Mapping[str, Any]) -> None:
-    from reconciler.output import number, say, table
-    from reconciler.rates import DIRECTIONS
+    from reconciler.observe.rates import DIRECTIONS
+    from reconciler.terminal.output import number, say, table
 
     if not relays:
         say("No relay is live.")
@@ -114,7 +114,7 @@ def _show_counters(relays: Mapping[str, Any]) -> None:
 
 
 def _show_rates(relays: Mapping[str, Any]) -> None:
-    from reconciler.output import number, say, table
+    from reconciler.terminal.output import number, say, table
 
     if not relays:
         say("No relay is live.")

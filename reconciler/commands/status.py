@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reconciler.commands.common import json_argument
+from reconciler.terminal.arguments import json_argument
 
 if TYPE_CHECKING:
-    from reconciler.sighting import Sighting
+    from reconciler.observe.snapshot import Sighting
 
 NAME = "status"
 HELP = "show the engine, its relays, which spec is in force, and why a newer one is refused"
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.output import emit
+    from reconciler.terminal.output import emit
 
     status = collect()
     if asked.json:
@@ -47,12 +47,12 @@ def collect() -> dict[str, Any]:
     """The whole of it as JSON has it. `engine`, the first that answers, and `watch` are None when they are absent."""
     from dataclasses import asdict
 
-    from reconciler.condition import relay_statuses
-    from reconciler.fleet import Fleet
-    from reconciler.lock import WATCH, is_held
-    from reconciler.pause import read_pause
-    from reconciler.report import read_report
-    from reconciler.standing import with_since
+    from reconciler.observe.engines import Fleet
+    from reconciler.policy.pause import read_pause
+    from reconciler.runtime.lock import WATCH, is_held
+    from reconciler.status.conditions import relay_statuses
+    from reconciler.status.report import read_report
+    from reconciler.status.transitions import with_since
     from schema.paths import run_dir, state_dir
 
     with Fleet(run_dir(), state_dir()) as fleet:
@@ -99,7 +99,7 @@ def _faults(report: Mapping[str, Any]) -> list[str]:
 
 def _unconfirmed() -> list[str]:
     """An apply that waits to be confirmed, or to be rolled back."""
-    from reconciler.trial import left_words
+    from reconciler.apply.commit_confirmed import left_words
     from schema.paths import state_dir
     from state.pending import current_pending
     from state.store import FILE, Store
@@ -123,7 +123,7 @@ def _engine_problems(faults: Mapping[int, Exception]) -> list[str]:
 
 def _missing_shards(shards: set[int], sighting: Sighting) -> list[str]:
     """Of the first one something else is said."""
-    from reconciler.hostplan import missing_words
+    from reconciler.planning.host_plan import missing_words
 
     absent = sorted(shard for shard in shards | set(sighting.silent) if shard and shard not in sighting.seen)
     return [sighting.silent.get(shard, missing_words(shard)) for shard in absent]
@@ -136,7 +136,7 @@ def _workers(sighting: Sighting) -> list[dict[str, Any]]:
 
 
 def _show(status: Mapping[str, Any]) -> None:
-    from reconciler.output import say
+    from reconciler.terminal.output import say
 
     for name, text in _facts(status):
         say(f"{name:<11} {text}")
@@ -158,7 +158,7 @@ def _show(status: Mapping[str, Any]) -> None:
 
 def _show_ports(relays: Sequence[Mapping[str, Any]]) -> None:
     """What is polled, of the relays that are live."""
-    from reconciler.output import say, table
+    from reconciler.terminal.output import say, table
 
     rows = [[str(relay["id"]), *_port(relay["port"])] for relay in relays if relay["port"]]
     if rows:
@@ -174,7 +174,7 @@ def _port(port: Mapping[str, Any]) -> list[str]:
 
 def _show_members(relays: Sequence[Mapping[str, Any]]) -> None:
     """The members of bonds, if there are any."""
-    from reconciler.output import say, table
+    from reconciler.terminal.output import say, table
 
     rows = [
         [str(relay["id"]), str(member["name"]), str(member["link"]), "yes" if member["active"] else "-"]
@@ -194,7 +194,7 @@ def _shards(status: Mapping[str, Any], of: str) -> list[str]:
 
 def _table(names: tuple[str, ...], rows: list[list[str]], shards: list[str]) -> None:
     """With a second column for the shards, if there are any."""
-    from reconciler.output import table
+    from reconciler.terminal.output import table
 
     if shards:
         names = (names[0], "SHARD", *names[1:])
@@ -203,7 +203,7 @@ def _table(names: tuple[str, ...], rows: list[list[str]], shards: list[str]) -> 
 
 
 def _row(relay: Mapping[str, Any]) -> list[str]:
-    from reconciler.output import ago
+    from reconciler.terminal.output import ago
 
     cpus = ", ".join(str(cpu) for cpu in relay["cpus"]) if relay["cpus"] else "-"
     guest = "migrating" if relay["migrating"] else "connected" if relay["guest"] else "-"
@@ -245,7 +245,7 @@ def _facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _pause_facts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from reconciler.plural import number_of
+    from reconciler.runtime.wording import number_of
 
     pause, waiting = status["paused"], (status["watch"] or {}).get("waiting") or ()
     if pause is None:
@@ -278,6 +278,6 @@ def _spec_facts(watch: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _clock(seconds: float) -> str:
-    from reconciler.output import clock
+    from reconciler.terminal.output import clock
 
     return clock(seconds)

@@ -21,8 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     del asked
-    from reconciler.lock import WATCH, is_held
-    from reconciler.output import complain, say
+    from reconciler.runtime.lock import WATCH, is_held
+    from reconciler.terminal.output import complain, say
     from schema.paths import run_dir, sync_file
 
     if not is_held(run_dir() / WATCH):

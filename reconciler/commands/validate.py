@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, json_argument, once
+from reconciler.terminal.arguments import file_argument, json_argument, once
 
 NAME = "validate"
 HELP = "check a file; nothing is asked of the engine or the host"
@@ -28,10 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     import schema
-    from reconciler.host import ThisHost
-    from reconciler.output import complain, emit, say
-    from reconciler.plural import number_of
+    from reconciler.host.host import ThisHost
+    from reconciler.runtime.wording import number_of
     from reconciler.sources.files import host_names
+    from reconciler.terminal.output import complain, emit, say
     from schema.loading.compose import document_of, head
     from schema.rules.squatting import open_directories
 

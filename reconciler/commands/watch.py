@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.commands.common import file_argument, local
+from reconciler.terminal.arguments import file_argument, local
 
 NAME = "watch"
 COMMANDS_ALONE = ("reconciler.commands.", "reconciler.legacy.clients", "reconciler._")
@@ -27,10 +27,10 @@ def execute(asked: argparse.Namespace) -> int:
 
     told: list[signal.Signals] = []
     obey(told.append)  # before what takes its time: who is told to end while it starts ends in order too
-    from reconciler.host import ThisHost
-    from reconciler.lock import Locked
-    from reconciler.output import complain
-    from reconciler.watch import Watch
+    from reconciler.host.host import ThisHost
+    from reconciler.runtime.lock import Locked
+    from reconciler.terminal.output import complain
+    from reconciler.watch.controller import Watch
     from schema.paths import run_dir, state_dir
     from schema.system.descriptors import raise_limit
     from schema.system.log_level import log_to_stderr

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import schema
-from reconciler.host import ThisHost
+from reconciler.host.host import ThisHost
 from reconciler.legacy import inherited
 from reconciler.legacy.draft import Draft, written
 from reconciler.legacy.shell import Fragment, Value, read_fragment

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.host import Host
+from reconciler.host.host import Host
 from reconciler.legacy.draft import Draft
 
 STATS = "ipc:///var/run/virtio-forwarder/stats"

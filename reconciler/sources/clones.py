@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from reconciler.lock import Locked, locked
+from reconciler.runtime.lock import Locked, locked
 from reconciler.sources.credentials import remote_of
 from schema.spec import GitSpec
 

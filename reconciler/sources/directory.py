@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.sources.reader import unpacked
-from reconciler.sources.shape import Reading, SourceError
+from reconciler.sources.source import Reading, SourceError
 from schema.document.shown import shown
 from schema.spec import DirectorySpec
 

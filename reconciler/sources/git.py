@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.lock import Locked, locked
+from reconciler.runtime.lock import Locked, locked
 from reconciler.sources.clones import clone_of, digest
-from reconciler.sources.command import Git, GitError, GitRefusalError, GitTooLargeError, Patience, tidy
 from reconciler.sources.credentials import Remote, remote_of
-from reconciler.sources.gittree import GitTree
-from reconciler.sources.shape import Reading, SourceError
+from reconciler.sources.git_command import Git, GitError, GitRefusalError, GitTooLargeError, Patience, tidy
+from reconciler.sources.git_tree import GitTree
+from reconciler.sources.source import Reading, SourceError
 from schema.spec import GitSpec
 from schema.system.files import PRIVATE_DIRECTORY, make_directory
 

@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reconciler.filewatch import FileWatch
+from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.files import read_path
 from schema import SpecError, Text, Tree
 from schema.document.shown import shown
 
 DEBOUNCE_S = 0.05
-"""As the watch's own, see reconciler.machine.Timing."""
+"""As the watch's own, see reconciler.watch.schedule.Timing."""
 WRITING_S = 1.0
 PATIENCE_S = 5.0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.dpdk.mbuf import STANDARD_ROOM_BYTES
-from reconciler.plan import plan
+from reconciler.planning.plan import plan
 from schema.model import Engine, Pin, Port, Relay, Socket, State, Worker
 from state.history import entries
 from state.store import Store

@@ -12,7 +12,7 @@ import pytest
 
 from engine.dpdk.error_causes import GIVEN, why
 from engine.dpdk.library import DpdkError
-from reconciler.healing import CURES
+from reconciler.runtime.errors import CURES
 from tests.kit.vio4wd import ROOT
 
 PROBE = "rte_dev_probe(x)"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.unit_paths import drop_in, main
+from reconciler.host.unit_paths import drop_in, main
 from schema.rules.host_policy import Policy
 
 PACKAGING = Path(__file__).parents[2] / "packaging"

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.mounts.hugetlb import Hugetlb
+from reconciler.memory.hugetlb import Hugetlb
 from tests.kit import cleanup, host
 
 _HOLD = """

@@ -18,11 +18,11 @@ from unittest import mock
 
 from engine.api.client import EngineClient, EngineError, EngineUnavailable, Observation
 from reconciler import cli
-from reconciler.fleet import Fleet
-from reconciler.host import ThisHost
-from reconciler.hostplan import HostPlan, plan_host
-from reconciler.settle import Unread, read_now
-from reconciler.sources.local import Local
+from reconciler.desired.local import Local
+from reconciler.desired.resolve import Unread, read_now
+from reconciler.host.host import ThisHost
+from reconciler.observe.engines import Fleet
+from reconciler.planning.host_plan import HostPlan, plan_host
 from schema import SpecError
 from schema.model import State
 from state.store import Store

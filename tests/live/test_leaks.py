@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply import Verdict, apply
-from reconciler.files import write_engine_parameters
-from reconciler.plan import plan
+from reconciler.apply.executor import Verdict, apply
+from reconciler.observe.engine_files import write_engine_parameters
+from reconciler.planning.plan import plan
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from schema.vf import parse_vf
 from tests.kit import host

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from reconciler.rates import DIRECTIONS
+from reconciler.observe.rates import DIRECTIONS
 from tests.kit.guest import TestpmdGuest, wait_for_socket
 from tests.kit.specfile import RelayLine
 from tests.kit.vio4wd import Instance

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
-from reconciler.report import read_report
+from reconciler.status.report import read_report
 from tests.kit import cleanup, ovsdb
 from tests.kit.cell import Cell, Change
 from tests.kit.repository import ALONE, Repository

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.api.client import EngineClient
-from reconciler.machine import Timing
-from reconciler.watch import Watch
+from reconciler.watch.controller import Watch
+from reconciler.watch.schedule import Timing
 from schema.wire.notify import Notifier
 from state.store import Store
 from tests.reconciler.hosts import TableHost

@@ -18,8 +18,8 @@ from typing import Any
 import zmq
 
 from engine.api.client import EngineError, EngineUnavailable, Observation
-from reconciler.devices import devices
-from reconciler.kinds.engine import needs_new_process
+from reconciler.order.device_handover import devices
+from reconciler.resources.engine import needs_new_process
 from schema.model import (
     Action,
     Engine,

@@ -8,8 +8,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.vfs.pci import Pci
-from reconciler.vfs.usage import Network
+from reconciler.host.interface_usage import Network
+from reconciler.host.pci import Pci
 
 NIC, BRIDGE, DISK = "0x020000", "0x060400", "0x010802"
 

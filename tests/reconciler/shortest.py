@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from typing import Any, TypeVar
 
-from reconciler.devices import devices
+from reconciler.order.device_handover import devices
 from schema.model import Key, Mount, Pages, State, Worker
 
 Names = frozenset[str]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reconciler.machine import Timing
-from reconciler.report import read_report
-from reconciler.watch import Watch
+from reconciler.status.report import read_report
+from reconciler.watch.controller import Watch
+from reconciler.watch.schedule import Timing
 from schema.model import Verb
 from schema.wire.notify import Notifier
 from tests.reconciler.fake_engine import FakeEngine, Served

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.apply import Ending, Outcome, Verdict, apply, apply_host
-from reconciler.errands import alone
-from reconciler.hostplan import HostPlan
-from reconciler.plan import plan
+from reconciler.apply.executor import Ending, Outcome, Verdict, apply, apply_host
+from reconciler.planning.host_plan import HostPlan
+from reconciler.planning.plan import plan
+from reconciler.planning.planned_action import alone
 from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Worker
 from tests.reconciler.fake_engine import FakeEngine, LocalClient
 

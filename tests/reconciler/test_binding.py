@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.objection import Objected
-from reconciler.vfs.bind import HostVfs
-from reconciler.vfs.check import to_bind
-from reconciler.vfs.netlink import addresses, routes
-from reconciler.vfs.pci import Facts
-from reconciler.vfs.usage import Network, usage
+from reconciler.host.interface_usage import Network, usage
+from reconciler.host.netlink import addresses, routes
+from reconciler.host.pci import Facts
+from reconciler.host.refusal import Objected
+from reconciler.host.vfio import HostVfs
+from reconciler.host.vfio_checks import to_bind
 from tests.kit.netns import Namespace, VethWire, run
 from tests.reconciler.fake_pci import BRIDGE, DISK, FakePci
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.bounded import Bounded, Unanswered
-from reconciler.filewatch import FileWatch
-from reconciler.machine import Timing
+from reconciler.runtime.bounded import Bounded, Unanswered
+from reconciler.sources.file_watch import FileWatch
+from reconciler.watch.schedule import Timing
 from tests.kit.cleanup import short_directory
 from tests.kit.hungdisk import hung
 from tests.kit.vio4wd import ROOT
@@ -76,7 +76,7 @@ def test_a_way_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
 RATIONED = """
 import sys
 from pathlib import Path
-from reconciler.filewatch import FileWatch
+from reconciler.sources.file_watch import FileWatch
 limit = Path("/proc/sys/user", sys.argv[1])
 limit.write_text("0")
 file = Path(sys.argv[2])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api.capture_reader import Captured
-from reconciler.packet import summary
-from reconciler.pcap import PcapWriter
+from reconciler.terminal.packet import summary
+from reconciler.terminal.pcapng import PcapWriter
 from tests.kit.pcap import blocks, read
 
 BOTH = ("vf-to-vm", "vm-to-vf")

@@ -15,9 +15,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from reconciler.apply.saved_plan import PlanError, is_plan, parse_plan, read_plan
 from reconciler.cli import main
 from reconciler.commands import COMMANDS
-from reconciler.savedplan import PlanError, is_plan, parse_plan, read_plan
 from schema.model import Engine, Verb
 from state.relay_requests import put
 from state.store import Store

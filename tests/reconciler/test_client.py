@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from engine.api.client import EngineClient, EngineError, EngineUnavailable
-from reconciler.plan import plan
+from reconciler.planning.plan import plan
 from schema.model import State
 from schema.paths import engine_socket
 from tests.reconciler.fake_engine import FakeEngine, Served

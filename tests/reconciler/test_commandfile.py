@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.doors.commandfile import MAX_BYTES, StillWritten, Untrusted, command_file
+from reconciler.frontends.command_file import MAX_BYTES, StillWritten, Untrusted, command_file
 from tests.kit.waiting import wait_for
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.api.client import Observation
-from reconciler.condition import relay_statuses
-from reconciler.sighting import Sighting
+from reconciler.observe.snapshot import Sighting
+from reconciler.status.conditions import relay_statuses
 from schema.model import Pin, Port, Relay, Socket, State, Worker
 
 STATE = State.of([Worker(1), Port("net_null1"), Socket("/tmp/1"), Relay(1, "net_null1", "/tmp/1"), Pin(1, 1, 1)])

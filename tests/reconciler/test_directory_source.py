@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.sources.directory import DirectorySource
-from reconciler.sources.shape import SourceError
+from reconciler.sources.source import SourceError
 from schema.spec import DirectorySpec
 from tests.kit.waiting import wait_for
 

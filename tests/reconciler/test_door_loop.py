@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.doors.front import StateFront
+from reconciler.frontends.backend import StateFront
+from reconciler.host.vfio import HostVfs
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
-from reconciler.lock import APPLY, locked
-from reconciler.machine import Timing
-from reconciler.pause import pause_file
-from reconciler.vfs.bind import HostVfs
+from reconciler.policy.pause import pause_file
+from reconciler.runtime.lock import APPLY, locked
+from reconciler.watch.schedule import Timing
 from schema.paths import sync_file
 from tests.kit.smalldisk import SmallDisk, small_disk
 from tests.kit.waiting import wait_for

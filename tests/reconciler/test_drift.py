@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply import Verdict, apply_host
-from reconciler.drift import Settled, drifted, hold, learned, still
-from reconciler.errands import alone
-from reconciler.hostplan import HostPlan
-from reconciler.machine import Timing
-from reconciler.plan import plan
-from reconciler.sighting import Sighting
+from reconciler.apply.drift import Settled, drifted, hold, learned, still
+from reconciler.apply.executor import Verdict, apply_host
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.host_plan import HostPlan
+from reconciler.planning.plan import plan
+from reconciler.planning.planned_action import alone
+from reconciler.watch.schedule import Timing
 from schema.model import Key, Kind, Port, State, Verb
 from tests.reconciler.fake_engine import FakeEngine, LocalClient
 from tests.reconciler.steered import Steered, document

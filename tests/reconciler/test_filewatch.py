@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.filewatch import FileWatch, watched_names
-from reconciler.machine import Timing
-from reconciler.report import read_report
+from reconciler.sources.file_watch import FileWatch, watched_names
+from reconciler.status.report import read_report
+from reconciler.watch.schedule import Timing
 from schema.model import Verb
 from tests.kit.smalldisk import small_disk
 from tests.reconciler.fake_engine import Served

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import schema
-from reconciler.doors.front import StateFront
+from reconciler.frontends.backend import StateFront
 
 SPEC = schema.parse(
     "apiVersion: vio4wd/v1\nrelays: [{id: 1, vf: net_null1}, {id: 2, vf: net_null2}]\nengine: {worker_cpus: [1, 2]}\n",

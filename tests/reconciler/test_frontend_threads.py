@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from reconciler import supervised_thread
-from reconciler.doors import ovsdb, sampler
-from reconciler.doors.doors import Doors
-from reconciler.doors.exchange import Exchange
-from reconciler.doors.ipc import Ipc
-from reconciler.doors.ovsdb import Ovsdb
-from reconciler.doors.services import Services
-from reconciler.host import ThisHost
+from reconciler.frontends import ovsdb, sampler
+from reconciler.frontends.frontends import Doors
+from reconciler.frontends.ipc import Ipc
+from reconciler.frontends.ovsdb import Ovsdb
+from reconciler.frontends.services import Services
+from reconciler.frontends.tickets import Exchange
+from reconciler.host.host import ThisHost
 from reconciler.legacy.clients.wire import NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
-from reconciler.supervised_thread import Threads
+from reconciler.runtime import supervised_thread
+from reconciler.runtime.supervised_thread import Threads
 from schema import Spec
 from schema.frontend_spec import EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
 from tests.kit import cleanup

@@ -17,9 +17,9 @@ import pytest
 
 from reconciler.sources import clones, git
 from reconciler.sources.clones import forget_clones
-from reconciler.sources.command import Patience, bytes_of
 from reconciler.sources.git import GitSource
-from reconciler.sources.shape import SourceError
+from reconciler.sources.git_command import Patience, bytes_of
+from reconciler.sources.source import SourceError
 from schema.spec import GitSpec
 from tests.kit.repository import ALONE, Repository
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.sources.git import GitSource
-from reconciler.sources.shape import SourceError
+from reconciler.sources.source import SourceError
 from schema import SpecError, Tree
 from schema.spec import GitSpec
 from tests.kit.repository import Repository

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sources import gittree
+from reconciler.sources import git_tree as gittree
 from reconciler.sources.git import GitSource
-from reconciler.sources.shape import SourceError
+from reconciler.sources.source import SourceError
 from schema import SpecError
 from schema.spec import GitSpec
 from tests.kit.repository import ALONE, Repository

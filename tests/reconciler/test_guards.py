@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine.api.client import Observation
-from reconciler.guards import Guarded, Policy, carried_over, guard
-from reconciler.sighting import Sighting
+from reconciler.observe.snapshot import Sighting
+from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from state.last_applied import LastTarget
 

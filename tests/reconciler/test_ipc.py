@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import schema
-from reconciler.doors import ipc
-from reconciler.doors.exchange import Exchange
-from reconciler.doors.ipc import Ipc
+from reconciler.frontends import ipc
+from reconciler.frontends.ipc import Ipc
+from reconciler.frontends.tickets import Exchange
 from schema import Spec
 from state.relay_requests import put, wishes
 from state.store import Store

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.apply import Verdict
-from reconciler.machine import Command, LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
+from reconciler.apply.executor import Verdict
+from reconciler.watch.schedule import Command, LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
 
 
 class Clock:

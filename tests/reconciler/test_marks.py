@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from reconciler.doors.marks import KEYS, Marked, _integer, decide, read_marks
-from reconciler.doors.netdev import NetdevVf, NotAVf
+from reconciler.frontends.ovs_marks import KEYS, Marked, _integer, decide, read_marks
+from reconciler.host.netdev import NetdevVf, NotAVf
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.strtol.restype = ctypes.c_long

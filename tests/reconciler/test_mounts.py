@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired import desired
-from reconciler.hostmemory import coming
-from reconciler.mounts.early import ready
-from reconciler.mounts.host import HostMounts
-from reconciler.mounts.hugetlb import Entry, parse_mounts
-from reconciler.objection import Objected, Obstacle
-from reconciler.plan import plan
-from reconciler.render import words
-from reconciler.sighting import Sighting
+from reconciler.apply.early_memory import ready
+from reconciler.desired.from_spec import desired
+from reconciler.host.refusal import Objected, Obstacle
+from reconciler.memory.hugetlb import Entry, parse_mounts
+from reconciler.memory.memory import HostMounts
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.plan import plan
+from reconciler.resources.host_memory import coming
+from reconciler.terminal.plan_text import words
 from schema.loading.loader import parse
 from schema.model import Action, Pages, State
 from tests.reconciler.fake_hugetlb import FakeHugetlb

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.doors.netdev import Netdevs, NetdevVf, NotAVf, ethtool_bus_info
+from reconciler.host.netdev import Netdevs, NetdevVf, NotAVf, ethtool_bus_info
 from state.store import Store
 from tests.kit.netns import Namespace, VethWire, run
 from tests.kit.sysfs import Sysfs

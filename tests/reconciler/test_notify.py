@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.gobetween import GoBetween
-from reconciler.machine import Timing
-from reconciler.pulse import READY_WITHIN_S, Pulse
+from reconciler.status.systemd import READY_WITHIN_S, Pulse
+from reconciler.watch.notify_proxy import GoBetween
+from reconciler.watch.schedule import Timing
 from schema.wire.notify import INHERITED, MAX_MESSAGES, Hearing, Notifier
 from tests.kit.waiting import wait_for
 from tests.reconciler.steered import PATIENCE_S, Steered
@@ -198,9 +198,9 @@ def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(ma
 
 HANGING = """
 import logging, os, sys
-from reconciler.gobetween import GoBetween
-from reconciler.run import Started, keep_up
-from reconciler.supervise import Child
+from reconciler.watch.notify_proxy import GoBetween
+from reconciler.watch.supervisor import Started, keep_up
+from reconciler.watch.restart_policy import Child
 body = '''
 import os, sys, time
 open(sys.argv[1] + "/watches", "a").write(str(os.getpid()) + chr(10))

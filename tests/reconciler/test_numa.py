@@ -12,10 +12,10 @@ from typing import Any
 
 import schema
 from engine.api.client import EngineClient, Observation
-from reconciler.condition import relay_statuses
-from reconciler.cpus import allot
-from reconciler.desired import desired
-from reconciler.sighting import Sighting
+from reconciler.desired.from_spec import desired
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.shard_cpus import allot
+from reconciler.status.conditions import relay_statuses
 from schema.model import Key, Kind
 from tests.reconciler.fake_engine import FakeEngine, Served
 from tests.reconciler.hosts import TableHost

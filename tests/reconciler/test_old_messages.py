@@ -12,9 +12,9 @@ import pytest
 
 import schema
 from engine.api.client import Observation
-from reconciler.doors.front import StateFront
-from reconciler.doors.portcontrol import OWNER
-from reconciler.doors.readings import Snapshot, stats_reply
+from reconciler.frontends.backend import StateFront
+from reconciler.frontends.port_control import OWNER
+from reconciler.frontends.replies import Snapshot, stats_reply
 from reconciler.legacy.virtioforwarder_pb2 import (
     CoreSchedResponse,
     PortControlResponse,
@@ -22,7 +22,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
-from reconciler.sighting import Sighting
+from reconciler.observe.snapshot import Sighting
 from schema import Spec
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from state import relay_requests as wishes

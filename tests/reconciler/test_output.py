@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from reconciler.commands.status import PORT_NAMES, RELAY_NAMES
-from reconciler.output import fitting, number, plain_table, table
+from reconciler.terminal.output import fitting, number, plain_table, table
 
 COUNTERS = ("RELAY", "WAY", "RX", "RX BYTES", "TX", "TX BYTES", "NO GUEST", "GUEST FULL", "NO VF", "VF FULL", "MISSED")
 LARGE = ("63", "VF to VM", "99.9M", "99.9G", "99.9M", "99.9G", "99.9M", "99.9M", "99.9M", "99.9M", "99.9M")

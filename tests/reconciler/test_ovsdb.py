@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.doors import ovsdb
-from reconciler.doors.exchange import Exchange
-from reconciler.doors.ovsdb import Ovsdb
+from reconciler.frontends import ovsdb
+from reconciler.frontends.ovsdb import Ovsdb
+from reconciler.frontends.tickets import Exchange
 from state import relay_requests as wishes
 from state.store import Store
 from tests.kit.cleanup import short_directory

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.files import known_shards, left_log_level, remembered_homes
-from reconciler.onlyrun import HOLDER
-from reconciler.onlyrun import _holder as holder
-from reconciler.pause import end_pause, put_pause, read_pause
-from reconciler.report import Report, read_report, write_report
-from reconciler.savedplan import PlanError, parse_plan
+from reconciler.apply.saved_plan import PlanError, parse_plan
+from reconciler.observe.engine_files import known_shards, left_log_level, remembered_homes
+from reconciler.policy.pause import end_pause, put_pause, read_pause
+from reconciler.status.report import Report, read_report, write_report
+from reconciler.watch.only_run import HOLDER
+from reconciler.watch.only_run import _holder as holder
 
 STANDS = {"condition": "Ready", "message": "", "since": 1}
 WHOLE: dict[str, Any] = Report(1, "a.yaml", 1.0, standings={"1": STANDS}).to_json()

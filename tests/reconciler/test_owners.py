@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schema
-from reconciler import render
-from reconciler.desired import SpecUnfit
-from reconciler.owners import Merged, claims, merged
-from reconciler.plan import plan
-from reconciler.proposal import Intent, proposed
-from reconciler.sighting import Sighting
-from reconciler.wanted import Beside, wanted
+from reconciler.apply.proposal import Intent, proposed
+from reconciler.desired.desired_state import Beside, wanted
+from reconciler.desired.from_spec import SpecUnfit
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.plan import plan
+from reconciler.policy.claims import Merged, claims, merged
+from reconciler.terminal import plan_text as render
 from schema import Spec
 from schema.model import Kind
 from state.relay_requests import Wish

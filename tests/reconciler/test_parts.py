@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 import schema
-from reconciler.chains import moves
-from reconciler.desired import SpecUnfit, desired
-from reconciler.host import ThisHost
-from reconciler.match import difference, matches
-from reconciler.placement import place
-from reconciler.plan import plan
+from reconciler.desired.from_spec import SpecUnfit, desired
+from reconciler.host.host import ThisHost
+from reconciler.order.relay_updates import moves
+from reconciler.planning.placement import place
+from reconciler.planning.plan import plan
+from reconciler.resources.diff import difference, matches
 from schema.model import Mount, Pages, Pin, Port, Relay, Resource, Socket, State, Worker
 from tests.reconciler.hosts import TableHost
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.pause import Pause, end_pause, pause_file, put_pause, read_pause
+from reconciler.policy.pause import Pause, end_pause, pause_file, put_pause, read_pause
 from tests.reconciler.steered import Steered, document
 
 

@@ -11,12 +11,12 @@ import yaml
 
 import schema
 from engine.api.client import Observation
-from reconciler.desired import desired
-from reconciler.plan import plan
-from reconciler.predict import predict
-from reconciler.proposal import Intent, proposed
-from reconciler.render import lines
-from reconciler.sighting import Sighting
+from reconciler.apply.proposal import Intent, proposed
+from reconciler.desired.from_spec import desired
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.plan import plan
+from reconciler.planning.predict import predict
+from reconciler.terminal.plan_text import lines
 from schema.model import Kind, State
 from tests.reconciler.hosts import TableHost
 from tests.reconciler.test_plan_properties import carried_out

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from reconciler.apply import Verdict, apply
-from reconciler.devices import devices
-from reconciler.plan import plan
-from reconciler.predict import predict
+from reconciler.apply.executor import Verdict, apply
+from reconciler.order.device_handover import devices
+from reconciler.planning.plan import plan
+from reconciler.planning.predict import predict
 from schema.model import Engine, Impact, Kind, Port, Relay, State, Verb
 from tests.live.counts import times
 from tests.reconciler.fake_engine import FakeEngine, LocalClient

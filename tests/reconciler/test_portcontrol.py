@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.doors.portcontrol import OWNER, Desk, Held, Put, Take, decide
+from reconciler.frontends.port_control import OWNER, Desk, Held, Put, Take, decide
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 
 ADD, REMOVE, ADD_SOCK, REMOVE_SOCK, QUERY = range(5)

@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from reconciler.view import View
+from reconciler.status.namespace_view import View
 from schema.model import Port, Socket
 from tests.kit import cleanup
 from tests.reconciler.test_cli import PLAN_SCHEMA, Shell, alone, document, shell

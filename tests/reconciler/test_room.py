@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.desired import SpecUnfit
-from reconciler.host import ThisHost
-from reconciler.hostplan import plan_host
-from reconciler.room import MIB, port_bytes, refuse_shortage, shortages, strangers
-from reconciler.sighting import Sighting
+from reconciler.desired.from_spec import SpecUnfit
+from reconciler.host.host import ThisHost
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.capacity import MIB, port_bytes, refuse_shortage, shortages, strangers
+from reconciler.planning.host_plan import plan_host
 from schema.model import Port
 from tests.reconciler.fake_engine import FakeEngine, LocalClient
 from tests.reconciler.hosts import TableHost

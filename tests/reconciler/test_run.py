@@ -14,10 +14,10 @@ from typing import cast
 import pytest
 
 from reconciler.cli import main
-from reconciler.gobetween import GoBetween
-from reconciler.onlyrun import HOLDER, RunsAlready, only_run
-from reconciler.run import BASE, Started, _end_silent, further_engines
-from reconciler.supervise import AGAIN_AT_ONCE, LAST_S, Child
+from reconciler.watch.notify_proxy import GoBetween
+from reconciler.watch.only_run import HOLDER, RunsAlready, only_run
+from reconciler.watch.restart_policy import AGAIN_AT_ONCE, LAST_S, Child
+from reconciler.watch.supervisor import BASE, Started, _end_silent, further_engines
 from schema.paths import engine_parameters
 
 PATIENCE_S = 20.0
@@ -66,8 +66,8 @@ def test_further_engines_go_on_while_the_state_directory_is_away(tmp_path: Path)
 
 PARENT = """
 import logging, os, sys
-from reconciler.run import Started, keep_up
-from reconciler.supervise import Child
+from reconciler.watch.supervisor import Started, keep_up
+from reconciler.watch.restart_policy import Child
 logging.basicConfig(stream=sys.stderr, level=logging.INFO)
 body = '''
 import os, signal, sys, time
@@ -251,8 +251,8 @@ while True:
 """
     parent = """
 import sys
-from reconciler.run import Started, keep_up
-from reconciler.supervise import Child
+from reconciler.watch.supervisor import Started, keep_up
+from reconciler.watch.restart_policy import Child
 commands = [[sys.executable, "-c", sys.argv[2], sys.argv[1], *pair] for pair in (("a", "b"), ("b", "a"))]
 sys.exit(keep_up([Started(Child(f"engine {n}"), command) for n, command in enumerate(commands)]))
 """

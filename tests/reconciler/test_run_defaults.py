@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import render
+from reconciler.apply.proposal import Intent, proposed
 from reconciler.cli import main
-from reconciler.owners import claims, merged, unfit
-from reconciler.proposal import Intent, proposed
-from reconciler.settle import read_now
-from reconciler.sighting import Sighting
-from reconciler.sources.local import Local
+from reconciler.desired.local import Local
+from reconciler.desired.resolve import read_now
+from reconciler.observe.snapshot import Sighting
+from reconciler.policy.claims import claims, merged, unfit
+from reconciler.terminal import plan_text as render
 from schema import SpecError, compose
 from state.relay_requests import Wish, put
 from state.store import Store

@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 
 from engine.api.client import Observation
-from reconciler.desired import SpecUnfit
-from reconciler.narrow import narrowed
-from reconciler.sighting import Sighting
+from reconciler.desired.from_spec import SpecUnfit
+from reconciler.observe.snapshot import Sighting
+from reconciler.policy.target_relays import narrowed
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from tests.kit.user import umask
 from tests.reconciler.test_cli import ONE, PLAN_SCHEMA, TWO, Shell, alone, document, shell

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import zmq
 
-from reconciler.doors.exchange import Exchange
-from reconciler.doors.portcontrol import OWNER, Desk, Held
-from reconciler.doors.sampler import Sampler
-from reconciler.doors.services import Front, Opening, Services
-from reconciler.fleet import Fleet
+from reconciler.frontends.port_control import OWNER, Desk, Held
+from reconciler.frontends.sampler import Sampler
+from reconciler.frontends.services import Front, Opening, Services
+from reconciler.frontends.tickets import Exchange
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import (
     ConfigRequest,
@@ -30,6 +29,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
+from reconciler.observe.engines import Fleet
 from schema.wire.listening import Access
 from tests.kit.waiting import wait_for
 

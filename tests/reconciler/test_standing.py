@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.condition import Condition, RelayStatus
-from reconciler.output import ago
-from reconciler.standing import counted, standings, with_since
+from reconciler.status.conditions import Condition, RelayStatus
+from reconciler.status.transitions import counted, standings, with_since
+from reconciler.terminal.output import ago
 from tests.reconciler.steered import Steered
 
 ONE = RelayStatus(1, "net_null1", "up", "/tmp/1.sock", True, (1, 1), Condition.READY, "")

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from reconciler import supervised_thread
-from reconciler.supervised_thread import SupervisedThread, Threads
+from reconciler.runtime import supervised_thread
+from reconciler.runtime.supervised_thread import SupervisedThread, Threads
 from tests.kit.waiting import wait_for
 
 

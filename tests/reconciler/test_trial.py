@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import main
-from reconciler.machine import Timing
-from reconciler.report import read_report
+from reconciler.status.report import read_report
+from reconciler.watch.schedule import Timing
 from schema.model import Action, Kind, Verb
 from state.pending import Pending, Phase, current_pending
 from state.rollback_hold import current_hold

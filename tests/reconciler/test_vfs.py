@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from engine.api.client import Observation
-from reconciler.desired import desired
-from reconciler.hostplan import plan_host
-from reconciler.objection import Objected
-from reconciler.plan import plan
-from reconciler.sighting import Sighting
-from reconciler.vfs.bind import HostVfs
-from reconciler.vfs.onhost import objections
+from reconciler.desired.from_spec import desired
+from reconciler.host.refusal import Objected
+from reconciler.host.vfio import HostVfs
+from reconciler.observe.host_engine import objections
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.host_plan import plan_host
+from reconciler.planning.plan import plan
 from schema.loading.loader import parse
 from schema.model import Action, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Vf, Worker
 from state.store import Store

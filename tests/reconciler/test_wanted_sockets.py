@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import schema
-from reconciler.desired import desired
-from reconciler.plan import plan
+from reconciler.desired.from_spec import desired
+from reconciler.planning.plan import plan
 from schema.model import MAX_RELAYS, Socket, State
 from tests.reconciler.hosts import TableHost
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from reconciler.cli import main
-from reconciler.machine import Timing
-from reconciler.report import read_report
 from reconciler.sources.directory import _Reader
+from reconciler.status.report import read_report
+from reconciler.watch.schedule import Timing
 from schema.paths import sync_file
 from state.relay_requests import put, remove
 from state.store import Store

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.report import read_report
+from reconciler.status.report import read_report
 from state.pending import Phase
 from tests.kit.waiting import wait_for
 from tests.reconciler.test_cli import ONE, TWO, Shell, alone, document, shell

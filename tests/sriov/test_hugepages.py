@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired import desired
-from reconciler.host import ThisHost
-from reconciler.mounts.host import HostMounts
-from reconciler.objection import Objected
-from reconciler.plan import plan
+from reconciler.desired.from_spec import desired
+from reconciler.host.host import ThisHost
+from reconciler.host.refusal import Objected
+from reconciler.memory.memory import HostMounts
+from reconciler.planning.plan import plan
 from schema.loading.loader import parse
 from schema.model import PAGE_BYTES, Action, State
 from tests.kit.hugepages import Holder, HostHugepages

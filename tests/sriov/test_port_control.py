@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.legacy.clients import port_control
 from reconciler.legacy.defaults import imported
-from reconciler.report import read_report
+from reconciler.status.report import read_report
 from schema.paths import sync_file
 from state.relay_requests import remove, wishes
 from state.store import Store

@@ -12,8 +12,8 @@ from unittest import mock
 
 from engine.api.client import Observation
 from reconciler.cli import main
-from reconciler.condition import relay_statuses
-from reconciler.report import read_report
+from reconciler.status.conditions import relay_statuses
+from reconciler.status.report import read_report
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.api.client import EngineError, EngineUnavailable
-from reconciler.commands.common import positive
-from reconciler.fleet import Fleet
 from reconciler.legacy.clients.wire import CORE_SCHED, STATS, NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import CoreSchedRequest, CoreSchedResponse, StatsRequest, StatsResponse
-from reconciler.rates import DIRECTIONS, rates, together
+from reconciler.observe.engines import Fleet
+from reconciler.observe.rates import DIRECTIONS, rates, together
+from reconciler.terminal.arguments import positive
 from schema.paths import run_dir, state_dir
 
 FULL_BAR = 60

@@ -1,0 +1,120 @@
+"""Carries out a plan with the waiting that it takes: for an engine that starts, starts anew, or has to be started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from engine.api.client import EngineError, EngineUnavailable
+from reconciler.apply.executor import OnStep, Outcome, Step, Verdict, apply_host
+from reconciler.observe.engines import Fleet, forget_unneeded, leave_parameters
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.planning.planned_action import Errand
+from schema.model import Kind, State, Verb
+
+STALE_TRIES = 5
+"""Whoever changes the engine that often is at war with us; going on would only feed it."""
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """How to carry plans out: on which engines, how long to wait for them, and whom to tell."""
+
+    fleet: Fleet
+    wait_s: float
+    notice: Notice
+    on_step: OnStep | None = None
+
+    def see(self, patient: bool = False) -> Sighting:
+        """What the engines show, waiting while all that are there are still starting (`patient`: also for one that is
+        not there). Raises what `Fleet.see_any` raises."""
+        deadline = time.monotonic() + self.wait_s
+        said = False
+        while True:
+            try:
+                return self.fleet.see_any()
+            except (EngineError, EngineUnavailable) as error:
+                starting = isinstance(error, EngineError) and error.code == "not-ready"
+                if not (starting or patient) or time.monotonic() >= deadline:
+                    raise
+                if not said:
+                    self.notice("The engine is starting; waiting until it is ready." if starting else str(error))
+                    said = True
+            time.sleep(0.1)
+
+    def say(self, sentence: str) -> None:
+        """Tells, if there is something to tell."""
+        if sentence:
+            self.notice(sentence)
+
+    def leave_parameters(self, todo: HostPlan) -> None:
+        self.say(leave_parameters(self.fleet.state_dir, self.fleet.run_dir, todo))
+
+    def until_settled(self, target: State, sighting: Sighting, todo: HostPlan, replan: bool) -> Outcome:
+        """Carries out `todo`, and with `replan` what `target` takes beyond that once it can be done. Raises
+        EngineUnavailable, EngineError, SpecUnfit."""
+        steps: list[Step] = []
+        waited = not replan
+        for attempt in range(STALE_TRIES):
+            self.leave_parameters(todo)
+            outcome = apply_host(todo, sighting.seen, self.fleet.clients, self.on_step)
+            steps += outcome.steps
+            if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, sighting, replan, waited):
+                break
+            waited = waited or bool(todo.missing)
+            sighting = self.see()
+            todo = plan_host(target, sighting)
+        if outcome.verdict is Verdict.APPLIED:
+            self.say(forget_unneeded(self.fleet.state_dir, self.fleet.run_dir, todo))
+        return replace(outcome, steps=tuple(steps))
+
+    def _again(self, outcome: Outcome, todo: HostPlan, sighting: Sighting, replan: bool, waited: bool) -> bool:
+        """Whether there is more to do, once it can be done."""
+        if outcome.verdict is Verdict.RESTARTING:
+            self._wait_for_others({s: sighting.seen[s].boot_id for s in restarting(todo.errands) if s in sighting.seen})
+            return True
+        if outcome.verdict is Verdict.STALE:
+            return replan
+        return not waited and bool(todo.missing) and self.wait_for(todo.missing)
+
+    def wait_for(self, missing: Mapping[int, str]) -> bool:
+        """Waits until all these engines are ready; whether they came."""
+        self.notice(f"Waiting up to {self.wait_s:g} s: {'; '.join(missing.values())}.")
+        deadline = time.monotonic() + self.wait_s
+        while time.monotonic() < deadline:
+            if missing.keys() <= self.fleet.see().seen.keys():
+                return True
+            time.sleep(0.2)
+        return False
+
+    def _wait_for_others(self, boot_ids: Mapping[int, str]) -> None:
+        """Waits until engines other than these answer. Raises EngineUnavailable when one does not come."""
+        self.notice("The engine starts anew; waiting for it.")
+        left = dict(boot_ids)
+        deadline = time.monotonic() + self.wait_s
+        while time.monotonic() < deadline:
+            for shard, boot_id in list(left.items()):
+                if self._is_another(shard, boot_id):
+                    del left[shard]
+            if not left:
+                return
+            time.sleep(0.1)
+        raise EngineUnavailable(
+            f"the engine ended to be started anew, but none came back within {self.wait_s:g} s; "
+            "start it with: vio4wd engine"
+        )
+
+    def _is_another(self, shard: int, boot_id: str) -> bool:
+        try:
+            return self.fleet.client(shard).hello().boot_id != boot_id
+        except EngineUnavailable:
+            return False  # between two engines there is none
+
+
+def restarting(errands: Iterable[Errand]) -> list[int]:
+    """The shards whose engine the plan ends, to be started anew."""
+    return [e.shard for e in errands if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE]

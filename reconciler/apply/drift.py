@@ -1,0 +1,132 @@
+"""What differs because somebody changed it, what because it could not be had yet, and what to leave alone.
+
+Whatever was verified to match and differs later, on the same engines and with the same wish, has drifted. What an
+engine lost by itself (a VF that was pulled out) has not: it heals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler.apply.outcome import Ending, Outcome
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.host_plan import HostPlan
+from reconciler.planning.planned_action import Errand
+from reconciler.runtime.errors import may_heal
+from reconciler.terminal.plan_text import words
+from schema.model import Action, Key, Kind, State, Verb
+from state.last_applied import LastTarget, Spot
+
+Refusal = tuple[str, Verb, Spot, object]
+"""The engine's boot id, and what it was asked for and refused."""
+HINT = "the spec says drift: report, so it stays until that is changed, or vio4wd apply sets it right"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was verified last, and what was learned from it; it holds for one target."""
+
+    target: State
+    boots: Mapping[int, str] = field(default_factory=dict)
+    """Shard to the boot id of its engine, of those that were observed at the end."""
+    open: frozenset[Spot] = frozenset()
+    """What did not match yet."""
+    hopeless: Mapping[Refusal, str] = field(default_factory=dict)
+    """What was refused in a way that time does not heal, with the engine's sentence."""
+
+
+def settled_before(last: LastTarget | None) -> Settled | None:
+    """What was known at the end of another process."""
+    return Settled(last.state, last.boots, last.open) if last is not None else None
+
+
+def still(settled: Settled | None, target: State) -> Settled | None:
+    """What is known, if it holds for this target."""
+    return settled if settled is not None and settled.target == target else None
+
+
+def drifted(todo: HostPlan, sighting: Sighting, settled: Settled | None) -> frozenset[Spot]:
+    """The spots of a plan that somebody changed."""
+    if settled is None:
+        return frozenset()
+    return frozenset(
+        spot
+        for errand in todo.errands
+        if (spot := spot_of(errand)) not in settled.open
+        and errand.shard in sighting.seen
+        and settled.boots.get(errand.shard) == sighting.seen[errand.shard].boot_id
+        and not _lost(errand.action, sighting.states[errand.shard])
+    )
+
+
+def spot_of(errand: Errand) -> Spot:
+    return errand.shard, errand.action.kind, errand.action.key
+
+
+def positions(todo: HostPlan, target: State, sighting: Sighting, last: LastTarget | None) -> frozenset[int]:
+    """The places of a plan's errands that set right what has drifted since the engines were last made as wanted:
+    what is wanted of these is what was wanted then."""
+    if last is None:
+        return frozenset()
+    spots = drifted(todo, sighting, Settled(last.state, last.boots, last.open))
+    same = _same_wishes(target, last.state)
+    return frozenset(
+        place
+        for place, errand in enumerate(todo.errands)
+        if (spot := spot_of(errand)) in spots and same(spot[1], spot[2])
+    )
+
+
+def _same_wishes(one: State, other: State) -> Callable[[Kind, Key], bool]:
+    wishes = [{(kind, key): r for kind in Kind for key, r in state.resources(kind).items()} for state in (one, other)]
+    return lambda kind, key: wishes[0].get((kind, key)) == wishes[1].get((kind, key))
+
+
+def _lost(action: Action, live: State) -> bool:
+    """Whether the engine itself let go of it: what a live relay holds, nobody can remove."""
+    if action.verb is not Verb.ADD or action.kind not in (Kind.PORT, Kind.SOCKET):
+        return False
+    return any(action.key in (relay.port, relay.socket) for relay in live.relays.values())
+
+
+def differences(todo: HostPlan, spots: frozenset[Spot]) -> tuple[str, ...]:
+    """What would set right what has drifted, each in a few words."""
+    found = [errand.action for errand in todo.errands if spot_of(errand) in spots]
+    return tuple(f"{action.verb} {action.resource}  {words(action)}".rstrip() for action in found)
+
+
+def hold(todo: HostPlan, sighting: Sighting, settled: Settled | None, drift: frozenset[Spot]) -> HostPlan:
+    """The plan with `drift` held back, and what would only be refused again."""
+    if settled is None:
+        return todo
+    return replace(todo, errands=tuple(replace(e, held=_reason(e, sighting, settled, drift)) for e in todo.errands))
+
+
+def _reason(errand: Errand, sighting: Sighting, settled: Settled, drift: frozenset[Spot]) -> str:
+    if spot_of(errand) in drift:
+        return f"somebody changed it; {HINT}"
+    refused = settled.hopeless.get(_refusal(errand.shard, errand.action, _boot(sighting, errand.shard)))
+    return errand.held if refused is None else f"{refused} (not tried again until the spec changes)"
+
+
+def _boot(sighting: Sighting, shard: int) -> str:
+    return sighting.seen[shard].boot_id if shard in sighting.seen else ""
+
+
+def _refusal(shard: int, action: Action, boot_id: str) -> Refusal:
+    return boot_id, action.verb, (shard, action.kind, action.key), (action.before, action.after)
+
+
+def learned(before: Settled | None, target: State, outcome: Outcome, drift: frozenset[Spot]) -> Settled:
+    """What is known after a plan for `target` was carried out; `drift` was held back."""
+    known = still(before, target) or Settled(target)
+    boots = {moment.shard: str(moment.boot_id) for moment in outcome.moments}
+    boots = {shard: boot_id for shard, boot_id in boots.items() if shard in outcome.left}
+    open_ = frozenset(spot for spots in outcome.left.values() for spot in spots) - drift
+    refused = {
+        _refusal(step.shard, step.action, boots[step.shard]): step.message
+        for step in outcome.steps
+        if step.ending is Ending.FAILED and step.shard in boots and not may_heal(step.code)
+    }
+    return Settled(target, boots, open_, {**known.hopeless, **refused})

@@ -1,0 +1,61 @@
+"""What the watch loop did, for the history: each apply, and a failure that repeats itself once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, replace
+
+from reconciler.apply.outcome import Outcome, Verdict
+from reconciler.apply.saved_plan import SavedPlan
+from reconciler.planning.summary import Summary, summary
+from reconciler.status.report import LastApply
+from schema.model import State
+from state.history import record
+from state.store import Store
+
+LOG = logging.getLogger("vio4wd.watch")
+
+
+class Ledger:
+    """Remembers the last failure, so that it is known when it comes again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._failure: tuple[str, ...] = ()
+        self._id = 0
+
+    @property
+    def failing(self) -> bool:
+        """Whether what was entered last did not work."""
+        return bool(self._failure)
+
+    def enter(self, saved: SavedPlan, outcome: Outcome, text: str, target: State) -> LastApply:
+        """Writes down a plan and its outcome; `target` is the file's own part of that, `text` the spec's, empty
+        when it is not that which was wanted. Gives what status says of it."""
+        failed = outcome.verdict is not Verdict.APPLIED
+        failure = (saved.sha256, *(step.message for step in outcome.steps)) if failed else ()
+        result, whole = outcome.to_json(), summary(errand.action for errand in saved.errands)
+        if not failed or failure != self._failure:
+            _log(whole, outcome)
+            self._id = record(
+                self._store,
+                who="watch",
+                source=saved.file,
+                sha256=saved.sha256,
+                text=text,
+                plan=replace(saved, states={}).to_json(),
+                outcome=result,
+                target=target,
+            )
+        self._failure = failure
+        relays = tuple(result["relays"])
+        return LastApply(self._id, time.time(), outcome.verdict.value, outcome.message, asdict(whole), relays)
+
+
+def _log(whole: Summary, outcome: Outcome) -> None:
+    level = logging.INFO if outcome.verdict in (Verdict.APPLIED, Verdict.RESTARTING) else logging.WARNING
+    LOG.log(level, "%s: %s%s", outcome.verdict, whole, outcome.message and f"; {outcome.message}")
+    for step in outcome.steps:
+        if step.message:
+            LOG.warning("%s %s %s: %s", step.action.verb, step.action.resource, step.ending, step.message)

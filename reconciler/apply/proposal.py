@@ -1,0 +1,68 @@
+"""From what is wanted to a plan, with all that is to be known of it: one way for every command that shows or applies
+one, so that each guards, names owners and says what will not work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.apply.saved_plan import Origin, SavedPlan, save
+from reconciler.desired.desired_state import with_owners
+from reconciler.host.refusal import Obstacle
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.policy.removal_guards import Guarded, Policy, guard
+from reconciler.policy.target_relays import narrowed, scope
+from schema.model import State
+from state.last_applied import LastTarget
+
+Look = Callable[[HostPlan, Sighting], tuple[Obstacle, ...]]
+"""What of a plan will not work, as reconciler.status.plan_problems finds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is wanted, and on whose word."""
+
+    source: str
+    sha256: str
+    target: State
+    policy: Policy = field(default_factory=Policy)
+    owners: Mapping[int, str] = field(default_factory=dict)
+    """Of the relays that are not the file's."""
+    last: LastTarget | None = None
+    """What was wanted last, if that is known."""
+    only: frozenset[int] = frozenset()
+    """Nothing but these relays, and what they need; empty: everything."""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    """Of the file, absolute."""
+    guarded: bool = True
+    """A rollback is not: it takes back what should not have been, and stops at nothing halfway."""
+    valid_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What may be done about it."""
+
+    guarded: Guarded
+    todo: HostPlan
+    saved: SavedPlan
+
+
+def nothing_looked_at(todo: HostPlan, sighting: Sighting) -> tuple[Obstacle, ...]:
+    """For plans of no host in particular."""
+    del todo, sighting
+    return ()
+
+
+def proposed(intent: Intent, sighting: Sighting, look: Look = nothing_looked_at) -> Proposal:
+    """Raises SpecUnfit when the relays can't be divided among engine processes."""
+    target, last = intent.target, intent.last
+    if intent.only:
+        target, last = narrowed(target, sighting, intent.only, last), scope(last, intent.only)
+    guarded = guard(target, sighting, intent.policy, last) if intent.guarded else Guarded(target)
+    todo = with_owners(plan_host(guarded.target, sighting), intent.owners)
+    origin = Origin(intent.source, intent.sha256, guarded, intent.policy, last, intent.revisions, intent.path)
+    return Proposal(guarded, todo, save(todo, sighting, origin, intent.valid_s, look(todo, sighting)))

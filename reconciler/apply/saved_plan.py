@@ -1,0 +1,217 @@
+"""A plan as a document: to be read by people and programs, kept, and applied later to the very state that it is for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reconciler.apply.drift import positions
+from reconciler.host.refusal import Obstacle
+from reconciler.observe.engine_version import Moment
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.host_plan import HostPlan
+from reconciler.planning.planned_action import Errand
+from reconciler.planning.summary import Summary, summary
+from reconciler.policy.removal_guards import Guarded, Held, Policy
+from schema.model import Action, Kind, Pin, State, Verb
+from schema.system.token import lacks_token
+from state.last_applied import LastTarget
+
+FORMAT_VERSION = "1"
+MAX_BYTES = 4 * 1024 * 1024
+"""A plan of 64 relays has some 100 KiB."""
+
+
+class PlanError(Exception):
+    """A file that was to be a plan is none; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A plan, the moments it was made for, and the spec that it came from. Times are in seconds since 1970."""
+
+    moments: tuple[Moment, ...]
+    errands: tuple[Errand, ...]
+    file: str
+    sha256: str
+    held: tuple[Held, ...] = ()
+    """What the spec wants and the plan leaves as it is."""
+    policy: Policy = field(default_factory=Policy)
+    """By which that was decided."""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    """Of the sources that the spec was read from, where they have some."""
+    states: Mapping[int, State] = field(default_factory=dict)
+    """What was live on each shard that ran."""
+    drift: frozenset[int] = frozenset()
+    """The positions among `errands` of those that only set right what somebody changed."""
+    follows: tuple[Errand, ...] = ()
+    """What is done once processes that it replaces are there again."""
+    problems: tuple[Obstacle, ...] = ()
+    """What of it would not work as the host was when it was made."""
+    path: str = ""
+    """The file's, absolute; empty where it has none."""
+    made: float = 0.0
+    expires: float = 0.0
+    """It is not carried out after that: who wanted it then may not want it any more."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As schema/plan.schema.json describes it."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "spec": {"file": self.file, "path": self.path, "sha256": self.sha256, "revisions": dict(self.revisions)},
+            "made": self.made,
+            "expires": self.expires,
+            "engine": [{**asdict(moment), "observed": self._observed(moment.shard)} for moment in self.moments],
+            "changes": [_change(errand, place in self.drift) for place, errand in enumerate(self.errands)],
+            "follows": [_change(errand, False) for errand in self.follows],
+            "problems": [asdict(each) for each in self.problems],
+            "policy": {"protected": sorted(self.policy.protected), "allowed": sorted(self.policy.allowed)},
+            "held": [each.to_json() for each in self.held],
+            "summary": asdict(self.summary),
+        }
+
+    @property
+    def summary(self) -> Summary:
+        """Of all that it does, at once or later."""
+        return summary(errand.action for errand in (*self.errands, *self.follows))
+
+    @property
+    def several(self) -> bool:
+        """Whether shards are worth a word: one alone is not."""
+        return len(self.moments) > 1 or any(errand.shard for errand in self.errands)
+
+    def _observed(self, shard: int) -> Any:
+        return self.states[shard].to_json() if shard in self.states else None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a plan comes from."""
+
+    file: str
+    sha256: str
+    guarded: Guarded
+    policy: Policy
+    last: LastTarget | None = None
+    """What was wanted last, if that is known."""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    """Of the file, absolute; empty where there is none."""
+
+
+def save(
+    todo: HostPlan, sighting: Sighting, origin: Origin, valid_s: float = 0.0, problems: tuple[Obstacle, ...] = ()
+) -> SavedPlan:
+    """The document of a plan that was made just now for what was seen, and for what the guards let through."""
+    now = round(time.time(), 3)
+    return SavedPlan(
+        moments=tuple(_moment(shard, sighting) for shard in todo.targets if shard not in sighting.silent),
+        errands=todo.errands,
+        file=origin.file,
+        sha256=origin.sha256,
+        held=origin.guarded.held,
+        policy=origin.policy,
+        states={shard: state for shard, state in sighting.states.items() if shard in todo.targets},
+        drift=positions(todo, origin.guarded.target, sighting, origin.last),
+        revisions=dict(origin.revisions),
+        follows=todo.follows,
+        problems=problems,
+        path=origin.path,
+        made=now,
+        expires=now + valid_s,
+    )
+
+
+def _moment(shard: int, sighting: Sighting) -> Moment:
+    seen = sighting.seen.get(shard)
+    return Moment(shard, seen.boot_id, seen.generation) if seen is not None else Moment(shard, None, 0)
+
+
+def _change(errand: Errand, drift: bool) -> dict[str, Any]:
+    pin = asdict(errand.pin) if errand.pin is not None else None
+    return {"shard": errand.shard, **errand.action.to_json(), "pin": pin, "drift": drift}
+
+
+def is_plan(text: str) -> bool:
+    """Whether a file's text is meant to be a plan rather than a spec: JSON with a `format_version`."""
+    if not text.lstrip().startswith("{"):
+        return False
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and "format_version" in value
+
+
+def parse_plan(text: str, name: str) -> SavedPlan:
+    """The inverse of `to_json`. Raises PlanError with a sentence."""
+    if not is_plan(text):
+        raise PlanError(f"{name}: this is no plan; make one with: vio4wd plan -o FILE")
+    value = json.loads(text)
+    version = value["format_version"]
+    if version != FORMAT_VERSION:
+        raise PlanError(
+            f"{name}: this is a plan of format version {version}, and this release reads version {FORMAT_VERSION}; "
+            "make a new one with: vio4wd plan -o FILE"
+        )
+    if lacks_token(text):
+        raise PlanError(f"{name}: when this plan was printed, its VF token was left out; keep it with: vio4wd plan -o")
+    try:
+        return _parsed(value)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise PlanError(
+            f"{name}: this is no whole plan ({type(error).__name__}: {error}); make a new one with: vio4wd plan -o FILE"
+        ) from error
+
+
+def _parsed(value: Mapping[str, Any]) -> SavedPlan:
+    errands, follows = tuple(map(_errand, value["changes"])), tuple(map(_errand, value.get("follows", ())))
+    moments = tuple(Moment(each["shard"], each["boot_id"], each["generation"]) for each in value["engine"])
+    if not {errand.shard for errand in (*errands, *follows)} <= {moment.shard for moment in moments}:
+        raise ValueError("a change is for an engine whose state is not given")
+    spec = value["spec"]
+    return SavedPlan(
+        moments=moments,
+        errands=errands,
+        file=str(spec["file"]),
+        sha256=str(spec["sha256"]),
+        held=tuple(Held(**each) for each in value["held"]),
+        policy=Policy(**{name: frozenset(map(int, ids)) for name, ids in value["policy"].items()}),
+        states={m["shard"]: State.from_json(m["observed"]) for m in value["engine"] if m["observed"] is not None},
+        drift=frozenset(place for place, change in enumerate(value["changes"]) if change["drift"]),
+        revisions={str(name): str(revision) for name, revision in spec.get("revisions", {}).items()},
+        follows=follows,
+        problems=tuple(Obstacle(**each) for each in value.get("problems", ())),
+        path=str(spec.get("path", "")),
+        made=float(value["made"]),
+        expires=float(value["expires"]),
+    )
+
+
+def _errand(change: Mapping[str, Any]) -> Errand:
+    action = Action.from_json(change)
+    if action.resource != change["resource"]:
+        raise ValueError(f"{change['resource']} is not {action.resource}")
+    pin = Pin(**change["pin"]) if change["pin"] is not None else None
+    errand = Errand(change.get("shard", 0), action, pin)
+    if not _has_its_pin(errand):
+        raise ValueError("an added relay has no pin, or a pin has no relay")
+    return errand
+
+
+def _has_its_pin(errand: Errand) -> bool:
+    added = errand.action.kind is Kind.RELAY and errand.action.verb is Verb.ADD
+    return (errand.pin.relay if errand.pin is not None else None) == (errand.action.key if added else None)
+
+
+def read_plan(path: Path) -> SavedPlan:
+    """Raises PlanError, or OSError when the file can't be read."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise PlanError(f"{path}: it is larger than {MAX_BYTES:,} bytes; no plan needs that")
+    return parse_plan(content.decode(errors="replace"), str(path))

@@ -1,0 +1,285 @@
+"""From a desired state to a live one as a person at a terminal expects it: guarded, waited for, written down, and
+undone as a whole where that was asked for."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from engine.api.client import EngineError, EngineUnavailable
+from reconciler.apply.commit_confirmed import (
+    UNDOING,
+    Order,
+    Unconfirmed,
+    refuse_unconfirmed,
+    refuse_unfinished,
+    undone,
+    waited,
+    waiting_words,
+)
+from reconciler.apply.converge import Carrier
+from reconciler.apply.early_memory import ready
+from reconciler.apply.journal import write_down
+from reconciler.apply.outcome import Outcome, Verdict
+from reconciler.apply.proposal import Intent, Proposal, proposed
+from reconciler.apply.saved_plan import SavedPlan
+from reconciler.apply.staleness import Stale, refuse_held, refuse_stale
+from reconciler.host.host import Host
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.capacity import refuse_shortage
+from reconciler.planning.host_plan import HostPlan, as_wish, join, missing_words, plan_host
+from reconciler.planning.plan import Plan
+from reconciler.planning.planned_action import plans_of
+from reconciler.planning.predict import predict
+from reconciler.policy.owned_relays import files_own, others_of, owners_of
+from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
+from reconciler.policy.target_relays import scope
+from reconciler.runtime.lock import APPLY, Locked, locked
+from reconciler.runtime.wording import number_of
+from schema.model import State, Worker
+from state.last_applied import LastTarget, keep_target, last_target
+from state.pending import Pending, begin, current_pending, forget, undo
+from state.relay_requests import wishes
+from state.rollback_hold import Hold, current_hold, keep_hold, release
+from state.store import Store
+
+LOCK_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What was decided, and is now to be done."""
+
+    guarded: Guarded
+    protected: frozenset[int]
+    sighting: Sighting
+    todo: HostPlan
+    saved: SavedPlan
+    replan: bool
+    """Whether to plan anew when somebody else changes an engine meanwhile."""
+    others: frozenset[int]
+    """Relays of the target that are not the file's."""
+
+    @property
+    def own(self) -> State:
+        """What of the target is the file's."""
+        return files_own(self.guarded.target, self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """Applies orders, one at a time."""
+
+    carrier: Carrier
+    store: Store
+    host: Host
+
+    def apply_state(self, target: State, policy: Policy, order: Order, only: frozenset[int] = frozenset()) -> Outcome:
+        """Makes the engines match `target` (`only`: in these relays, and what they need), planning anew when one was
+        changed meanwhile, had to be started again or came later.
+
+        The outcome has every action that was carried out. Raises EngineUnavailable, EngineError, SpecUnfit, Locked,
+        Unconfirmed, OSError.
+        """
+        with self._turn():
+            fleet = self.carrier.fleet
+            before = fleet.see()
+            todo = plan_host(target, before)
+            self.carrier.say(ready(fleet.mounts, target, before))
+            self.carrier.leave_parameters(todo)  # who starts waits for them
+            sighting = self.carrier.see()
+            last = last_target(self.store)
+            intent = Intent(order.source, order.sha256, target, policy, order.owners, last, only)
+            found = proposed(intent, sighting)
+            refuse_shortage(found.todo, sighting, self.host)
+            return self._carry_out(self._job(found, intent, sighting), order)
+
+    def _job(self, found: Proposal, intent: Intent, sighting: Sighting) -> Job:
+        guarded = found.guarded
+        last = scope(intent.last, intent.only) if intent.only else intent.last
+        protected, others = carried_over(guarded, intent.policy, last), self._others(guarded.target)
+        return Job(guarded, protected, sighting, found.todo, found.saved, replan=True, others=others)
+
+    def apply_saved(self, saved: SavedPlan, order: Order, allowed: frozenset[int] = frozenset()) -> Outcome:
+        """Carries out a saved plan, on the state that it was made for and on no other, and as a whole: a guard that
+        has something against it now (`allowed`: relays that it may not hold back) refuses it. Raises Stale, and as
+        `apply_state`."""
+        policy = replace(saved.policy, allowed=saved.policy.allowed | allowed)
+        with self._turn():
+            sighting = self.carrier.see()
+            refuse_stale(saved, sighting, time.time())
+            todo = revived(saved, sighting)
+            if todo.missing:
+                self.carrier.leave_parameters(todo)
+                self.carrier.wait_for(todo.missing)
+                sighting = self.carrier.see()
+                refuse_stale(saved, sighting, time.time())
+                todo = revived(saved, sighting)
+            last = last_target(self.store)
+            guarded = guard(join(todo.targets.values()), sighting, policy, last)
+            refuse_held(guarded)
+            refuse_shortage(todo, sighting, self.host)
+            protected = carried_over(guarded, policy, last)
+            outcome = self._carry_out(
+                Job(guarded, protected, sighting, todo, saved, replan=False, others=self._others(guarded.target)), order
+            )
+        if outcome.verdict is Verdict.STALE and outcome.rollback is None:
+            done = number_of(len(outcome.steps), "action")
+            raise Stale(f"{outcome.message}, after {done} of this plan; make a new one")
+        return outcome
+
+    def clear(self) -> None:
+        """Rolls back what somebody began and did not bring to its end. Raises Unconfirmed when that is not possible
+        yet, or it may still be confirmed."""
+        with self._turn():
+            pass
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """While the block runs, nobody else applies, and nothing is left to be undone."""
+        left = current_pending(self.store)
+        if left is not None:
+            refuse_unconfirmed(left, left.due(time.time(), self._boots()))
+        try:
+            with locked(self.carrier.fleet.run_dir / APPLY, LOCK_WAIT_S):
+                left = current_pending(self.store)
+                if left is not None:
+                    why = left.due(time.time(), self._boots())
+                    refuse_unconfirmed(left, why)
+                    self._finish_off(left, why)
+                yield
+        except Locked:
+            left = current_pending(self.store)
+            if left is not None and left.deadline:
+                raise Unconfirmed(waiting_words(left)) from None
+            raise
+
+    def _finish_off(self, left: Pending, why: str) -> None:
+        self.carrier.say(f"{left.source}, applied by {left.who}, is rolled back first: {why}")
+        outcome = self._roll_back(left, why)
+        if outcome is not None:
+            refuse_unfinished(left, outcome)
+
+    def _carry_out(self, job: Job, order: Order) -> Outcome:
+        pending = self._begin(job, order) if order.undoable else None
+        try:
+            outcome = self._tried(job, pending is not None)
+            self._remember(job, order, outcome)
+            if pending is not None:
+                outcome = self._on_trial(pending, order, outcome)
+        except KeyboardInterrupt:
+            if pending is not None:
+                self._roll_back(pending, "it was interrupted")
+            raise
+        return replace(outcome, held=job.guarded.held)
+
+    def _tried(self, job: Job, undoable: bool) -> Outcome:
+        """What can be undone is so when the engine goes away, too."""
+        try:
+            return self.carrier.until_settled(job.guarded.target, job.sighting, job.todo, job.replan)
+        except (EngineUnavailable, EngineError) as error:
+            if not undoable:
+                raise
+            return Outcome(Verdict.LOST, (), (), str(error))
+
+    def _remember(self, job: Job, order: Order, outcome: Outcome) -> None:
+        reached_ = reached(job.guarded, job.protected, outcome)
+        keep_target(self.store, reached_)
+        write_down(self.store, order, job.saved, replace(outcome, held=job.guarded.held), job.own)
+        if outcome.verdict is not Verdict.APPLIED:
+            return
+        if order.instead_of:
+            why = f"{order.source} was put in its place by {order.who}"
+            keep_hold(self.store, Hold(frozenset({order.instead_of}), job.own, why, time.time(), job.protected))
+        else:
+            release(self.store, order.sha256)  # who applies it by hand wants it tried
+
+    def _begin(self, job: Job, order: Order) -> Pending:
+        """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
+        brought back."""
+        last, before = last_target(self.store), as_wish(job.sighting.states.values())
+        hold = current_hold(self.store)
+        pending = Pending(
+            token=str(uuid.uuid4()),
+            who=order.who,
+            source=order.source,
+            sha256=order.sha256,
+            time=time.time(),
+            before=before,
+            protected=last.protected if last is not None else frozenset(),
+            others=self._others(before),
+            held=hold.contents if hold is not None else frozenset(),
+            confirm_s=order.confirm_s,
+            file=order.becoming.file if order.becoming is not None else "",
+            text=order.becoming.text if order.becoming is not None else "",
+            was=order.becoming.was if order.becoming is not None else "",
+        )
+        begin(self.store, pending)
+        if self.store.fault:
+            raise Unconfirmed(f"{self.store.fault}\nwithout it nothing could be brought back, so nothing was done")
+        return pending
+
+    def _on_trial(self, pending: Pending, order: Order, outcome: Outcome) -> Outcome:
+        """What becomes of it in the end."""
+        if outcome.verdict is not Verdict.APPLIED:
+            why = outcome.message or "some of it did not work"
+            return replace(outcome, rollback=self._roll_back(pending, why), why_undone=why)
+        if not order.confirm_s:
+            forget(self.store, pending)
+            return outcome
+        until = f"within {order.confirm_s:g} s"
+        makes = f", which also makes it the content of {pending.file}" if pending.file else ""
+        self.carrier.say(f"Applied and verified. It is rolled back unless this comes {until}: vio4wd confirm{makes}")
+        why = waited(self.store, pending, outcome, self._boots)
+        rollback = self._roll_back(pending, why) if why else None
+        return replace(outcome, rollback=rollback, confirmed=rollback is None, why_undone=why)
+
+    def _roll_back(self, pending: Pending, why: str) -> Outcome | None:
+        """Makes live what was before; None when it was confirmed at the last moment."""
+        if not undo(self.store, pending, why):
+            return None
+        pending = replace(pending, reason=why)
+        sighting = self.carrier.see(patient=True)
+        source, owners = f"{UNDOING}{pending.source}", owners_of(wishes(self.store), pending.others)
+        policy = Policy(pending.protected)
+        found = proposed(Intent(source, pending.sha256, pending.before, policy, owners, guarded=False), sighting)
+        outcome = self.carrier.until_settled(pending.before, sighting, found.todo, replan=True)
+        own = files_own(pending.before, pending.others)
+        write_down(self.store, Order(pending.who, source, pending.sha256), found.saved, outcome, own)
+        if outcome.verdict is Verdict.APPLIED:
+            undone(self.store, pending, outcome)
+        return outcome
+
+    def _others(self, target: State) -> frozenset[int]:
+        return others_of(target, wishes(self.store))
+
+    def _boots(self) -> dict[int, str]:
+        return {shard: hello.boot_id for shard, hello in self.carrier.fleet.greet().items()}
+
+
+def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> LastTarget:
+    """What is to be remembered of what was wanted, and of how far it came."""
+    boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
+    differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
+    return LastTarget(guarded.target, protected, boots, differs)
+
+
+def revived(saved: SavedPlan, sighting: Sighting) -> HostPlan:
+    """A saved plan as one that can be carried out on what is seen."""
+    plans = plans_of(saved.errands)
+    shards = [moment.shard for moment in saved.moments]
+    here = [shard for shard in shards if shard in sighting.seen]
+    later = plans_of(saved.follows)
+    targets = {
+        s: predict(predict(sighting.states[s], plans.get(s, Plan())), later.get(s, Plan())) for s in here
+    }
+    for shard in (s for s in shards if s not in targets):
+        todo = plans.get(shard, Plan())
+        cpus = {cpu for pin in todo.pins.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf)}
+        born = State(engine=targets[here[0]].engine, workers=frozenset(Worker(cpu) for cpu in cpus))
+        targets[shard] = predict(born, todo)
+    missing = {s: missing_words(s) for s in shards if s not in here}
+    return HostPlan(saved.errands, dict(sorted(targets.items())), missing, saved.follows)

@@ -1,0 +1,119 @@
+"""What is wanted of this host: a spec, with the wishes of other owners, as a state that a plan can be made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.desired.from_spec import SpecUnfit, desired
+from reconciler.host.host import Host
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.planning.planned_action import Errand
+from reconciler.policy.claims import LeftOut, Merged, merged
+from schema import Spec
+from schema.model import Action, Kind, State
+from state import pins
+from state import relay_requests as wishes
+from state.relay_requests import Wish
+from state.store import Store
+
+TEMPLATE = "template"
+"""Who owns the sockets that exist before any relay needs them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What state remembers beside the file."""
+
+    wishes: tuple[Wish, ...] = ()
+    held: Mapping[str, float] = field(default_factory=dict)
+    """Since when the file has what."""
+    pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """CPUs that relays were given from outside."""
+
+
+def beside(store: Store) -> Beside:
+    return Beside(wishes.wishes(store), wishes.held(store), pins.kept(store))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A spec, and what it and everybody else wants."""
+
+    spec: Spec
+    target: State
+    merged: Merged
+
+    @property
+    def owners(self) -> Mapping[int, str]:
+        """Of the relays that are not the file's."""
+        return self.merged.owners
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        return self.merged.left_out
+
+
+def wanted(spec: Spec, known: Beside, host: Host) -> Wanted:
+    """Raises SpecUnfit when this host can't have what the spec asks for. A wish that it can't have is left out."""
+    try:
+        return _wanted(spec, known.wishes, known, host)
+    except SpecUnfit:
+        if not known.wishes:
+            raise
+    return _as_many_as_fit(spec, known, host)
+
+
+def pins_of(spec: Spec, kept: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """The CPUs that are wanted, by relay: the spec's, those given from outside where the spec leaves that open, else
+    those that it has for relays to come."""
+    workers = set(spec.engine.worker_cpus)
+    ours = {relay.id: relay.cpus for relay in spec.relays if relay.cpus is not None}
+    given = {relay: cpus for relay, cpus in kept.items() if workers.issuperset(cpus)}
+    to_come = {pin.relay: pin.cpus for pin in spec.pins}
+    return {**to_come, **ours, **given} if spec.balance.override else {**to_come, **given, **ours}
+
+
+def _wanted(spec: Spec, asked: Sequence[Wish], known: Beside, host: Host) -> Wanted:
+    """Raises SpecUnfit: also when no engines, however empty, could have it."""
+    whole = merged(spec, asked, known.held)
+    cpus = pins_of(whole.spec, known.pins)
+    relays = tuple(replace(relay, cpus=cpus.get(relay.id)) for relay in whole.spec.relays)
+    target = desired(replace(whole.spec, relays=relays), host)
+    plan_host(target, Sighting())
+    return Wanted(spec, target, whole)
+
+
+def _as_many_as_fit(spec: Spec, known: Beside, host: Host) -> Wanted:
+    """Who came first is served first; the file before all others."""
+    fits: list[Wish] = []
+    out: list[LeftOut] = []
+    found = _wanted(spec, (), known, host)
+    for wish in known.wishes:
+        try:
+            found = _wanted(spec, [*fits, wish], known, host)
+            fits.append(wish)
+        except SpecUnfit as error:
+            out.append(LeftOut(wish.owner, wish.relay, "; ".join(error.reasons)))
+    return replace(found, merged=replace(found.merged, left_out=(*found.merged.left_out, *out)))
+
+
+def with_owners(todo: HostPlan, owners: Mapping[int, str]) -> HostPlan:
+    """A plan that says whose relays it touches, where they are not the file's."""
+    errands, follows = (tuple(_owned(each, owners) for each in part) for part in (todo.errands, todo.follows))
+    return replace(todo, errands=errands, follows=follows)
+
+
+def _owned(errand: Errand, owners: Mapping[int, str]) -> Errand:
+    owner = _owner(errand.action, owners)
+    if not owner:
+        return errand
+    return replace(errand, action=replace(errand.action, reason=f"{errand.action.reason} (owner: {owner})"))
+
+
+def _owner(action: Action, owners: Mapping[int, str]) -> str:
+    """Empty: the file's. A socket that no relay uses is the template's."""
+    if action.relay is None:
+        return TEMPLATE if action.kind is Kind.SOCKET else ""
+    return owners.get(action.relay, "")

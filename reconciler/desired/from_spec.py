@@ -1,0 +1,177 @@
+"""What a spec wants of this host's engine, as a state that a plan can be made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+
+from reconciler.desired import hugepages as wanted
+from reconciler.host.host import Host
+from reconciler.host.refusal import Obstacle
+from reconciler.runtime.errors import may_heal
+from schema.model import MAX_RELAYS, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
+from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
+from schema.vf import is_address, pci_functions
+
+
+class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
+    """A valid spec that this host or this release can't carry out; `reasons` are whole sentences, `codes` are theirs in
+    the table of reconciler.runtime.errors."""
+
+    def __init__(self, reasons: Iterable[str], codes: Iterable[str] = ("no-room",)) -> None:
+        self.reasons = tuple(reasons)
+        self.codes = frozenset(codes)
+        super().__init__("\n".join(self.reasons))
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """As a plan says it."""
+        return tuple(Obstacle("spec", reason) for reason in self.reasons)
+
+    @property
+    def may_heal(self) -> bool:
+        """Whether the same spec may be fit later."""
+        return all(map(may_heal, self.codes))
+
+
+def desired(spec: Spec, host: Host) -> State:
+    """The state that the spec asks for. Raises SpecUnfit with everything that stands in the way."""
+    uid, owner_wrong = _owner(spec.vhost_user, host)
+    gid, group_wrong = _group(spec.vhost_user, host)
+    unknown = list(wanted.unknown(spec.hugepages, host))
+    wrong = {
+        "unread": [f"sources: {source.name} was not read" for source in spec.sources],
+        "no-user": [*owner_wrong, *(_nobody(*each) for each in unknown if each[1] == "user")],
+        "no-group": [*group_wrong, *(_nobody(*each) for each in unknown if each[1] == "group")],
+        "no-cpu": list(_cpus_wrong(spec.engine, host)),
+    }
+    if any(wrong.values()):
+        raise SpecUnfit(chain(*wrong.values()), (code for code, reasons in wrong.items() if reasons))
+    engine = Engine(
+        main_cpu=spec.engine.main_cpu,
+        idle=spec.engine.idle,
+        idle_sleep_us=spec.engine.idle_sleep_us,
+        log_level=spec.engine.log_level,
+        burst=spec.engine.burst,
+        vfio_vf_token=spec.engine.vfio_vf_token or "",
+    )
+    resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]
+    resources += [*wanted.pages(spec.hugepages), *wanted.mounts(spec.hugepages, host)]
+    always = frozenset(chain.from_iterable(_vfs(each, host) for each in spec.bind_vfs))
+    for relay in spec.relays:
+        resources += _of_relay(relay, spec.vhost_user, always)
+    polled = {resource.address for resource in resources if isinstance(resource, Vf)}
+    resources += [Vf(address, "vfio-pci") for address in sorted(always - polled)]
+    resources += _sockets(spec, uid, gid)
+    state = State.of(resources)
+    return replace(state, nodes=_nodes(state, host))
+
+
+def lacking(spec: Spec, host: Host) -> tuple[str, ...]:
+    """What the spec names that is not there yet, as sentences. It is had once it appears, and keeps nothing else up."""
+    sentences = []
+    for text in spec.bind_vfs:
+        netdev, _, count = text.partition(":")
+        found = len(_vfs(text, host))
+        if found < int(count if count and not is_address(text) else 1):
+            has = f"{netdev} has {found} VFs" if found else f"this host has no VFs of '{netdev}'"
+            sentences.append(f"bind_vfs: {text}: {has}; they are bound when they appear")
+    return tuple(sentences)
+
+
+def _nodes(state: State, host: Host) -> dict[tuple[Kind, Key], int]:
+    """Where what is polled lies, and who polls: a bond is where its first member is."""
+    cpus = host.cpu_nodes()
+    if not cpus:
+        return {}
+    nodes: dict[tuple[Kind, Key], int] = {(Kind.WORKER, w.cpu): cpus[w.cpu] for w in state.workers if w.cpu in cpus}
+    for name, port in state.ports.items():
+        first = pci_functions(port)[:1]
+        if first and (node := host.node_of(first[0])) is not None:
+            nodes[Kind.PORT, name] = node
+    return nodes
+
+
+def _vfs(text: str, host: Host) -> tuple[str, ...]:
+    """The PCI functions that an entry of `bind_vfs` names: an address, a netdev, or a netdev and a count."""
+    if is_address(text):
+        return (text,)
+    netdev, colon, count = text.partition(":")
+    found = host.vfs_of(netdev)
+    return found[: int(count)] if colon else found
+
+
+def _of_relay(relay: RelaySpec, vhost_user: VhostUserSpec, bound: frozenset[str]) -> Iterable[Resource]:
+    port = _port(relay, vhost_user)
+    yield port
+    for address in pci_functions(port):
+        yield Vf(address, "vfio-pci" if relay.bind or address in bound else "")
+    yield Relay(relay.id, port.name, socket_path(vhost_user, relay))
+    if relay.cpus is not None:
+        yield Pin(relay.id, *relay.cpus)
+
+
+def _sockets(spec: Spec, uid: int, gid: int) -> Iterable[Socket]:
+    """Each path once: a relay may have taken the template's path of another id for its own."""
+    vhost_user = spec.vhost_user
+    packed = {socket_path(vhost_user, relay): relay.packed for relay in spec.relays}
+    if vhost_user.template_sockets:
+        packed = {template_path(vhost_user, id_): False for id_ in range(MAX_RELAYS)} | packed
+    offered = [key for key in ("csum", "mrgbuf", "tso") if getattr(vhost_user, key)]
+    for path, rings in packed.items():
+        features = tuple(sorted([*offered, *(["packed"] if rings else [])]))
+        if vhost_user.mode == "client":  # the file is QEMU's, and so are its owner and permissions
+            yield Socket(path, vhost_user.mode, features=features)
+        else:
+            yield Socket(path, vhost_user.mode, uid, gid, vhost_user.permissions, features)
+
+
+def _port(relay: RelaySpec, vhost_user: VhostUserSpec) -> Port:
+    return replace(
+        _device(relay),
+        mtu=mtu(vhost_user, relay),
+        queues=relay.queues,
+        descriptors=relay.descriptors,
+        checksums=vhost_user.csum,
+        tso=vhost_user.tso,
+    )
+
+
+def _device(relay: RelaySpec) -> Port:
+    if relay.vf is not None:
+        return relay.vf
+    if relay.bond is None:
+        raise SpecUnfit([f"relay {relay.id} has neither a vf nor a bond"])
+    bond = relay.bond
+    members = tuple(f"{member.name},{member.args}" if member.args else member.name for member in bond.members)
+    return Port(bond.name, bond_mode=bond.mode, members=members)
+
+
+def _owner(vhost_user: VhostUserSpec, host: Host) -> tuple[int, list[str]]:
+    if vhost_user.owner is None:
+        return host.uid, []
+    uid = host.uid_of(vhost_user.owner)
+    if uid is None:
+        return 0, [_nobody("vhost_user.owner", "user", vhost_user.owner)]
+    return uid, []
+
+
+def _group(vhost_user: VhostUserSpec, host: Host) -> tuple[int, list[str]]:
+    if vhost_user.group is None:
+        return host.gid, []
+    gid = host.gid_of(vhost_user.group)
+    if gid is None:
+        return 0, [_nobody("vhost_user.group", "group", vhost_user.group)]
+    return gid, []
+
+
+def _nobody(path: str, what: str, name: str) -> str:
+    return f"{path}: this host has no {what} '{name}'; create it, name another, or leave the key out"
+
+
+def _cpus_wrong(engine: EngineSpec, host: Host) -> Iterable[str]:
+    named = [("engine.main_cpu", engine.main_cpu), *(("engine.worker_cpus", cpu) for cpu in engine.worker_cpus)]
+    for path, cpu in named:
+        if not host.runs_on(cpu):
+            yield f"{path}: CPU {cpu} is not to be had on this host (it has CPUs {host.cpus()}); name one that is"

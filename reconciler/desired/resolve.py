@@ -1,0 +1,160 @@
+"""One spec from the file and its sources. A source that can't be read, or says what can't be, stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from reconciler.desired.desired_state import Wanted, beside
+from reconciler.desired.from_spec import SpecUnfit, lacking
+from reconciler.desired.local import Local
+from reconciler.desired.own_files import FILE, found_by, outdated
+from reconciler.host.host import Host
+from reconciler.sources.files import host_names
+from reconciler.sources.pollers import source_of
+from reconciler.sources.source import Attempt, Reading, attempt
+from schema import Spec, SpecError, Tree, compose
+from schema.loading.compose import head
+from state.hostnames import kept_names
+from state.relay_requests import hold
+from state.source_cache import Kept, keep, kept
+from state.store import Store
+
+Judge = Callable[[Spec], Wanted]
+"""Raises SpecUnfit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a source says, and what it said when it was last in force."""
+
+    name: str
+    attempt: Attempt | None
+    """None: it was not tried yet."""
+    kept: Kept | None
+
+    @property
+    def new(self) -> Reading | None:
+        """What is to be used if it can be."""
+        return (self.attempt.reading if self.attempt is not None else None) or self.old
+
+    @property
+    def old(self) -> Reading | None:
+        return Reading(self.kept.tree, self.kept.revision) if self.kept is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How it stands with one source."""
+
+    name: str
+    attempted: str
+    """The revision that was last seen; empty where there are none."""
+    applied: str
+    """The one that is in force."""
+    problem: str
+    """Why these differ, or why it can't be read; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    wanted: Wanted
+    readings: Mapping[str, Reading]
+    """In force, by source."""
+    sources: tuple[SourceStatus, ...]
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """In force, of the sources that have some."""
+        return {name: reading.revision for name, reading in self.readings.items() if reading.revision}
+
+
+class Unread(Exception):  # noqa: N818 - a state of things
+    """A source has said nothing yet, so that nobody knows what is wanted."""
+
+
+def reasons(error: SpecError | SpecUnfit | Unread) -> tuple[str, ...]:
+    """Why nothing could be made of it, as sentences."""
+    return tuple(str(error).splitlines())
+
+
+def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], None]) -> Settled:
+    """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `settle`.
+
+    Of a source that can't be read, what was in force last is taken, and `notice` is told."""
+    names = kept_names(store)
+    local = place.read(host_names(host.name(), names.get(FILE, "")))
+    before, known = kept(store), beside(store)
+    if store.fault:
+        notice(store.fault)
+    offers = []
+    for spec in head(local).sources:
+        last = before.get(spec.name)
+        source = source_of(spec, partial(host_names, host.name(), names.get(spec.name, "")), store.path.parent)
+        tried = attempt(source, last.revision if last is not None else "")
+        source.stop()
+        offers.append(Offer(spec.name, tried, last))
+    settled = settle(local, offers, lambda spec: place.judge(spec, known, host))
+    for status in settled.sources:
+        if status.problem:
+            notice(f"{status.name} stays as it was: {status.problem}")
+    own = found_by(names, {FILE: local, **{name: said.tree for name, said in settled.readings.items()}})
+    for each in (*outdated(host.name(), own), *settled.wanted.left_out, *lacking(settled.wanted.spec, host)):
+        notice(str(each))
+    return settled
+
+
+def remember(store: Store, settled: Settled) -> None:
+    """That this is in force."""
+    keep(store, {name: (said.revision, said.tree) for name, said in settled.readings.items()})
+    hold(store, settled.wanted.merged.held)
+
+
+def settle(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
+    """Raises SpecError or SpecUnfit when nothing can be made of it, Unread when a source has said nothing yet."""
+    new = {offer.name: _said(offer) for offer in offers}
+    try:
+        return _settled(local, offers, new, {}, judge)
+    except (SpecError, SpecUnfit):
+        if all(offer.old in (None, offer.new) for offer in offers):
+            raise
+    return _one_by_one(local, offers, judge)
+
+
+def _one_by_one(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
+    """Each source's news is used if all is well with it."""
+    using = {offer.name: offer.old or _said(offer) for offer in offers}
+    faults: dict[str, str] = {}
+    found = _settled(local, offers, using, faults, judge)
+    for offer in offers:
+        news = _said(offer)
+        if news == using[offer.name]:
+            continue
+        try:
+            found = _settled(local, offers, {**using, offer.name: news}, faults, judge)
+            using[offer.name] = news
+        except (SpecError, SpecUnfit) as error:
+            faults[offer.name] = str(error)
+    return _settled(local, offers, using, faults, judge) if faults else found
+
+
+def _said(offer: Offer) -> Reading:
+    if offer.new is not None:
+        return offer.new
+    if offer.attempt is None:
+        raise Unread(f"{offer.name} has not been read yet")
+    raise Unread(f"{offer.name}: {offer.attempt.problem}")
+
+
+def _settled(
+    local: Tree, offers: Sequence[Offer], using: Mapping[str, Reading], faults: Mapping[str, str], judge: Judge
+) -> Settled:
+    spec = compose([local, *(using[offer.name].tree for offer in offers)])
+    statuses = tuple(_status(offer, using[offer.name], faults.get(offer.name, "")) for offer in offers)
+    return Settled(judge(spec), using, statuses)
+
+
+def _status(offer: Offer, reading: Reading, fault: str) -> SourceStatus:
+    attempt = offer.attempt or Attempt(revision=reading.revision)
+    return SourceStatus(offer.name, attempt.revision or reading.revision, reading.revision, attempt.problem or fault)

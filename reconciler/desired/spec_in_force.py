@@ -1,0 +1,182 @@
+"""The file and its sources, and which spec of them is in force: the last that was valid and that this host can have."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reconciler.desired.desired_state import Wanted, beside, wanted
+from reconciler.desired.from_spec import SpecUnfit, lacking
+from reconciler.desired.local import Local
+from reconciler.desired.own_files import FILE, found_by, outdated
+from reconciler.desired.resolve import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
+from reconciler.host.host import Host
+from reconciler.runtime.bounded import Bounded, Unanswered
+from reconciler.sources.files import host_names
+from reconciler.sources.pollers import Sources
+from reconciler.status.report import InForce, RefusedSpec
+from schema import Spec, SpecError, Tree, compose
+from schema.loading.compose import head
+from schema.model import State
+from schema.rules.host_policy import in_force
+from schema.spec import FILE as FILE_OWNER
+from schema.spec import SourceSpec
+from state.hostnames import keep_names, kept_names
+from state.last_good import keep, last_good
+from state.source_cache import kept
+from state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A spec in force, and what it wants together with all other owners."""
+
+    spec: Spec
+    target: State
+    shown: InForce
+    owners: Mapping[int, str]
+    """Of the relays that are not the file's."""
+    left_out: Mapping[int, str]
+    """Relay to why its owner, who is not the file, can't have it."""
+    revisions: Mapping[str, str]
+    """In force, of the sources that have some."""
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def others(self) -> frozenset[int]:
+        """The relays that owners beside the spec want."""
+        return frozenset(id_ for id_, owner in self.owners.items() if owner != self.spec.owner)
+
+
+class SpecFile:
+    """Reads the file again and again. `accepted` changes only to another good spec: never because of a file that is
+    invalid, empty, truncated, unreadable or gone. Nor because of a source: what that said last stays. What other owners
+    want is had beside it all the while."""
+
+    def __init__(
+        self, local: Local, host: Host, store: Store, sources: Sources, news: Callable[[], None] = lambda: None
+    ) -> None:
+        """`news` is called, on another thread, when a file that had not answered has."""
+        self.path = Path(os.path.abspath(local.path))
+        self._local = replace(local, path=self.path)
+        self._reading = Bounded(str(self.path), news)
+        self.unanswered = ""
+        """That the file can't be read just now, and what it said stays, as a sentence."""
+        self.accepted: Accepted | None = None
+        self.refused: RefusedSpec | None = None
+        self._host = host
+        self._store = store
+        self._sources = sources
+        self._named: tuple[Tree, tuple[SourceSpec, ...]] | None = None
+        """What the file said last, and the sources that it names."""
+        self._seen: object = None
+        self._names = sources.hosts = kept_names(store)
+        """Of this host, by which its own files were found."""
+
+    def read(self, disturbed: Callable[[], bool] = lambda: False) -> bool:
+        """Reads everything; whether something else is wanted than before. What was `disturbed` meanwhile may be half of
+        two contents, and is not believed."""
+        try:
+            local = self._answer()
+            if disturbed():
+                return self.go_on()
+            facts = (local, self._offers(local), beside(self._store), in_force(), local.host)
+            if facts == self._seen and not self.lacking:
+                return False
+            self._seen = facts
+            settled = settle(local, facts[1], lambda spec: self._local.judge(spec, facts[2], self._host))
+            return self._accept(local, settled)
+        except (SpecError, SpecUnfit, Unread) as error:
+            if not isinstance(error, SpecUnfit) or error.may_heal:
+                self._seen = None  # a user or a CPU may appear without the file changing
+            self._refuse(reasons(error))
+        except Unanswered as error:
+            self.unanswered = f"{error} What is in force stays"
+        return self.go_on() if self.accepted is not None else self._fall_back()
+
+    def _answer(self) -> Tree:
+        """Raises Unanswered, SpecError."""
+        hosts = host_names(self._host.name(), self._names.get(FILE, ""))
+        local = self._reading.do(lambda: self._local.read(hosts))
+        self.unanswered = ""
+        return local
+
+    def close(self) -> None:
+        self._reading.close()
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What the spec in force names and this host has not yet, as sentences."""
+        return self.accepted.lacking if self.accepted is not None else ()
+
+    @property
+    def outdated(self) -> tuple[str, ...]:
+        """Which files count under a name that this host has no longer, as sentences."""
+        return outdated(self._host.name(), self._names)
+
+    def go_on(self) -> bool:
+        """With the spec in force, and what other owners want by now; whether that is another state than before."""
+        before = self.accepted
+        if before is None:
+            return False
+        try:
+            found = wanted(before.spec, beside(self._store), self._host)
+        except SpecUnfit:
+            return False
+        shown = before.shown
+        self.accepted = self._accepted(found, shown.since, shown.origin, shown.sources)
+        return before.target != found.target
+
+    def _offers(self, local: Tree) -> tuple[Offer, ...]:
+        """Raises SpecError."""
+        if self._named is None or self._named[0] != local:
+            self._named = local, head(local).sources
+        before = kept(self._store)
+        self._sources.in_force = {name: known.revision for name, known in before.items()}
+        attempts = self._sources.read(self._named[1])
+        return tuple(Offer(name, attempt, before.get(name)) for name, attempt in attempts.items())
+
+    def _accept(self, local: Tree, settled: Settled) -> bool:
+        self.refused = None
+        found, before = settled.wanted, self.accepted
+        since = keep(self._store, str(self.path), found.spec.sha256, found.spec.text).since
+        remember(self._store, settled)
+        trees = {FILE: local, **{name: said.tree for name, said in settled.readings.items()}}
+        self._names = self._sources.hosts = found_by(self._names, trees)
+        keep_names(self._store, self._names)
+        self._sources.in_force = settled.revisions
+        self.accepted = self._accepted(found, since, "file", settled.sources)
+        return before is None or (before.spec.sha256, before.target) != (found.spec.sha256, found.target)
+
+    def _refuse(self, problems: tuple[str, ...]) -> None:
+        if self.refused is None or self.refused.problems != problems:
+            self.refused = RefusedSpec(time.time(), problems)
+
+    def _fall_back(self) -> bool:
+        """At the start: what was in force before the last end of this process."""
+        known = last_good(self._store, str(self.path))
+        if known is None:
+            return False
+        try:
+            spec = compose([self._local.once(known.text)])
+            found = wanted(spec, beside(self._store), self._host)
+        except (SpecError, SpecUnfit):
+            return False
+        sources = tuple(SourceStatus(n, k.revision, k.revision, "") for n, k in kept(self._store).items())
+        self.accepted = self._accepted(found, known.since, "last-good", sources)
+        return True
+
+    def _accepted(self, found: Wanted, since: float, origin: str, sources: tuple[SourceStatus, ...]) -> Accepted:
+        spec, target = found.spec, found.target
+        relays = {
+            str(r.id): {"port": r.port, "socket": r.socket, "owner": found.owners.get(r.id, FILE_OWNER)}
+            for r in target.relays.values()
+        }
+        left_out = tuple(str(each) for each in found.left_out)
+        shown = InForce(str(self.path), spec.sha256, since, origin, relays, sources, left_out)
+        revisions = {source.name: source.applied for source in sources if source.applied}
+        refused = {each.relay: each.reason for each in found.left_out if each.owner != found.spec.owner}
+        return Accepted(spec, target, shown, found.owners, refused, revisions, lacking(spec, self._host))

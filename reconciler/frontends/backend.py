@@ -1,0 +1,113 @@
+"""What the services see and change: the spec in force, and the durable wishes and pins beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.desired.desired_state import pins_of
+from reconciler.frontends.port_control import OWNER, Desk, Held
+from reconciler.policy.claims import merged, unfit
+from schema import Spec
+from schema.model import MAX_RELAYS
+from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path, template_path
+from schema.vf import below, parse_vf
+from state import pins
+from state import relay_requests as wishes
+from state.store import Store
+
+
+class StateFront:
+    """Keeps a connection to the state of its own: it is used by the services' thread only."""
+
+    def __init__(self, state_dir: Path, spec: Callable[[], Spec | None]) -> None:
+        """`spec` gives the one in force; None where there is none yet."""
+        self._store = Store(state_dir)
+        self._spec = spec
+
+    def desk(self) -> Desk:
+        spec = self._spec() or Spec()
+        asked = wishes.wishes(self._store)
+        whole = merged(spec, asked, wishes.held(self._store))
+        held = {r.id: _held(r, whole.owners.get(r.id, FILE), spec.vhost_user) for r in whole.spec.relays}
+        for wish in asked:  # those that are left out are still wanted, and can be taken back
+            if wish.relay not in held:
+                held[wish.relay] = _wished(wish, spec.vhost_user)
+        sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
+        return Desk(held, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
+
+    def idle_sockets(self) -> tuple[str, ...]:
+        vhost_user = (self._spec() or Spec()).vhost_user
+        return tuple(template_path(vhost_user, id_) for id_ in range(MAX_RELAYS) if vhost_user.template_sockets)
+
+    def put(self, relay: int, wanted: Mapping[str, Any]) -> str:
+        if against := unfit(OWNER, relay, wanted, self._spec() or Spec()):
+            return against
+        wishes.put(self._store, OWNER, relay, wanted)
+        return self._kept(lambda: wishes.remove(self._store, OWNER, relay))
+
+    def take(self, relay: int) -> str:
+        store = self._store
+        was = next((w for w in wishes.wishes(store) if (w.owner, w.relay) == (OWNER, relay)), None)
+        wishes.remove(store, OWNER, relay)
+        return self._kept(lambda: wishes.put(store, OWNER, relay, was.wanted, was.since) if was is not None else None)
+
+    def workers(self) -> tuple[int, ...]:
+        return (self._spec() or Spec()).engine.worker_cpus
+
+    def pins(self) -> dict[int, tuple[int, int]]:
+        return pins_of(self._spec() or Spec(), pins.kept(self._store))
+
+    def pin(self, cpus: Mapping[int, tuple[int, int]]) -> str:
+        spec = self._spec() or Spec()
+        fixed = {relay.id for relay in spec.relays if relay.cpus is not None} if not spec.balance.override else set()
+        there = self.desk().held
+        for relay, pair in sorted(cpus.items()):
+            if relay not in there:
+                return f"relay {relay} is wanted by nobody"
+            if relay in fixed:
+                return f"relay {relay} has CPUs in the spec; take them out there, or set balance.override: true"
+            for cpu in pair:
+                if cpu not in spec.engine.worker_cpus:
+                    return f"CPU {cpu} is no worker's; there are {', '.join(map(str, spec.engine.worker_cpus))}"
+        before = pins.kept(self._store)
+        pins.keep(self._store, cpus)
+        return self._kept(lambda: self._put_back(before, cpus))
+
+    def _put_back(self, before: Mapping[int, tuple[int, int]], changed: Iterable[int]) -> None:
+        pins.forget(self._store, changed)
+        pins.keep(self._store, {relay: before[relay] for relay in changed if relay in before})
+
+    def _kept(self, undo: Callable[[], object]) -> str:
+        """Why what was recorded just now is not on the disk, where alone the loop finds it; it is undone then."""
+        if self._store.fault is None:
+            return ""
+        undo()
+        return self._store.fault
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def _held(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> Held:
+    members = frozenset(port.name for port in relay.ports)
+    lower = frozenset(thing for port in relay.ports for thing in below(port))
+    name = relay.bond.name if relay.bond is not None else next(iter(members), "")
+    return Held(relay.id, owner, name, members, socket_path(vhost_user, relay), lower)
+
+
+def _wished(wish: wishes.Wish, vhost_user: VhostUserSpec) -> Held:
+    bond = wish.wanted.get("bond")
+    members: Iterable[str] = bond["members"] if bond else [wish.wanted["vf"]]
+    names = frozenset(_name(member) for member in members)
+    path = wish.wanted.get("socket") or template_path(vhost_user, wish.relay)
+    return Held(wish.relay, wish.owner, bond["name"] if bond else next(iter(names)), names, path)
+
+
+def _name(text: str) -> str:
+    try:
+        return parse_vf(text).name
+    except ValueError:
+        return json.dumps(text)

@@ -1,0 +1,131 @@
+"""hugetlbfs mounted and unmounted, with the directories that QEMU under libvirt has on it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+from reconciler.host.refusal import Objected, Objection, require, said
+from reconciler.memory import checks as check
+from reconciler.memory.hugetlb import HUGETLBFS, Entry, Hugetlb
+from reconciler.memory.mount_users import users_of
+from schema.model import Mount
+from schema.system import files
+from state.hugepages import forget_mount, made_mounts, remember_mount
+from state.store import Store
+
+
+def observed(kernel: Hugetlb, store: Store) -> dict[str, Mount]:
+    """Every mount of hugetlbfs."""
+    ours = made_mounts(store, kernel.boot_id())
+    entries = [entry for entry in kernel.entries().values() if entry.type == HUGETLBFS]
+    return {entry.path: _seen(entry, entry.path in ours) for entry in entries}
+
+
+def _seen(entry: Entry, ours: bool) -> Mount:
+    """Directories that differ, or of which one is not there, have no owner."""
+    try:
+        owners = {(s.st_uid, s.st_gid, s.st_mode & 0o7777) for s in map(os.lstat, _directories(entry.path))}
+    except OSError:
+        owners = set()
+    if len(owners) != 1:
+        return Mount(entry.path, entry.page_size, ours=ours)
+    return Mount(entry.path, entry.page_size, *owners.pop(), ours)
+
+
+def _directories(path: str) -> tuple[str, str]:
+    """Where libvirt has QEMU make its files, after its parent."""
+    return f"{path}/libvirt", f"{path}/libvirt/qemu"
+
+
+def objection(kernel: Hugetlb, store: Store, wanted: Mount) -> Objection | None:
+    """What would keep it from being mounted."""
+    path = Path(wanted.path)
+    real = os.path.realpath(path)
+    if real != wanted.path:
+        return Objection("failed", f"{wanted.path} leads to {real}; write that under mount")
+    entry = kernel.entries().get(wanted.path)
+    ours = wanted.path in made_mounts(store, kernel.boot_id())
+    return check.to_mount(wanted, entry, ours, kernel.sizes()) or (_place(path) if entry is None else None)
+
+
+def _place(path: Path) -> Objection | None:
+    """A directory with something in it would be hidden by a mount."""
+    try:
+        if any(path.iterdir()):
+            message = f"{path} has files in it, which a mount would hide; empty it, or name another path under mount"
+            return Objection("failed", message)
+    except NotADirectoryError:
+        return Objection("failed", f"{path} is no directory; name another path under mount")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return Objection("failed", f"{path} can't be looked into: {error.strerror}")
+    return None
+
+
+def mount(kernel: Hugetlb, store: Store, wanted: Mount) -> None:
+    """Mounts it, unless it is, and makes its directories. Raises Objected."""
+    require(objection(kernel, store, wanted))
+    entry = kernel.entries().get(wanted.path)
+    if entry is not None and entry.page_size != wanted.page_size:
+        unmount(kernel, store, wanted.path)
+        entry = None
+    with said(f"hugepages can't be mounted at {wanted.path}"):
+        if entry is None:
+            _mount(kernel, store, wanted)
+        if wanted.uid is not None and wanted.gid is not None and wanted.permissions is not None:
+            _make_directories(wanted.path, wanted.uid, wanted.gid, wanted.permissions)
+
+
+def _mount(kernel: Hugetlb, store: Store, wanted: Mount) -> None:
+    path = Path(wanted.path)
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    remember_mount(store, kernel.boot_id(), wanted.path, str(missing[-1]) if missing else "")
+    try:
+        files.make_directory(path)
+        kernel.mount(wanted.path, wanted.page_size)
+    except OSError:
+        _tidy(store, kernel.boot_id(), wanted.path)
+        raise
+
+
+def _make_directories(path: str, uid: int, gid: int, permissions: int) -> None:
+    for each in map(Path, _directories(path)):
+        files.make_directory(each, uid, gid, permissions)
+        files.set_owner_and_mode(each, uid, gid, permissions, stat.S_ISDIR)
+
+
+def unmount(kernel: Hugetlb, store: Store, path: str) -> None:
+    """Takes down what vio4wd has mounted, unless somebody uses it. Raises Objected."""
+    boot_id = kernel.boot_id()
+    entry = kernel.entries().get(path)
+    if path in made_mounts(store, boot_id) and entry is not None and entry.type == HUGETLBFS:
+        with said(f"{path} can't be unmounted"):
+            _unmount(kernel, path)
+    _tidy(store, boot_id, path)
+
+
+def _unmount(kernel: Hugetlb, path: str) -> None:
+    try:
+        kernel.unmount(path)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise Objected(check.busy(path, users_of(path))) from error
+        raise
+
+
+def _tidy(store: Store, boot_id: str, path: str) -> None:
+    """Removes the directories that were made for a mount, as long as nothing is in them, and forgets it."""
+    made = made_mounts(store, boot_id).get(path)
+    forget_mount(store, path)
+    if not made:
+        return
+    with contextlib.suppress(OSError):
+        for each in (Path(path), *Path(path).parents):
+            each.rmdir()
+            if str(each) == made:
+                break

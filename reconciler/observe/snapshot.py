@@ -1,0 +1,53 @@
+"""What all engine processes of a host showed when they were asked, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.api.client import Observation
+from reconciler.observe.engine_version import Moment
+from reconciler.planning.shards import MAX_SHARDS, PORTS
+from schema.model import State
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """By shard. Who is neither in `seen` nor in `silent` does not run."""
+
+    seen: Mapping[int, Observation] = field(default_factory=dict)
+    """Those that are ready, and what is live on them."""
+    silent: Mapping[int, str] = field(default_factory=dict)
+    """Those that run but do not say what is live on them: they start, stop or hang. With a sentence on each."""
+    limits: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    """What each engine says that it can have, as docs/engine-api.md has it."""
+    remembered: Mapping[int, int] = field(default_factory=dict)
+    """Relay id to the shard on which it was last to be; it counts for relays that are not live."""
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """Of those that said what is live on them."""
+        return tuple(Moment(shard, seen.boot_id, seen.generation) for shard, seen in sorted(self.seen.items()))
+
+    @property
+    def live(self) -> dict[int, int]:
+        """Relay id to the shard on which it is."""
+        return {id_: shard for shard in sorted(self.seen, reverse=True) for id_ in self.seen[shard].state.relays}
+
+    @property
+    def states(self) -> dict[int, State]:
+        """What is live on each shard that says so."""
+        return {shard: observation.state for shard, observation in sorted(self.seen.items())}
+
+    @property
+    def room(self) -> tuple[int, ...]:
+        """How many of DPDK's ports each shard may have; one that does not say is taken to be as the others."""
+        said = [limits["ports"] for _, limits in sorted(self.limits.items()) if "ports" in limits]
+        usual = said[0] if said else PORTS
+        return tuple(self.limits.get(shard, {}).get("ports", usual) for shard in range(MAX_SHARDS))
+
+    @property
+    def homes(self) -> Mapping[int, int]:
+        """What is remembered, as long as it is good for something: where nothing is live and nobody hangs, everything
+        can be placed anew without a guest noticing, on as few shards as possible."""
+        return self.remembered if self.live or self.silent else {}

@@ -1,0 +1,220 @@
+"""What to do so that all engine processes of a host together match the spec: which relay goes to which, and in which
+order, because a VF or a socket must be let go by one process before another can take it. Pure, as the plan of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.after_replacement import follows, renewed, seen_afterwards
+from reconciler.planning.plan import plan
+from reconciler.planning.planned_action import Errand, Merge
+from reconciler.planning.shard_cpus import allot
+from reconciler.planning.shards import Division, Homes, costs_of, divide
+from reconciler.resources import pages as pages_kind
+from reconciler.resources import relay as relay_kind
+from schema.model import Action, Key, Kind, Mount, Pages, State, Verb
+
+LetGo = dict[int, dict[int, str]]
+"""Shard to relays that have to be taken away first and added again, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """Errands in the order in which they are to be carried out."""
+
+    errands: tuple[Errand, ...] = ()
+    targets: Mapping[int, State] = field(default_factory=dict)
+    """What each shard is to be afterwards; those without relays are those that are no longer needed."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Shards that are needed and not there, with a sentence: their relays have to wait."""
+    follows: tuple[Errand, ...] = ()
+    """Where processes are replaced: what is done once the new ones are up. It is planned again by then, as what is
+    live may be another."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Those to be carried out at once."""
+        return tuple(errand.action for errand in self.errands)
+
+    @property
+    def all_actions(self) -> tuple[Action, ...]:
+        """With those that follow."""
+        return tuple(errand.action for errand in (*self.errands, *self.follows))
+
+    @property
+    def several(self) -> bool:
+        """Whether shards are worth a word: one alone is not."""
+        return len(self.targets) > 1
+
+
+def plan_host(desired: State, sighting: Sighting) -> HostPlan:
+    """Raises SpecUnfit when the relays can't be divided among engine processes, with the arithmetic."""
+    todo = _plan_host(desired, sighting)
+    new = renewed(todo.errands)
+    if not new:
+        return todo
+    then = _plan_host(desired, seen_afterwards(todo.errands, todo.targets, sighting))
+    before = {shard: sighting.states[shard] for shard in new if shard in sighting.states}
+    return replace(todo, follows=follows(then.errands, then.targets, before))
+
+
+def _plan_host(desired: State, sighting: Sighting) -> HostPlan:
+    division = divide(costs_of(desired), sighting.live, _wishes(desired, sighting), sighting.room)
+    targets = _targets(desired, division.homes, sighting)
+    live = {shard: sighting.states.get(shard) or _newborn(target) for shard, target in targets.items()}
+    able = [shard for shard in targets if shard not in sighting.silent]
+    errands = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, sighting.room)
+    told = _host_last(tuple(_crossing(errand, division) for errand in errands))
+    missing = {shard: _why(shard, sighting) for shard in targets if shard not in sighting.seen}
+    return HostPlan(told, targets, missing)
+
+
+def _why(shard: int, sighting: Sighting) -> str:
+    return sighting.silent.get(shard, missing_words(shard))
+
+
+def missing_words(shard: int) -> str:
+    """What to say of a shard that is needed and not there."""
+    start = f"vio4wd engine --shard {shard}"
+    return f"shard {shard} is needed and does not run; unless vio4wd run starts it, do so with: {start}"
+
+
+def _newborn(target: State) -> State:
+    """What an engine is that starts with the parameters of this target."""
+    return State(engine=target.engine, workers=target.workers)
+
+
+def _wishes(desired: State, sighting: Sighting) -> Homes:
+    """Where relays that are not live would best be: where they were, or where their socket waits."""
+    sockets = {path: shard for shard, state in sighting.states.items() for path in state.sockets}
+    waiting = {id_: sockets[relay.socket] for id_, relay in desired.relays.items() if relay.socket in sockets}
+    return {**waiting, **sighting.homes}
+
+
+def _targets(desired: State, homes: Homes, sighting: Sighting) -> dict[int, State]:
+    """What each shard is to be: the needed ones, shard 0, and those that still have something to let go."""
+    held = [shard for shard, state in sighting.states.items() if state.relays or state.ports or state.sockets]
+    cpus = allot(desired, homes, sighting.states)
+    paths = _sockets(desired, homes, sighting)
+    shards = sorted({0, *homes.values(), *held})
+    return {shard: _target(desired, shard, homes, cpus.get(shard, frozenset()), paths) for shard in shards}
+
+
+def _sockets(desired: State, homes: Homes, sighting: Sighting) -> dict[str, int]:
+    """The shard of each socket: its relay's; that of one without a relay is where it is already, else the first."""
+    live = {path: shard for shard, state in sighting.states.items() for path in state.sockets}
+    unheld = {path: live.get(path, 0) for path in desired.sockets}
+    return unheld | {relay.socket: homes[id_] for id_, relay in desired.relays.items()}
+
+
+def _target(desired: State, shard: int, homes: Homes, cpus: frozenset[int], paths: Mapping[str, int]) -> State:
+    relays = {id_: relay for id_, relay in desired.relays.items() if homes[id_] == shard}
+    names = {relay.port for relay in relays.values()}
+    return replace(
+        desired,
+        workers=frozenset(worker for worker in desired.workers if worker.cpu in cpus),
+        ports={name: port for name, port in desired.ports.items() if name in names},
+        sockets={path: socket for path, socket in desired.sockets.items() if paths[path] == shard},
+        relays=relays,
+        pins={id_: pin for id_, pin in desired.pins.items() if id_ in relays},
+        pages=desired.pages if shard == 0 else {},
+        mounts=desired.mounts if shard == 0 else {},
+    )
+
+
+def needed(shard: int, target: State) -> bool:
+    """Whether the process is to go on: the first always is."""
+    return shard == 0 or bool(target.relays or target.sockets)
+
+
+def _errands(targets: Mapping[int, State], live: Mapping[int, State], room: tuple[int, ...]) -> tuple[Errand, ...]:
+    """All plans in one order. Relays that stand in the way of another process's are broken one after the other until
+    there is one."""
+    let_go: LetGo = {shard: {} for shard in targets}
+    while True:
+        plans = {shard: plan(target, live[shard], let_go[shard]) for shard, target in targets.items()}
+        merge = Merge(plans, live, room)
+        stuck = merge.run()
+        if stuck is None or stuck[1] in let_go[stuck[0]]:
+            return (*merge.done, *merge.rest())
+        shard, relay, reason = stuck
+        let_go[shard][relay] = reason
+
+
+def _host_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
+    """What is the host's is given back after all engines have let go: VFs each once, by the engine that polled it, then
+    mounts and pages."""
+    others = tuple(errand for errand in _vfs_once(errands) if not _shrinks_memory(errand))
+    return (*_vfs_last(others), *filter(_shrinks_memory, errands))
+
+
+def _shrinks_memory(errand: Errand) -> bool:
+    before, after = errand.action.before, errand.action.after
+    if isinstance(before, Pages) and isinstance(after, Pages):
+        return not pages_kind.grows(before, after)
+    return after is None and isinstance(before, Pages | Mount)
+
+
+def _vfs_once(errands: tuple[Errand, ...]) -> Iterable[Errand]:
+    """Each VF is bound for the relay that polls it; else, once, for nobody in particular."""
+    binds = [errand for errand in errands if errand.action.kind is Kind.VF and not _gives_back(errand)]
+    chosen = {e.action.key: e for e in sorted(binds, key=lambda e: e.action.relay is not None)}
+    return (errand for errand in errands if errand not in binds or errand is chosen[errand.action.key])
+
+
+def _vfs_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
+    given_back: dict[Key, Errand] = {}
+    for errand in errands:
+        if _gives_back(errand):
+            known = given_back.get(errand.action.key)
+            given_back[errand.action.key] = errand if known is None or known.action.relay is None else known
+    return (*(errand for errand in errands if not _gives_back(errand)), *given_back.values())
+
+
+def _gives_back(errand: Errand) -> bool:
+    return errand.action.kind is Kind.VF and errand.action.verb is Verb.REMOVE
+
+
+def _crossing(errand: Errand, division: Division) -> Errand:
+    """Says of a relay that changes its process what that costs, and why."""
+    action = errand.action
+    moved = division.moved.get(action.relay) if action.relay is not None else None
+    if moved is None or action.kind is not Kind.RELAY:
+        return errand
+    if action.verb is Verb.REMOVE and errand.shard == moved[0]:
+        return replace(errand, action=relay_kind.leave(action, moved[1]))
+    if action.verb is Verb.ADD and errand.shard == moved[1]:
+        return replace(errand, action=relay_kind.arrive(action, moved[0]))
+    return errand
+
+
+def join(states: Iterable[State]) -> State:
+    """What several engines are to be, as one wish; the engine's own parameters are the first one's."""
+    first, *others = states
+    whole = first
+    for state in others:
+        whole = replace(
+            whole,
+            workers=whole.workers | state.workers,
+            ports={**whole.ports, **state.ports},
+            sockets={**whole.sockets, **state.sockets},
+            relays={**whole.relays, **state.relays},
+            pins={**whole.pins, **state.pins},
+            vfs={**whole.vfs, **state.vfs},
+            pages={**whole.pages, **state.pages},
+            mounts={**whole.mounts, **state.mounts},
+        )
+    return whole
+
+
+def as_wish(states: Iterable[State]) -> State:
+    """What is live on several engines, as something that can be wanted: of memory and mounts what vio4wd has made,
+    because what the host has of its own is not for vio4wd to bring back."""
+    live = join(states)
+    return replace(
+        live,
+        pages={size: pages for size, pages in live.pages.items() if sum(pages.nodes) > sum(pages.found)},
+        mounts={path: mount for path, mount in live.mounts.items() if mount.ours},
+    )

@@ -1,0 +1,202 @@
+"""What to do so that the engine matches the spec: a pure function from two states to a value.
+
+The same states give the same plan; nothing to do is the empty one; no plan with fewer actions does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TypeVar
+
+from reconciler.order.dependency_order import Sequence
+from reconciler.order.device_handover import CIRCLE, TAKEN, Handover, handover
+from reconciler.order.relay_updates import Moves, moves
+from reconciler.planning.placement import place
+from reconciler.resources import engine, pin, port, relay, socket, vf, worker
+from reconciler.resources.diff import Difference, difference, matches
+from reconciler.resources.host_memory import given_back, readied
+from schema.model import Action, Kind, Pin, Port, Relay, Socket, State
+from schema.vf import pci_functions
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions in the order in which they are to be carried out."""
+
+    actions: tuple[Action, ...] = ()
+    pins: Mapping[int, Pin] = field(default_factory=dict)
+    """The place of each relay that is added: it is sent beside the action."""
+
+    def pin_of(self, action: Action) -> Pin | None:
+        """The pin to be sent with this action."""
+        added = action.kind is Kind.RELAY and action.after is not None and action.before is None
+        return self.pins[int(action.key)] if added else None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the groups of a plan are computed from."""
+
+    desired: State
+    observed: State
+    ports: Difference[str, Port]
+    sockets: Difference[str, Socket]
+    relays: Difference[int, Relay]
+    placed: Mapping[int, Pin]
+    repinned: frozenset[int]
+    moves: Moves
+    broken: Mapping[int, str]
+    """Relays that are removed and added again, with the reason."""
+    handed: Handover
+
+
+def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingProxyType({})) -> Plan:
+    """The shortest list of actions that makes `observed` match `desired`.
+
+    `let_go` names relays that are taken away first and added again instead of being changed in place, with the reason.
+    When the engine needs a new process, that is the whole plan: what the new one has to do is planned when it is up.
+    """
+    if engine.needs_new_process(observed.engine, desired.engine):
+        return Plan((engine.change(observed.engine, desired.engine),))
+    frame = _frame(desired, observed, let_go)
+    actions = (
+        *readied(desired, observed),
+        *_engine(frame),
+        *_workers_added(frame),
+        *_relays_removed(frame),
+        *_removed(frame, held=False),
+        *_vfs_bound(frame),
+        *_changed_and_added(frame),
+        *_relays_updated(frame),
+        *_relays_added(frame),
+        *_pins_migrated(frame),
+        *_removed(frame, held=True),
+        *_vfs_given_back(frame),
+        *_workers_removed(frame),
+        *given_back(desired, observed),
+    )
+    added = (*frame.relays.added, *frame.broken)
+    ordered = Sequence(actions, observed, frame.handed.givers).ordered()
+    return Plan(ordered, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))
+
+
+def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
+    relays = difference(desired.relays, observed.relays)
+    placed = place(desired, observed)
+    survivors = desired.relays.keys() & observed.relays.keys()
+    repinned = frozenset(id_ for id_ in survivors if not matches(placed[id_], observed.pins.get(id_)))
+    handed = handover(difference(desired.ports, observed.ports), desired, observed, repinned)
+    stuck = [id_ for id_ in survivors if observed.relays[id_].port in handed.again & {desired.relays[id_].port}]
+    let_go = {**dict.fromkeys(stuck, CIRCLE), **let_go}
+    changed = {id_: pair for id_, pair in relays.changed.items() if id_ not in let_go}
+    found = moves(changed, repinned, handed.waits)
+    reasons = {id_: TAKEN if observed.relays[id_].port in handed.taken else relay.BROKEN for id_ in found.broken}
+    return Frame(
+        desired=desired,
+        observed=observed,
+        ports=handed.ports,
+        sockets=difference(desired.sockets, observed.sockets),
+        relays=relays,
+        placed=placed,
+        repinned=repinned,
+        moves=found,
+        broken={**reasons, **let_go},
+        handed=handed,
+    )
+
+
+def _engine(frame: Frame) -> Iterable[Action]:
+    if not matches(frame.desired.engine, frame.observed.engine):
+        yield engine.change(frame.observed.engine, frame.desired.engine)
+
+
+def _workers_added(frame: Frame) -> Iterable[Action]:
+    return (worker.add(w) for w in sorted(frame.desired.workers - frame.observed.workers, key=lambda w: w.cpu))
+
+
+def _workers_removed(frame: Frame) -> Iterable[Action]:
+    return (worker.remove(w) for w in sorted(frame.observed.workers - frame.desired.workers, key=lambda w: w.cpu))
+
+
+def _relays_removed(frame: Frame) -> Iterable[Action]:
+    live = frame.observed.relays
+    for id_ in sorted((*frame.relays.removed, *frame.broken)):
+        yield relay.remove(live[id_], frame.broken[id_]) if id_ in frame.broken else relay.remove(live[id_])
+
+
+def _relays_updated(frame: Frame) -> Iterable[Action]:
+    return (relay.change(*frame.relays.changed[id_]) for id_ in frame.moves.ordered)
+
+
+def _relays_added(frame: Frame) -> Iterable[Action]:
+    wanted = frame.desired.relays
+    for id_ in sorted((*frame.relays.added, *frame.broken)):
+        yield relay.add(wanted[id_], frame.broken[id_]) if id_ in frame.broken else relay.add(wanted[id_])
+
+
+def _pins_migrated(frame: Frame) -> Iterable[Action]:
+    cpus = {w.cpu for w in frame.desired.workers}
+    for id_ in sorted(frame.repinned - frame.broken.keys()):
+        yield pin.change(frame.observed.pins.get(id_), frame.placed[id_], id_ in frame.desired.pins, cpus)
+
+
+def _changed_and_added(frame: Frame) -> Iterable[Action]:
+    ports, sockets = _holders(frame.desired)
+    yield from (port.change(*pair, ports.get(name)) for name, pair in frame.ports.changed.items())
+    yield from (socket.change(*pair, sockets.get(path)) for path, pair in frame.sockets.changed.items())
+    yield from (port.add(p, ports.get(name)) for name, p in frame.ports.added.items())
+    yield from (socket.add(s, sockets.get(path)) for path, s in frame.sockets.added.items())
+
+
+def _removed(frame: Frame, held: bool) -> Iterable[Action]:
+    """Ports and sockets that go; `held`: those that a relay lets go only by its update, which comes first."""
+    ports, sockets = _holders(frame.observed)
+    updated = set(frame.moves.ordered)
+    reasons = {**dict.fromkeys(frame.handed.taken, TAKEN), **dict.fromkeys(frame.handed.again, CIRCLE)}
+    for action in _gone(frame.ports.removed, ports, updated, held, port.remove):
+        yield replace(action, reason=reasons.get(str(action.key), action.reason))
+    yield from _gone(frame.sockets.removed, sockets, updated, held, socket.remove)
+
+
+R = TypeVar("R", Port, Socket)
+
+
+def _gone(
+    removed: Mapping[str, R],
+    holders: Mapping[str, int],
+    updated: set[int],
+    held: bool,
+    remove: Callable[[R, int | None], Action],
+) -> Iterable[Action]:
+    for key, resource in removed.items():
+        if (holders.get(key) in updated) is held:
+            yield remove(resource, holders.get(key))
+
+
+def _vfs_bound(frame: Frame) -> Iterable[Action]:
+    """Those of this engine's ports, and, for nobody in particular, those of no port: these may be another engine's."""
+    users = _users(frame.desired)
+    vfs = difference(frame.desired.vfs, frame.observed.vfs)
+    yield from (vf.change(*pair, users.get(address)) for address, pair in vfs.changed.items())
+    yield from (vf.add(each, users.get(address)) for address, each in vfs.added.items())
+
+
+def _vfs_given_back(frame: Frame) -> Iterable[Action]:
+    users = _users(frame.observed)
+    gone = difference(frame.desired.vfs, frame.observed.vfs).removed
+    return (vf.remove(each, users.get(address)) for address, each in gone.items())
+
+
+def _users(state: State) -> dict[str, int | None]:
+    """Which relay polls which PCI function; None where it is nobody's in particular."""
+    ports, _ = _holders(state)
+    return {address: ports.get(name) for name, port in state.ports.items() for address in pci_functions(port)}
+
+
+def _holders(state: State) -> tuple[dict[str, int], dict[str, int]]:
+    """Which relay has which port, and which socket."""
+    ports = {relay.port: id_ for id_, relay in state.relays.items()}
+    sockets = {relay.socket: id_ for id_, relay in state.relays.items()}
+    return ports, sockets

@@ -1,0 +1,53 @@
+"""When what is live is what is wanted. Every comparison of the two goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from reconciler.resources import mount, pages
+from schema.model import Key, Mount, Pages, Pin, Resource, Vf
+
+
+def matches(wanted: Resource | None, live: Resource | None) -> bool:
+    """Whether nothing is to be done: they are equal, or a placement that nobody asked for is as good as any,
+    as is the driver of a VF that vio4wd is not to bind. Hugepages and their mounts have more to themselves."""
+    if wanted is None and isinstance(live, Pin):
+        return True
+    if isinstance(wanted, Pages) and not wanted.total and live is None:
+        return True
+    if isinstance(live, Pages) and (wanted is None or isinstance(wanted, Pages)):
+        return pages.met(wanted, live)
+    if isinstance(live, Mount):
+        return mount.met(wanted, live) if isinstance(wanted, Mount) else not live.ours
+    if isinstance(wanted, Vf) and not wanted.driver:
+        return True
+    return wanted == live
+
+
+K = TypeVar("K", bound=Key)
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Generic[K, R]):
+    """How the wanted resources of one kind differ from the live ones, each part sorted by key."""
+
+    added: dict[K, R]
+    removed: dict[K, R]
+    changed: dict[K, tuple[R, R]]
+    """Key to (before, after)."""
+
+
+def difference(wanted: Mapping[K, R], live: Mapping[K, R]) -> Difference[K, R]:
+    """What to add, remove and change so that `live` becomes `wanted`."""
+    return Difference(
+        added={key: wanted[key] for key in sorted(wanted.keys() - live.keys()) if not matches(wanted[key], None)},
+        removed={key: live[key] for key in sorted(live.keys() - wanted.keys()) if not matches(None, live[key])},
+        changed={
+            key: (live[key], wanted[key])
+            for key in sorted(wanted.keys() & live.keys())
+            if not matches(wanted[key], live[key])
+        },
+    )

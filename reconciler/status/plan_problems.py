@@ -1,0 +1,114 @@
+"""What of a plan will not work on this host as it is now: it is in the plan, before anything is tried.
+
+Estimates and looks, nothing is changed: a host that changes meanwhile may prove them wrong either way. Sockets and
+interfaces are looked for where the engine sees them, whose file systems and network may be other than ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.host.host import Host
+from reconciler.host.refusal import Obstacle
+from reconciler.observe.host_engine import objections
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.capacity import files_short, memory_short
+from reconciler.planning.host_plan import HostPlan
+from reconciler.planning.planned_action import Errand
+from reconciler.runtime.lock import WATCH, is_held
+from reconciler.status.namespace_view import View
+from reconciler.status.report import read_report
+from schema.frontend_spec import EndpointSpec
+from schema.model import Action, Kind, Port, Socket
+from schema.spec import Spec
+
+if TYPE_CHECKING:
+    from reconciler.observe.engines import Fleet
+
+
+def problems_of(todo: HostPlan, sighting: Sighting, host: Host, fleet: Fleet) -> tuple[Obstacle, ...]:
+    """Everything that will not work, each once, in the order of the plan."""
+    views = {shard: View(hello.pid) for shard, hello in fleet.heard.items()}
+    whole = _whole(todo)
+    found = [
+        *memory_short(todo, sighting, host),
+        *files_short(todo, sighting),
+        *fleet.mounts.objections(todo.all_actions),
+        *objections(whole, _new(todo, sighting), fleet.vfs),
+        *_places(todo, sighting, views),
+        *broken(todo, sighting),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _whole(todo: HostPlan) -> Mapping[str, int]:
+    """Which relay has which port, on all shards."""
+    return {relay.port: id_ for target in todo.targets.values() for id_, relay in target.relays.items()}
+
+
+def _new(todo: HostPlan, sighting: Sighting) -> list[Action]:
+    """Without what a new process only has again: that works now."""
+    live = sighting.states.values()
+    again = {(Kind.PORT, name): port for state in live for name, port in state.ports.items()}
+    known: Mapping[object, object] = again | {
+        (Kind.SOCKET, path): socket for state in live for path, socket in state.sockets.items()
+    }
+    follows = [e.action for e in todo.follows if known.get((e.action.kind, e.action.key)) != e.action.after]
+    return [*todo.actions, *follows]
+
+
+def _places(todo: HostPlan, sighting: Sighting, views: Mapping[int, View]) -> Iterator[Obstacle]:
+    ours = frozenset(path for state in sighting.states.values() for path in state.sockets)
+    holders = _whole(todo)
+    fallback = View(None)
+    new = set(map(id, _new(todo, sighting)))
+    for errand in (e for e in (*todo.errands, *todo.follows) if id(e.action) in new):
+        view = views.get(errand.shard, fallback)
+        yield from _of_errand(errand, view, ours, holders)
+
+
+def _of_errand(errand: Errand, view: View, ours: frozenset[str], holders: Mapping[str, int]) -> Iterator[Obstacle]:
+    action, after = errand.action, errand.action.after
+    if isinstance(after, Socket) and action.before is None:
+        why = view.socket_refused(after, after.path in ours)
+    elif isinstance(after, Port):
+        why = view.interface_missing(after)
+    else:
+        return
+    relay = action.relay if action.relay is not None else holders.get(str(action.key))
+    if why:
+        yield Obstacle(f"relay:{relay}" if relay is not None else action.resource, why)
+
+
+def broken(todo: HostPlan, sighting: Sighting) -> Iterator[Obstacle]:
+    """What is live as it is wanted, to which the plan does nothing, and which does not work all the same."""
+    touched = {action.relay for action in todo.all_actions}
+    for observation in sighting.seen.values():
+        ports, sockets = observation.live.get("ports", {}), observation.live.get("sockets", {})
+        for id_, relay in sorted(observation.state.relays.items()):
+            if id_ in touched:
+                continue
+            if not ports.get(relay.port, {}).get("present", True):
+                yield Obstacle(f"relay:{id_}", f"{relay.port} is gone; it is used again when it is back")
+            if not sockets.get(relay.socket, {}).get("reachable", True):
+                words = f"{relay.socket} was removed or replaced: a guest that is connected goes on, no other finds it"
+                yield Obstacle(f"relay:{id_}", words)
+
+
+def frontends_refused(spec: Spec, run_dir: Path) -> Iterator[Obstacle]:
+    """Which ways in beside the file can't be opened by a watch."""
+    view = View((read_report(run_dir) or {}).get("pid") if is_held(run_dir / WATCH) else None)
+    for name, endpoint in endpoints(spec).items():
+        why = view.endpoint_refused(endpoint.path)
+        if why:
+            yield Obstacle(name, why)
+
+
+def endpoints(spec: Spec) -> dict[str, EndpointSpec]:
+    """Those that are sockets of the watch's own, by their keys."""
+    named = {"port_control.zmq": spec.port_control.zmq}
+    named |= {f"services.{field.name}": getattr(spec.services, field.name) for field in fields(spec.services)}
+    return {name: endpoint for name, endpoint in named.items() if endpoint is not None}

@@ -1,0 +1,409 @@
+"""The reconcile loop: what the file wants is made live, and kept so. Only this outermost loop waits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import zmq
+
+from engine.api.client import EngineError, EngineUnavailable
+from reconciler.apply.commit_confirmed import undone
+from reconciler.apply.drift import (
+    Settled,
+    differences,
+    drifted,
+    hold,
+    learned,
+    settled_before,
+    spot_of,
+    still,
+)
+from reconciler.apply.engine_start import Readying
+from reconciler.apply.executor import Outcome, Verdict, apply_host
+from reconciler.apply.history import Ledger
+from reconciler.apply.saved_plan import save
+from reconciler.apply.transaction import reached
+from reconciler.desired.desired_state import with_owners
+from reconciler.desired.from_spec import SpecUnfit
+from reconciler.desired.local import Local
+from reconciler.desired.spec_in_force import Accepted, SpecFile
+from reconciler.frontends.frontends import Doors
+from reconciler.frontends.tickets import Exchange
+from reconciler.host.host import Host
+from reconciler.observe.engine_version import fingerprint
+from reconciler.observe.engines import Events, Fleet
+from reconciler.observe.snapshot import Sighting
+from reconciler.planning.capacity import shortages
+from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.policy.pause import pause_file, read_pause
+from reconciler.policy.removal_guards import Guarded, carried_over, policy_of
+from reconciler.runtime.lock import APPLY, WATCH, Locked, locked
+from reconciler.runtime.log_changes import Said
+from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime.wake import Wake
+from reconciler.sources.file_watch import FileWatch
+from reconciler.sources.pollers import Sources
+from reconciler.status.conditions import relay_statuses
+from reconciler.status.report import Report, in_a_line, read_report, write_report
+from reconciler.status.systemd import Pulse
+from reconciler.status.transitions import standings
+from reconciler.watch.goal import Aim, Wish, aim, origin, undone_instead
+from reconciler.watch.schedule import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
+from schema.model import State
+from schema.paths import sync_file
+from schema.rules.host_policy import policy_file
+from schema.system.files import left_aside
+from schema.system.log_level import log_from
+from schema.wire.notify import Notifier
+from state.last_applied import Spot, keep_target, last_target
+from state.relay_requests import gone, released
+from state.store import Store
+
+LOG = logging.getLogger("vio4wd.watch")
+
+
+class Watch:
+    """Keeps a host's engines as one file wants it. `run` until `stop`."""
+
+    def __init__(
+        self,
+        file: Path,
+        run_dir: Path,
+        state_dir: Path,
+        host: Host,
+        timing: Timing | None = None,
+        notifier: Notifier | None = None,
+        defaults: bool = False,
+    ) -> None:
+        """`defaults`: the file is virtio-forwarder's, and no spec."""
+        self._run_dir = run_dir
+        self._state_dir = state_dir
+        self._wake = Wake()
+        self._read_anew = False
+        """Somebody wants everything to be read."""
+        self._store = Store(state_dir)
+        self._threads = Threads()
+        """Those that anything of this process goes on by for ever."""
+        self._sources = Sources(host.name, state_dir, self._threads)
+        self._file = SpecFile(Local(file, defaults), host, self._store, self._sources, self._wake.rouse)
+        self._files = FileWatch(self._wake.rouse)
+        self._machine = Machine(time.monotonic(), timing)
+        before = read_report(run_dir) or {}
+        stood = before.get("standings") or {}
+        self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood, defaults=defaults)
+        self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
+        self._exchange = Exchange(self._wake.rouse)
+        self._doors = Doors(run_dir, state_dir, host, self._exchange, self._threads)
+        self._ticket = 0
+        """What doors asked for up to this was read."""
+        self._owed = False
+        """Whether some of that is not carried out yet."""
+        self._stopping = False
+        self._ledger = Ledger(self._store)
+        self._settled: Settled | None = None
+        self._read_before = False
+        """Whether another spec is news, and not what was in force before the last end of this process."""
+        self._paused_before = False
+        self._shards: tuple[int, ...] = (0,)
+        """Those that the spec needs; their events are listened to."""
+        self._impossible = ""
+        self._short = ""
+        """What of it this host has too little for: as much as fits is done all the same."""
+        self._readying = Readying(run_dir, state_dir)
+        self._host = host
+        self._said = Said(LOG)
+        self._tell = self._said.tell
+
+    def stop(self) -> None:
+        """Ends `run` after what it is doing now; may be called from a signal's function or another thread."""
+        self._stopping = True
+        self._wake.rouse()
+
+    def read_anew(self) -> None:
+        """Has everything read at once, as `vio4wd sync`; may be called as `stop`."""
+        self._read_anew = True
+        self._wake.rouse()
+
+    def run(self) -> None:
+        """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
+        with locked(self._run_dir / WATCH, wait_s=1.0), Fleet(self._run_dir, self._state_dir) as fleet:
+            LOG.info("keeping the engine as %s wants it", self._file.path)
+            events = Events(fleet)
+            poller = zmq.Poller()
+            for source in (self._files, self._sources, self._wake):
+                poller.register(source, zmq.POLLIN)
+            while not self._stopping:
+                events.follow(self._shards, poller)
+                command = self._machine.step(time.monotonic())
+                self._pulse.beat(time.monotonic())
+                if isinstance(command, Wait):
+                    until = min(command.until, self._pulse.next_beat(time.monotonic()))
+                    poller.poll(int(max(0.0, until - time.monotonic()) * 1000) + 1)
+                    self._hear(events)
+                else:
+                    self._do(command, fleet)
+                    self._show()
+            events.close()
+            self._files.close()
+            self._file.close()
+            self._sources.close()
+            self._doors.close()
+            self._pulse.end()
+        self._store.close()
+        LOG.info("ended; the engine goes on as it is")
+
+    def _hear(self, events: Events) -> None:
+        self._hear_files()
+        if self._sources.heard():
+            self._machine.wished(time.monotonic())
+        if self._wake.taken():
+            self._machine.wished(time.monotonic())
+        if self._read_anew:
+            self._read_anew = False
+            self._ask_all()
+        for event in events.drain():
+            self._machine.engine_event(time.monotonic(), event["event"])
+
+    def _hear_files(self) -> bool:
+        """Whether something happened to them."""
+        touch = self._files.touched()
+        if touch is None:
+            return False
+        if touch.paths and touch.paths <= {sync_file(self._run_dir), pause_file(self._state_dir)}:
+            self._machine.wished(time.monotonic())
+        else:
+            self._machine.file_touched(time.monotonic(), touch.writing)
+        if sync_file(self._run_dir) in touch.paths:
+            self._ask_all()
+        if pause_file(self._state_dir) in touch.paths:
+            self._machine.asked(time.monotonic())
+        return True
+
+    def _ask_all(self) -> None:
+        """Who waits for it is told when it is done."""
+        self._pulse.reloading(time.monotonic())
+        self._sources.poke()
+
+    def _do(self, command: ReadFile | LookAtEngine | Reconcile, fleet: Fleet) -> None:
+        match command:
+            case ReadFile(half):
+                paths = self._paths()
+                self._files.arm(*paths)
+                self._read(fleet, half)
+                if self._paths() != paths:  # what the file names only now may have changed before anybody watched it
+                    self._machine.wished(time.monotonic())
+            case LookAtEngine():
+                self._look(fleet)
+            case Reconcile():
+                try:
+                    self._reconcile(fleet)
+                    self._pulse.reconciled()
+                except Locked:
+                    self._machine.busy(time.monotonic())
+
+    def _paths(self) -> list[Path]:
+        own = (sync_file(self._run_dir), pause_file(self._state_dir))
+        return [self._file.path, policy_file(), *own]
+
+    def _read(self, fleet: Fleet, half: bool) -> None:
+        self._ticket = self._exchange.asked()
+        changed = self._file.go_on() if half else self._file.read(self._hear_files)
+        refused, accepted = self._file.refused, self._file.accepted
+        problems = "\n".join(refused.problems) if refused else ""
+        self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
+        if changed and accepted is not None:
+            log_from(accepted.spec.engine.log_level)
+            LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
+            for warning in accepted.spec.warnings:
+                LOG.warning("%s", warning)
+            self._settled = None if self._read_before else settled_before(last_target(self._store))
+            self._read_before = True
+        paused = read_pause(self._state_dir) is not None
+        if changed or self._paused_before:
+            self._prepare(fleet)
+        self._paused_before = paused
+        if accepted is not None:
+            self._doors.follow(accepted.spec)
+            self._owed = self._owed or changed
+            if not self._owed:
+                self._exchange.settle(self._ticket, accepted.left_out)
+        self._machine.file_read(time.monotonic(), changed)
+        if refused is not None or not changed:
+            self._pulse.read(accepted is None)
+        self._store.heal()
+
+    def _prepare(self, fleet: Fleet, seen: Sighting | None = None) -> None:
+        """Readies the host and leaves parameters for the engines that this will need, so that they can start. Where one
+        runs that can be done by applying, which comes next."""
+        accepted = self._file.accepted
+        if self._report.engine == "ready" or accepted is None or read_pause(self._state_dir) is not None:
+            return
+        if undone_instead(self._store, accepted.spec.sha256):
+            return
+        sighting = fleet.see() if seen is None else seen
+        self._tell("memory", self._readying.prepare(accepted.target, fleet.mounts, sighting), "%s", "")
+
+    def _look(self, fleet: Fleet) -> None:
+        sighting = fleet.see()
+        moments, states = sighting.moments, [hello.state for hello in fleet.heard.values()]
+        self._report = replace(self._report, engine="ready" if moments else states[0] if states else "absent")
+        self._stand(sighting)
+        if moments:
+            gone(self._store, released(self._store) - sighting.live.keys())
+            boots = ", ".join(str(moment.boot_id) for moment in moments)
+            self._tell("engine", "", "", f"the engine is ready (boot id {boots})")
+            self._machine.engine_seen(time.monotonic(), *fingerprint(moments))
+            return
+        self._machine.engine_absent(time.monotonic())
+        if self._readying.due(time.monotonic()):
+            self._prepare(fleet, sighting)
+        self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
+
+    def _reconcile(self, fleet: Fleet) -> None:
+        accepted = self._file.accepted
+        assert accepted is not None, "the machine reconciles only with a spec"
+        sighting = Sighting()
+        try:
+            with locked(self._run_dir / APPLY):
+                sighting = fleet.see_any()
+                last = last_target(self._store)
+                policy = policy_of(accepted.spec, released=released(self._store))
+                wish = Wish(accepted.spec.sha256, accepted.target, policy, accepted.others)
+                aimed = aim(self._store, wish, sighting, last, time.time())
+                if aimed is None:  # an apply waits to be confirmed, and whoever made it has died
+                    self._machine.busy(time.monotonic())
+                    return
+                guarded = aimed.guarded
+                todo = with_owners(plan_host(guarded.target, sighting), accepted.owners)
+                self._short = "; ".join(shortages(todo, sighting, self._host))
+                if aimed.undoing is None and self._paused(todo, sighting):
+                    return
+                todo, drift = self._held(todo, sighting, guarded.target, accepted.spec.drift == "report")
+                outcome = self._apply(todo, sighting, fleet)
+                self._settled = learned(self._settled, guarded.target, outcome, drift)
+                reached_now = reached(guarded, carried_over(guarded, aimed.policy, last), outcome)
+                keep_target(self._store, replace(reached_now, open=self._settled.open))
+                if aimed.undoing is not None and outcome.verdict is Verdict.APPLIED:
+                    undone(self._store, aimed.undoing, outcome)
+                    self._machine.asked(time.monotonic())  # what others asked for meanwhile
+        except (EngineUnavailable, EngineError) as error:
+            self._tell("engine", str(error), "%s", "")
+            self._machine.reconciled(time.monotonic(), Verdict.LOST, "", 0)
+            return
+        except (SpecUnfit, OSError) as error:
+            self._impossible = str(error)
+            heals = not isinstance(error, SpecUnfit) or error.may_heal
+            self._machine.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(sighting.moments), heals)
+            return
+        self._impossible = ""
+        if aimed.undoing is None:
+            self._answer_doors(accepted, aimed, outcome)
+        self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments), outcome.may_heal)
+        if outcome.steps:
+            self._machine.changed(time.monotonic())
+        else:
+            self._stand(sighting)
+        healed = self._ledger.failing and outcome.verdict is Verdict.APPLIED
+        news = self._tell_held(guarded)
+        self._tell_instead(aimed)
+        if todo.actions or todo.missing or healed or news:
+            saved = save(todo, sighting, origin(aimed, accepted, last))
+            text = accepted.spec.text if aimed.undoing is None else ""
+            last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, aimed.own)
+            self._report = replace(self._report, last_apply=last_apply)
+
+    def _answer_doors(self, accepted: Accepted, aimed: Aim, outcome: Outcome) -> None:
+        """Tells what became of what doors asked for, as far as that is settled."""
+        failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
+        if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD):
+            self._owed = False
+            self._exchange.settle(self._ticket, {**failed, **aimed.left_out, **accepted.left_out})
+
+    def _tell_held(self, guarded: Guarded) -> bool:
+        """Whether something is held back that was not before."""
+        held = tuple(each.to_json() for each in guarded.held)
+        news = [each for each in held if each not in self._report.held]
+        self._report = replace(self._report, held=held)
+        words = "\n".join(map(str, guarded.held))
+        self._tell("held", words, "held back: %s", "nothing is held back any more")
+        return bool(news)
+
+    def _tell_instead(self, aimed: Aim) -> None:
+        """Says when it is not the spec that is kept up."""
+        reason = aimed.hold.reason if aimed.hold is not None else ""
+        if aimed.undoing is not None:
+            reason = f"{aimed.undoing.source} is being rolled back: {aimed.undoing.reason}"
+        self._report = replace(self._report, instead=reason)
+        self._tell("instead", reason, "the spec is not carried out: %s", "the spec is carried out again")
+
+    def _paused(self, todo: HostPlan, sighting: Sighting) -> bool:
+        """Whether nothing may be changed; what would be is shown instead."""
+        pause = read_pause(self._state_dir)
+        words = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
+        self._tell("pause", words, "paused %s", "resumed")
+        waiting = differences(todo, frozenset(map(spot_of, todo.errands))) if pause is not None else ()
+        self._report = replace(self._report, waiting=waiting)
+        if pause is not None:
+            self._machine.reconciled(time.monotonic(), Verdict.HELD, *fingerprint(sighting.moments))
+            self._stand(sighting)
+        return pause is not None
+
+    def _stand(self, sighting: Sighting) -> None:
+        shown = replace(self._report, in_force=self._file.accepted.shown if self._file.accepted is not None else None)
+        found = standings(self._report.standings, relay_statuses(sighting, shown.to_json()), time.time())
+        self._report = replace(self._report, standings=found)
+
+    def _held(
+        self, todo: HostPlan, sighting: Sighting, target: State, report: bool
+    ) -> tuple[HostPlan, frozenset[Spot]]:
+        """The plan without what is to be left alone, and what of that is drift."""
+        settled = still(self._settled, target)
+        spots = drifted(todo, sighting, settled)
+        words = "; ".join(differences(todo, spots))
+        done = "and that stays" if report else "and it is set right"
+        self._tell("drift", words, f"somebody changed what is live, {done}: %s", "")
+        self._report = replace(self._report, drift=differences(todo, spots) if report else ())
+        drift = spots if report else frozenset()
+        return hold(todo, sighting, settled, drift), drift
+
+    def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
+        self._shards = tuple(todo.targets)
+        self._readying.leave(todo)
+        outcome = apply_host(todo, sighting.seen, fleet.clients, lambda _: self._pulse.beat(time.monotonic()))
+        if outcome.verdict is Verdict.APPLIED:
+            self._readying.forget(todo)
+        return outcome
+
+    def _show(self) -> None:
+        self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._said.last("pause")))
+        retry_at = self._machine.retry_at
+        troubles: tuple[str | None, ...] = (self._store.fault, self._readying.fault, self._impossible, self._short)
+        troubles += (*self._file.lacking, *self._file.outdated)
+        unheard = dict.fromkeys((*self._files.faults, self._file.unanswered))
+        report = replace(
+            self._report,
+            in_force=self._file.accepted.shown if self._file.accepted is not None else None,
+            refused=self._file.refused,
+            next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
+            faults=tuple(f for f in (*troubles, *left_aside(self._state_dir), *unheard, *self._doors.faults) if f),
+            threads=self._threads.problems(),
+        )
+        self._tell("parameters", self._readying.fault, "%s", "")
+        self._tell("unheard", "\n".join(filter(None, unheard)), "%s", "files answer again, and tell of their changes")
+        self._tell("hostname", "; ".join(self._file.outdated), "%s", "")
+        self._tell("store", self._store.fault or "", "%s", "")
+        self._tell("short", self._short, "%s", "")
+        self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")
+        if self._said.last("report") == repr(report):
+            return
+        self._report, fault = report, ""
+        try:
+            write_report(self._run_dir, report)
+            self._said.is_news("report", repr(report))
+        except OSError as error:
+            fault = str(error)
+        self._tell("status", fault, "status can not be kept: %s", "status is kept again")
