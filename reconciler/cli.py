@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.arguments(sub)
-        sub.set_defaults(execute=command.execute, command=command.NAME)
+        sub.set_defaults(execute=command.execute, command=command.NAME, parser=top)
     return top
 
 
@@ -115,8 +115,8 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.apply.saved_plan import PlanError
     from reconciler.apply.staleness import Stale
     from reconciler.desired.edited import EditorError
-    from reconciler.desired.from_spec import SpecUnfit
     from reconciler.desired.resolve import Unread
+    from reconciler.host.refusal import SpecUnfit
     from reconciler.runtime.lock import Locked
     from reconciler.status.watched import NotWatched
     from schema import SpecError

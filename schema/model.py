@@ -13,6 +13,11 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+MAX_SHARDS = 4
+"""128 ports with the DPDK of distributions: 64 relays of which every second one has a bond of two need them all."""
+PORTS = 32
+"""RTE_MAX_ETHPORTS as distributions build it; what an engine says about itself counts more."""
+
 MAX_RELAYS = 64
 """Relay ids run from 0 to 63, as in virtio-forwarder."""
 MAX_SOCKETS = 2 * MAX_RELAYS

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.policy.owned_relays import files_own
-from reconciler.status.watched import Becoming
 from state.last_applied import LastTarget, keep_target
 from state.pending import Pending, Phase, current_pending, forget, wait
 from state.rollback_hold import Hold, keep_hold
@@ -103,3 +102,13 @@ def refuse_unfinished(pending: Pending, outcome: Outcome) -> None:
             f"{pending.source} could not be rolled back yet ({outcome.message}); vio4wd watch, or the next command "
             "that applies, tries it again"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Becoming:
+    """What the watched file is to say once an apply is confirmed."""
+
+    file: str
+    text: str
+    was: str
+    """The sha256 of what it says now; another by then is somebody else's change."""

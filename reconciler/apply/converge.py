@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.api.client import EngineError, EngineUnavailable
+from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.apply.executor import OnStep, Outcome, Step, Verdict, apply_host
-from reconciler.observe.engines import Fleet, forget_unneeded, leave_parameters
+from reconciler.observe.engines import Fleet
 from reconciler.observe.snapshot import Sighting
 from reconciler.planning.host_plan import HostPlan, plan_host
 from reconciler.planning.planned_action import Errand

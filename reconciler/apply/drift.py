@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.apply.outcome import Ending, Outcome
 from reconciler.observe.snapshot import Sighting
+from reconciler.planning.describe import words
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import Errand
 from reconciler.runtime.errors import may_heal
-from reconciler.terminal.plan_text import words
 from schema.model import Action, Key, Kind, State, Verb
 from state.last_applied import LastTarget, Spot
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.apply.early_memory import ready
-from reconciler.desired.from_spec import SpecUnfit
+from reconciler.host.refusal import Objected, SpecUnfit
 from reconciler.memory.memory import HostMounts
-from reconciler.observe.engines import forget_unneeded, leave_parameters
+from reconciler.observe.engine_files import forget_shard, known_shards, write_engine_parameters
 from reconciler.observe.snapshot import Sighting
-from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.planning.host_plan import HostPlan, needed, plan_host
+from reconciler.resources.host_memory import readied
 from schema.model import State
 
 EVERY_S = 2.0
@@ -52,3 +52,59 @@ class Readying:
     def forget(self, todo: HostPlan) -> None:
         """After a plan was carried out."""
         self.fault = self.fault or forget_unneeded(self._state_dir, self._run_dir, todo)
+
+
+def ready(mounts: HostMounts, target: State, sighting: Sighting) -> str:
+    """Reserves and mounts what is wanted, unless an engine runs: then that is a matter of its plan. Gives a sentence on
+    what was not to be had, which is no reason not to go on: the plan says it again."""
+    if sighting.seen or sighting.silent:
+        return ""
+    wrong = []
+    for action in readied(target, State(pages=mounts.pages(), mounts=mounts.mounts())):
+        try:
+            mounts.carry_out(action)
+        except Objected as objected:
+            wrong.append(f"{action.resource}: {objected}")
+    return "; ".join(wrong)
+
+
+def leave_parameters(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
+    """For every engine process that the plan needs, before it is carried out. Gives a sentence when that failed, which
+    is no reason not to carry it out: those that run need none."""
+    said = ""
+    for shard, target in todo.targets.items():
+        if needed(shard, target):
+            said = _leave(state_dir, run_dir, target, shard) or said
+    return said
+
+
+def _leave(state_dir: Path, run_dir: Path, target: State, shard: int) -> str:
+    try:
+        write_engine_parameters(state_dir, target, shard)
+        if run_dir != state_dir:
+            forget_shard(run_dir, shard)
+        return ""
+    except OSError as error:
+        cannot = _unwritable(state_dir, error)
+    try:
+        write_engine_parameters(run_dir, target, shard)
+        return f"what engines start with is kept in {run_dir} only, and lost with the host's next start: {cannot}"
+    except OSError:
+        return f"an engine that starts now does so with old parameters, or none: {cannot}"
+
+
+def forget_unneeded(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
+    """Lets engine processes end that the plan left without relays; to be called once it is applied. Gives a sentence
+    when that failed."""
+    try:
+        for shard in known_shards(state_dir, run_dir):
+            if shard not in todo.targets or not needed(shard, todo.targets[shard]):
+                forget_shard(run_dir, shard)
+                forget_shard(state_dir, shard)
+    except OSError as error:
+        return f"an engine that is not needed any more goes on: {_unwritable(state_dir, error)}"
+    return ""
+
+
+def _unwritable(state_dir: Path, error: OSError) -> str:
+    return f"{state_dir} can't be written ({error.strerror}); give it space and write permission"

@@ -1,15 +1,16 @@
-"""What the watch loop did, for the history: each apply, and a failure that repeats itself once."""
+"""Applies in the history: the watch loop's, where a failure that repeats itself is entered once, and a person's."""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from reconciler.apply.commit_confirmed import Order
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.planning.summary import Summary, summary
-from reconciler.status.report import LastApply
 from schema.model import State
 from state.history import record
 from state.store import Store
@@ -59,3 +60,31 @@ def _log(whole: Summary, outcome: Outcome) -> None:
     for step in outcome.steps:
         if step.message:
             LOG.warning("%s %s %s: %s", step.action.verb, step.action.resource, step.ending, step.message)
+
+
+def write_down(store: Store, order: Order, saved: SavedPlan, outcome: Outcome, target: State) -> int:
+    """Its number in the history; 0 when nothing was done and nothing held back. `target` is the file's own part."""
+    if not outcome.steps and not outcome.held:
+        return 0
+    return record(
+        store,
+        who=order.who,
+        source=order.source,
+        sha256=order.sha256,
+        text=order.text,
+        plan=replace(saved, states={}).to_json(),
+        outcome=outcome.to_json(),
+        target=target,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LastApply:
+    """The latest plan that was carried out."""
+
+    id: int
+    time: float
+    verdict: str
+    message: str
+    summary: dict[str, Any]
+    relays: tuple[dict[str, Any], ...]

@@ -21,8 +21,8 @@ from reconciler.apply.commit_confirmed import (
     waiting_words,
 )
 from reconciler.apply.converge import Carrier
-from reconciler.apply.early_memory import ready
-from reconciler.apply.journal import write_down
+from reconciler.apply.engine_start import ready
+from reconciler.apply.history import write_down
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.apply.proposal import Intent, Proposal, proposed
 from reconciler.apply.saved_plan import SavedPlan

@@ -227,8 +227,9 @@ def _text(asked: argparse.Namespace) -> str:
 
 
 def _show_step(step: Step) -> None:
+    from reconciler.planning.describe import words
     from reconciler.terminal.output import say_meanwhile
-    from reconciler.terminal.plan_text import SYMBOLS, words
+    from reconciler.terminal.plan_text import SYMBOLS
 
     took = f" ({step.took_us / 1000:.1f} ms)" if step.took_us else ""
     detail = f"  {words(step.action)}".rstrip()

@@ -21,18 +21,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     import shtab
 
-    from reconciler.cli import parser
     from reconciler.terminal.output import say
     from schema.loading.keys import keys
 
-    top = parser()
-    for command in _commands(top):
+    for command in _commands(asked.parser):
         for action in command._actions:  # argparse has no public list of a parser's arguments
             if action.metavar in ("FILE", "PLAN"):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
             elif action.metavar == "KEY":
                 action.choices = list(keys())
-    say(shtab.complete(top, asked.shell))
+    say(shtab.complete(asked.parser, asked.shell))
     return 0
 
 

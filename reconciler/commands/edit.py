@@ -69,7 +69,7 @@ def _file(given: Path | None) -> Path:
 
 def _edited(draft: Draft, yes: bool) -> str:
     """`unchanged`, `agreed`, or why neither."""
-    from reconciler.desired.from_spec import SpecUnfit
+    from reconciler.host.refusal import SpecUnfit
     from schema import SpecError
 
     while True:

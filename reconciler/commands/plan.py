@@ -133,9 +133,9 @@ def looking_at(fleet: Fleet, more: tuple[Obstacle, ...] = ()) -> Look:
 def _settled(file: Local, store: Store) -> tuple[Settled, tuple[Obstacle, ...], Mapping[int, str]]:
     """What is wanted; what of that this host has not; the names of users that it has not, by the numbers that stand
     for them. Raises as `read_now` what is no matter of this host alone."""
-    from reconciler.desired.from_spec import SpecUnfit
     from reconciler.desired.resolve import read_now
     from reconciler.host.host import AnyHost, ThisHost
+    from reconciler.host.refusal import SpecUnfit
     from reconciler.terminal.output import complain
 
     try:

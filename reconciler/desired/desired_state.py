@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.desired.from_spec import SpecUnfit, desired
+from reconciler.desired.from_spec import desired
 from reconciler.host.host import Host
+from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import Sighting
 from reconciler.planning.host_plan import HostPlan, plan_host
 from reconciler.planning.planned_action import Errand

@@ -8,31 +8,10 @@ from itertools import chain
 
 from reconciler.desired import hugepages as wanted
 from reconciler.host.host import Host
-from reconciler.host.refusal import Obstacle
-from reconciler.runtime.errors import may_heal
+from reconciler.host.refusal import SpecUnfit
 from schema.model import MAX_RELAYS, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
 from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
 from schema.vf import is_address, pci_functions
-
-
-class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
-    """A valid spec that this host or this release can't carry out; `reasons` are whole sentences, `codes` are theirs in
-    the table of reconciler.runtime.errors."""
-
-    def __init__(self, reasons: Iterable[str], codes: Iterable[str] = ("no-room",)) -> None:
-        self.reasons = tuple(reasons)
-        self.codes = frozenset(codes)
-        super().__init__("\n".join(self.reasons))
-
-    @property
-    def obstacles(self) -> tuple[Obstacle, ...]:
-        """As a plan says it."""
-        return tuple(Obstacle("spec", reason) for reason in self.reasons)
-
-    @property
-    def may_heal(self) -> bool:
-        """Whether the same spec may be fit later."""
-        return all(map(may_heal, self.codes))
 
 
 def desired(spec: Spec, host: Host) -> State:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.desired.desired_state import Beside, Wanted, wanted
-from reconciler.desired.from_spec import SpecUnfit
 from reconciler.host.host import Host
+from reconciler.host.refusal import SpecUnfit
 from reconciler.sources.files import read_path
 from schema import Spec, Text, Tree
 from schema.spec import FILE, STATIC

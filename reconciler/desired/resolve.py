@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler.desired.desired_state import Wanted, beside
-from reconciler.desired.from_spec import SpecUnfit, lacking
+from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
 from reconciler.desired.own_files import FILE, found_by, outdated
 from reconciler.host.host import Host
+from reconciler.host.refusal import SpecUnfit
 from reconciler.sources.files import host_names
 from reconciler.sources.pollers import source_of
 from reconciler.sources.source import Attempt, Reading, attempt

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from reconciler.desired.desired_state import Wanted, beside, wanted
-from reconciler.desired.from_spec import SpecUnfit, lacking
+from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
 from reconciler.desired.own_files import FILE, found_by, outdated
 from reconciler.desired.resolve import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
 from reconciler.host.host import Host
+from reconciler.host.refusal import SpecUnfit
 from reconciler.runtime.bounded import Bounded, Unanswered
 from reconciler.sources.files import host_names
 from reconciler.sources.pollers import Sources
-from reconciler.status.report import InForce, RefusedSpec
 from schema import Spec, SpecError, Tree, compose
 from schema.loading.compose import head
 from schema.model import State
@@ -180,3 +181,28 @@ class SpecFile:
         revisions = {source.name: source.applied for source in sources if source.applied}
         refused = {each.relay: each.reason for each in found.left_out if each.owner != found.spec.owner}
         return Accepted(spec, target, shown, found.owners, refused, revisions, lacking(spec, self._host))
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The spec that is being kept up."""
+
+    file: str
+    sha256: str
+    since: float
+    """Seconds since 1970."""
+    origin: str
+    """`file`, or `last-good`: what the file said before, because it says nothing valid now."""
+    relays: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Relay id to `{"port": ..., "socket": ..., "owner": ...}`."""
+    sources: tuple[SourceStatus, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Relays that are wanted, but not had because somebody else has what they need, as sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSpec:
+    """Why what the file says now is not in force."""
+
+    since: float
+    problems: tuple[str, ...]

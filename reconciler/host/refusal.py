@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from reconciler.runtime.errors import may_heal
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +55,23 @@ def said(what: str) -> Iterator[None]:
     except OSError as error:
         message = f"{what}: {error.filename}: {error.strerror}; the kernel's log may say more (dmesg)"
         raise Objected(Objection("failed", message)) from error
+
+
+class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
+    """A valid spec that this host or this release can't carry out; `reasons` are whole sentences, `codes` are theirs in
+    the table of reconciler.runtime.errors."""
+
+    def __init__(self, reasons: Iterable[str], codes: Iterable[str] = ("no-room",)) -> None:
+        self.reasons = tuple(reasons)
+        self.codes = frozenset(codes)
+        super().__init__("\n".join(self.reasons))
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """As a plan says it."""
+        return tuple(Obstacle("spec", reason) for reason in self.reasons)
+
+    @property
+    def may_heal(self) -> bool:
+        """Whether the same spec may be fit later."""
+        return all(map(may_heal, self.codes))

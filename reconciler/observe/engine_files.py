@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from reconciler.planning.shards import MAX_SHARDS
-from schema.model import State
+from schema.model import MAX_SHARDS, State
 from schema.paths import engine_parameters
 from schema.system.files import read_text, write_atomically
 from schema.system.log_level import LEVELS

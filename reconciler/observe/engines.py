@@ -21,16 +21,11 @@ from engine.api.client import (
 from reconciler.host.vfio import HostVfs
 from reconciler.memory.memory import HostMounts
 from reconciler.observe.engine_files import (
-    forget_shard,
-    known_shards,
     remembered_homes,
-    write_engine_parameters,
 )
 from reconciler.observe.host_engine import HostEngine
 from reconciler.observe.snapshot import Sighting
-from reconciler.planning.host_plan import HostPlan, needed
-from reconciler.planning.shards import MAX_SHARDS
-from schema.model import State
+from schema.model import MAX_SHARDS
 from schema.paths import engine_socket
 
 
@@ -157,45 +152,3 @@ class Events:
     def close(self) -> None:
         while self._streams:
             self._streams.popitem()[1].close()
-
-
-def leave_parameters(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
-    """For every engine process that the plan needs, before it is carried out. Gives a sentence when that failed, which
-    is no reason not to carry it out: those that run need none."""
-    said = ""
-    for shard, target in todo.targets.items():
-        if needed(shard, target):
-            said = _leave(state_dir, run_dir, target, shard) or said
-    return said
-
-
-def _leave(state_dir: Path, run_dir: Path, target: State, shard: int) -> str:
-    try:
-        write_engine_parameters(state_dir, target, shard)
-        if run_dir != state_dir:
-            forget_shard(run_dir, shard)
-        return ""
-    except OSError as error:
-        cannot = _unwritable(state_dir, error)
-    try:
-        write_engine_parameters(run_dir, target, shard)
-        return f"what engines start with is kept in {run_dir} only, and lost with the host's next start: {cannot}"
-    except OSError:
-        return f"an engine that starts now does so with old parameters, or none: {cannot}"
-
-
-def forget_unneeded(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
-    """Lets engine processes end that the plan left without relays; to be called once it is applied. Gives a sentence
-    when that failed."""
-    try:
-        for shard in known_shards(state_dir, run_dir):
-            if shard not in todo.targets or not needed(shard, todo.targets[shard]):
-                forget_shard(run_dir, shard)
-                forget_shard(state_dir, shard)
-    except OSError as error:
-        return f"an engine that is not needed any more goes on: {_unwritable(state_dir, error)}"
-    return ""
-
-
-def _unwritable(state_dir: Path, error: OSError) -> str:
-    return f"{state_dir} can't be written ({error.strerror}); give it space and write permission"

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.api.client import Observation
 from reconciler.observe.engine_version import Moment
-from reconciler.planning.shards import MAX_SHARDS, PORTS
-from schema.model import State
+from schema.model import MAX_SHARDS, PORTS, State
 
 
 @dataclass(frozen=True, slots=True)

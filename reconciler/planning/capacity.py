@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from reconciler.desired.from_spec import SpecUnfit
 from reconciler.host.host import Host
-from reconciler.host.refusal import Obstacle
+from reconciler.host.refusal import Obstacle, SpecUnfit
 from reconciler.observe.snapshot import Sighting
 from reconciler.planning.host_plan import HostPlan
 from reconciler.resources.host_memory import coming

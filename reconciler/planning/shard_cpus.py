@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from reconciler.desired.from_spec import SpecUnfit
+from reconciler.host.refusal import SpecUnfit
 from reconciler.planning.shards import Homes
 from schema.model import Kind, Pin, State, Worker
 

@@ -12,13 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
-from reconciler.desired.from_spec import SpecUnfit
-from schema.model import Port, State
+from reconciler.host.refusal import SpecUnfit
+from schema.model import MAX_SHARDS, PORTS, Port, State
 
-MAX_SHARDS = 4
-"""128 ports with the DPDK of distributions: 64 relays of which every second one has a bond of two need them all."""
-PORTS = 32
-"""RTE_MAX_ETHPORTS as distributions build it; what an engine says about itself counts more."""
 EXACT_MOVES = 3
 """Up to so many moves the fewest are found by trying; beyond that the search is greedy (it is bin packing)."""
 

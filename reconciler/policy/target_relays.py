@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from reconciler.desired.from_spec import SpecUnfit
+from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import Sighting
 from reconciler.order.device_handover import devices
 from reconciler.planning.host_plan import as_wish

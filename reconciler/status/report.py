@@ -7,49 +7,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from reconciler.desired.resolve import SourceStatus
+from reconciler.apply.history import LastApply
+from reconciler.desired.spec_in_force import InForce, RefusedSpec
 from reconciler.policy.removal_guards import Held
 from reconciler.status.transitions import Standings, counted
 from schema.system.files import read_text, write_atomically
 
 FILE = "watch.json"
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """The spec that is being kept up."""
-
-    file: str
-    sha256: str
-    since: float
-    """Seconds since 1970."""
-    origin: str
-    """`file`, or `last-good`: what the file said before, because it says nothing valid now."""
-    relays: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Relay id to `{"port": ..., "socket": ..., "owner": ...}`."""
-    sources: tuple[SourceStatus, ...] = ()
-    left_out: tuple[str, ...] = ()
-    """Relays that are wanted, but not had because somebody else has what they need, as sentences."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedSpec:
-    """Why what the file says now is not in force."""
-
-    since: float
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LastApply:
-    """The latest plan that was carried out."""
-
-    id: int
-    time: float
-    verdict: str
-    message: str
-    summary: dict[str, Any]
-    relays: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)

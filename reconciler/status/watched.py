@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.apply.commit_confirmed import Becoming
 from reconciler.desired.local import Local
 from reconciler.policy.pause import read_pause
 from reconciler.runtime.lock import WATCH, is_held
@@ -51,16 +52,6 @@ class Watched:
 
     def __str__(self) -> str:
         return f"vio4wd watch (process {self.pid}) keeps {self.file}"
-
-
-@dataclass(frozen=True, slots=True)
-class Becoming:
-    """What the watched file is to say once an apply is confirmed."""
-
-    file: str
-    text: str
-    was: str
-    """The sha256 of what it says now; another by then is somebody else's change."""
 
 
 def watched(run_dir: Path) -> Watched | None:

@@ -28,12 +28,12 @@ from reconciler.apply.history import Ledger
 from reconciler.apply.saved_plan import save
 from reconciler.apply.transaction import reached
 from reconciler.desired.desired_state import with_owners
-from reconciler.desired.from_spec import SpecUnfit
 from reconciler.desired.local import Local
 from reconciler.desired.spec_in_force import Accepted, SpecFile
 from reconciler.frontends.frontends import Doors
 from reconciler.frontends.tickets import Exchange
 from reconciler.host.host import Host
+from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.engine_version import fingerprint
 from reconciler.observe.engines import Events, Fleet
 from reconciler.observe.snapshot import Sighting

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.early_memory import ready
+from reconciler.apply.engine_start import ready
 from reconciler.desired.from_spec import desired
 from reconciler.host.refusal import Objected, Obstacle
 from reconciler.memory.hugetlb import Entry, parse_mounts
 from reconciler.memory.memory import HostMounts
 from reconciler.observe.snapshot import Sighting
+from reconciler.planning.describe import words
 from reconciler.planning.plan import plan
 from reconciler.resources.host_memory import coming
-from reconciler.terminal.plan_text import words
 from schema.loading.loader import parse
 from schema.model import Action, Pages, State
 from tests.reconciler.fake_hugetlb import FakeHugetlb

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import schema
 from reconciler.apply.proposal import Intent, proposed
 from reconciler.desired.desired_state import Beside, wanted
-from reconciler.desired.from_spec import SpecUnfit
+from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import Sighting
 from reconciler.planning.plan import plan
 from reconciler.policy.claims import Merged, claims, merged

@@ -12,8 +12,9 @@ import pytest
 
 from engine.api import parameters
 from engine.api.client import EngineUnavailable
+from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.observe.engine_files import known_shards, left_log_level, remembered_homes
-from reconciler.observe.engines import Fleet, forget_unneeded, leave_parameters
+from reconciler.observe.engines import Fleet
 from reconciler.observe.snapshot import Sighting
 from reconciler.planning.host_plan import HostPlan
 from reconciler.watch.schedule import Timing

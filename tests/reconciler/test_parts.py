@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 import schema
-from reconciler.desired.from_spec import SpecUnfit, desired
+from reconciler.desired.from_spec import desired
 from reconciler.host.host import ThisHost
+from reconciler.host.refusal import SpecUnfit
 from reconciler.order.relay_updates import moves
 from reconciler.planning.placement import place
 from reconciler.planning.plan import plan

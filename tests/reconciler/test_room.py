@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.desired.from_spec import SpecUnfit
 from reconciler.host.host import ThisHost
+from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import Sighting
 from reconciler.planning.capacity import MIB, port_bytes, refuse_shortage, shortages, strangers
 from reconciler.planning.host_plan import plan_host

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from engine.api.client import Observation
-from reconciler.desired.from_spec import SpecUnfit
+from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import Sighting
 from reconciler.policy.target_relays import narrowed
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker

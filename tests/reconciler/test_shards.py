@@ -12,12 +12,26 @@ from hypothesis import strategies as st
 
 from engine.api.client import Observation
 from reconciler.apply.executor import Verdict, apply_host
-from reconciler.desired.from_spec import SpecUnfit
+from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import Sighting
 from reconciler.planning.host_plan import HostPlan, needed, plan_host
 from reconciler.planning.shard_cpus import allot
-from reconciler.planning.shards import MAX_SHARDS, check_ports, costs_of, divide
-from schema.model import Action, Engine, Impact, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Worker
+from reconciler.planning.shards import check_ports, costs_of, divide
+from schema.model import (
+    MAX_SHARDS,
+    Action,
+    Engine,
+    Impact,
+    Kind,
+    Pin,
+    Port,
+    Relay,
+    Resource,
+    Socket,
+    State,
+    Verb,
+    Worker,
+)
 from tests.reconciler.fake_engine import FakeEngine, LocalClient
 
 Bonds = dict[int, int]
