@@ -161,7 +161,7 @@ def _until_told_to_end(
         due = [s.child.start_at for s in children if s.process is None and s.kill_at is None]
         patience_s = 60.0 if wanted is None else LOOK_S
         wait_s = max(0.0, min(min(due, default=now + patience_s) - time.monotonic(), patience_s))
-        heard = signal.sigtimedwait(signals, wait_s)
+        heard = _next_signal(signals, wait_s)
         # Stopped and continued past its time-out, CPython's sigtimedwait gives a siginfo that nobody has filled in.
         if heard is None or heard.si_signo not in signals - {signal.SIGCHLD}:
             continue
@@ -170,6 +170,16 @@ def _until_told_to_end(
             return
         LOG.info("told to read everything anew (SIGHUP)")
         read_anew()
+
+
+def _next_signal(signals: frozenset[signal.Signals], wait_s: float) -> signal.struct_siginfo | None:
+    """None when there was none in time, or the kernel could not say: one that has come is heard with the next call."""
+    try:
+        return signal.sigtimedwait(signals, wait_s)
+    except OSError as error:
+        LOG.error("can't wait for signals (%s); it is tried again in %.1f s", error.strerror, LOOK_S)
+        time.sleep(LOOK_S)
+        return None
 
 
 def _end_silent(between: GoBetween, watch: Started, now: float) -> None:

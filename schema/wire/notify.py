@@ -115,9 +115,9 @@ class Hearing:
         """By which it finds that."""
 
     def drain(self) -> list[str]:
-        """The messages that came since the last call, without waiting."""
+        """The messages that came since the last call, without waiting; what can't be read now is read later."""
         messages: list[str] = []
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):
             while len(messages) < MAX_MESSAGES:
                 messages.append(self._socket.recv(4096).decode(errors="replace"))
         return messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -82,6 +83,19 @@ def test_a_child_inherits_it_and_its_own_children_do_not(manager: Hearing) -> No
     command = [sys.executable, "-c", code]
     child = subprocess.run(command, env=environment, pass_fds=[manager.descriptor], stdout=subprocess.PIPE, check=True)
     assert (manager.drain(), child.stdout) == (["READY=1"], b"")
+
+
+def test_what_can_not_be_read_now_is_read_later(manager: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    notifier(manager).ready()
+
+    class Failing:
+        def recv(self, _: int) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manager, "_socket", Failing())
+        assert manager.drain() == []
+    assert manager.drain() == ["READY=1"]
 
 
 def test_one_who_does_not_stop_talking_is_heard_in_turns(manager: Hearing) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import cast
 import pytest
 
 from reconciler.cli import main
+from reconciler.watch import supervisor
 from reconciler.watch.notify_proxy import GoBetween
 from reconciler.watch.only_run import HOLDER, RunsAlready, only_run
 from reconciler.watch.restart_policy import AGAIN_AT_ONCE, LAST_S, Child
@@ -62,6 +64,18 @@ def test_further_engines_go_on_while_the_state_directory_is_away(tmp_path: Path)
     (tmp_path / "away").rename(state)
     engine_parameters(state, 2).unlink()
     assert wanted() == {}
+
+
+def test_a_wait_for_signals_that_fails_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(supervisor, "LOOK_S", 0.0)
+    monkeypatch.setattr("signal.sigtimedwait", fails)
+    assert supervisor._next_signal(frozenset(), 1.0) is None
+    assert "can't wait for signals (Input/output error)" in caplog.text
 
 
 PARENT = """
