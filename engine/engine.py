@@ -17,10 +17,10 @@ from engine.api.fault import Refused
 from engine.burst.compiled import layout as at
 from engine.dataplane import counters
 from engine.dataplane.capture import Captures
-from engine.dataplane.context import Machine
+from engine.dataplane.context import Context
 from engine.dataplane.ports import Attached, Ports
-from engine.dataplane.relays import Live, Relays
-from engine.dataplane.sockets import Open, Sockets, observed
+from engine.dataplane.relays import LiveRelay, Relays
+from engine.dataplane.sockets import OpenSocket, Sockets, observed
 from engine.dataplane.workers import Idle, Workers
 from engine.dpdk import descriptors, eal
 from engine.dpdk.mbuf import Pool
@@ -46,7 +46,7 @@ class RestartRequested(Exception):  # noqa: N818 - not an error
 
 class EngineCore:
     def __init__(
-        self, machine: Machine, eal_: eal.Eal, engine: Engine, lcores: Iterable[int], announce: Announce
+        self, machine: Context, eal_: eal.Eal, engine: Engine, lcores: Iterable[int], announce: Announce
     ) -> None:
         self._machine = machine
         self._eal = eal_
@@ -149,7 +149,7 @@ class EngineCore:
             _set_up_or_put_back(self.sockets.open, socket, before)
 
     @contextlib.contextmanager
-    def _resting(self, holder: Live | None) -> Iterator[None]:
+    def _resting(self, holder: LiveRelay | None) -> Iterator[None]:
         """No worker touches the relay meanwhile; afterwards it has the port and guest that are there then."""
         self._unclaimed = True
         if holder:
@@ -161,7 +161,7 @@ class EngineCore:
                 self.relays.resume(holder)
 
     @staticmethod
-    def _unheld(what: str, holder: Live | None) -> None:
+    def _unheld(what: str, holder: LiveRelay | None) -> None:
         if holder:
             raise Refused("in-use", f"{what} is held by relay {holder.relay.id}; remove that first")
 
@@ -187,7 +187,7 @@ class EngineCore:
             log.info("%s on %s", name, path)
         self._tell(name, f"socket:{path}", self.relays.holder(socket=path))
 
-    def _tell(self, event: str, resource: str, holder: Live | None) -> None:
+    def _tell(self, event: str, resource: str, holder: LiveRelay | None) -> None:
         self._announce(event, resource, holder.relay.id if holder else None)
 
     def look_around(self, now: float) -> None:
@@ -235,7 +235,7 @@ class EngineCore:
             log.warning("%s was removed: making it again", path)
             self._knock(path)
 
-    def _follow_guest(self, live: Live) -> None:
+    def _follow_guest(self, live: LiveRelay) -> None:
         """Takes a relay's packet buffers to the NUMA node of its guest's memory, once for each time that one connects.
 
         A device of the kernel's stays as it is: it could not be started again, and its packets are copied anyway.
@@ -252,7 +252,7 @@ class EngineCore:
             log.info("relay %d: its buffers follow its guest to node %d", live.relay.id, node)
             self._change_pool(live, attached, pool)
 
-    def _change_pool(self, live: Live, attached: Attached, pool: Pool) -> None:
+    def _change_pool(self, live: LiveRelay, attached: Attached, pool: Pool) -> None:
         with self._resting(live):
             try:
                 self.ports.change_pool(attached, pool)
@@ -264,7 +264,7 @@ class EngineCore:
         holder = self.relays.holder(socket=path)
         with self._resting(holder):
             try:
-                self.sockets.knock(path)
+                self.sockets.reopen(path)
             except Refused as error:
                 log.error("%s", error)
                 self._tell("socket-gone", f"socket:{path}", holder)
@@ -331,7 +331,7 @@ class EngineCore:
             **({"members": attached.bond.to_json()} if attached.bond else {}),
         }
 
-    def _live_socket(self, opened: Open) -> dict[str, Any]:
+    def _live_socket(self, opened: OpenSocket) -> dict[str, Any]:
         guest = self.sockets.guest(opened)
         return {
             "guest": guest.vid is not None,

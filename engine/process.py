@@ -191,10 +191,10 @@ class EngineProcess:
         chosen.burst = wanted.engine.burst
         began = time.monotonic()
         with numba_cache(cache_dir(), self._dpdk.version):
-            from engine.dataplane.context import Machine
+            from engine.dataplane.context import Context
             from engine.engine import EngineCore
 
-            machine = Machine(cpus)
+            machine = Context(cpus)
         import_all(("engine", "schema"))
         log.info("burst loops ready after %.1f s", time.monotonic() - began)
         core = EngineCore(machine, eal_, wanted.engine, lcores, self._server.announce)

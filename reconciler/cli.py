@@ -14,9 +14,7 @@ from typing import NoReturn
 from reconciler.commands import COMMANDS
 
 EX_USAGE = 64
-ACTING = frozenset(
-    {"run", "engine", "watch", "apply", "rollback", "confirm", "edit", "pause", "resume", "sync"}
-)
+ACTING = frozenset({"run", "engine", "watch", "apply", "rollback", "confirm", "edit", "pause", "resume", "sync"})
 """Their exit code says what came of it, whether that could be printed or not."""
 
 EPILOG = """\

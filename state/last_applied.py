@@ -11,7 +11,7 @@ from state.shape import OTHER_SHAPE
 from state.store import Store
 
 NAME = "last target"
-Spot = tuple[int, Kind, Key]
+ResourceRef = tuple[int, Kind, Key]
 """A shard, and a resource on it."""
 
 
@@ -24,7 +24,7 @@ class LastTarget:
     """Relays that were not to be removed unless that is allowed by name."""
     boots: Mapping[int, str] = field(default_factory=dict)
     """Shard to the boot id of its engine; another engine starts from nothing."""
-    open: frozenset[Spot] = frozenset()
+    open: frozenset[ResourceRef] = frozenset()
     """What did not match it afterwards."""
 
 

@@ -17,7 +17,7 @@ SHORTEST_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RelayRequest:
     """A relay that an owner wants."""
 
     owner: str
@@ -74,15 +74,15 @@ def gone(store: Store, relays: Iterable[int]) -> None:
         store.run(lambda connection: connection.executemany("DELETE FROM released WHERE relay = ?", rows))
 
 
-def wishes(store: Store) -> tuple[Wish, ...]:
+def wishes(store: Store) -> tuple[RelayRequest, ...]:
     """Everybody's, who came first first."""
     order = "ORDER BY since, owner, relay"
     return tuple(readable(store, "wish", "owner, relay, wanted, since", _wish, order))
 
 
-def _wish(owner: str, relay: int, wanted: str, since: float) -> Wish:
+def _wish(owner: str, relay: int, wanted: str, since: float) -> RelayRequest:
     typed(str, int, str, float)(owner, relay, wanted, since)
-    return Wish(owner, relay, mapping(json.loads(wanted)), since)
+    return RelayRequest(owner, relay, mapping(json.loads(wanted)), since)
 
 
 def hold(store: Store, things: Iterable[str], now: float | None = None) -> None:

@@ -13,7 +13,7 @@ NAME = "hold"
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class RollbackHold:
     """What is not tried again; what stands in its place."""
 
     contents: frozenset[str]
@@ -28,7 +28,7 @@ class Hold:
     """Relays that are not to be removed unless that is allowed by name."""
 
 
-def keep_hold(store: Store, hold: Hold) -> None:
+def keep_hold(store: Store, hold: RollbackHold) -> None:
     """In place of any other."""
     value = {
         "contents": sorted(hold.contents),
@@ -41,15 +41,15 @@ def keep_hold(store: Store, hold: Hold) -> None:
     store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", row))
 
 
-def current_hold(store: Store) -> Hold | None:
+def current_hold(store: Store) -> RollbackHold | None:
     found = readable(store, "intent", "value", _hold, "WHERE name = ?", (NAME,))
     return found[0] if found else None
 
 
-def _hold(text: str) -> Hold:
+def _hold(text: str) -> RollbackHold:
     value = json.loads(text)
     typed(list, str, float, list)(value["contents"], value["reason"], value["since"], value["protected"])
-    return Hold(
+    return RollbackHold(
         contents=frozenset(value["contents"]),
         state=State.from_json(value["state"]),
         reason=value["reason"],

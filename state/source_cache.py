@@ -14,7 +14,7 @@ from state.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedReading:
     revision: str
     tree: Tree
     since: float
@@ -41,14 +41,14 @@ def keep(store: Store, said: Mapping[str, tuple[str, Tree]], now: float | None =
     store.run(work)
 
 
-def kept(store: Store) -> dict[str, Kept]:
+def kept(store: Store) -> dict[str, CachedReading]:
     """By source."""
     return dict(readable(store, "reading", "source, revision, files, since", _kept))
 
 
-def _kept(source: str, revision: str, files: str, since: float) -> tuple[str, Kept]:
+def _kept(source: str, revision: str, files: str, since: float) -> tuple[str, CachedReading]:
     typed(str, str, str, float)(source, revision, files, since)
-    return source, Kept(revision, _tree(files), since)
+    return source, CachedReading(revision, _tree(files), since)
 
 
 def _text(tree: Tree) -> str:

@@ -65,7 +65,7 @@ class Records:
         self._rest = b""
 
 
-class Merge:
+class RecordMerge:
     """Puts the directions' records in the order of their time stamps."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Merge:
         return self._latest_ns
 
 
-class Reading:
+class CaptureReader:
     """A capture under way on one relay; a context manager, so that it ends with its reader."""
 
     def __init__(self, client: EngineClient, relay: int, direction: str, snaplen: int) -> None:
@@ -115,7 +115,7 @@ class Reading:
         self._client = client
         self._wanted = (relay, direction, snaplen)
         self._number = client.start_capture(*self._wanted)
-        self._merge = Merge()
+        self._merge = RecordMerge()
         self._missed: dict[str, int] = {}
         self._missed_before: dict[str, int] = {}
         self.gaps = 0

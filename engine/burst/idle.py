@@ -35,7 +35,7 @@ def rest(worker: int, idle_since: int) -> tuple[int, bool]:
 
 
 @called
-def breathe() -> None:
+def short_pause() -> None:
     """Lets a guest that is slower than its worker fill a burst: fetching its ring's cache lines for each few packets
     costs both sides more than the wait."""
     for _ in range(BREATH_PAUSES):

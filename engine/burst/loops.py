@@ -15,7 +15,7 @@ from engine.burst.compiled.compiling import called, inlined
 from engine.burst.compiled.intrinsics import load64, load_acquire, rdtsc, store64
 from engine.burst.compiled.quiesce import end_pass, enter_pass
 from engine.burst.counting import drop
-from engine.burst.idle import breathe, rest
+from engine.burst.idle import rest, short_pause
 from engine.burst.lacp_keepalive import serve
 from engine.burst.queue_spread import drop_stages
 from engine.burst.to_guest import vf_to_vm
@@ -148,7 +148,7 @@ def work(worker: int) -> int:
         else:
             idle_since, slept = 0, False
             if BREATH_LEAST <= moved < BURST:
-                breathe()
+                short_pause()
     return 0
 
 

@@ -23,7 +23,7 @@ from engine.dpdk.library import DpdkError
 from schema.model import Port
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
-    from engine.dataplane.context import Machine
+    from engine.dataplane.context import Context
 
 log = logging.getLogger("vio4wd.engine")
 ONE_ACTIVE = "active-backup"
@@ -86,7 +86,7 @@ def device_names(port: Port) -> tuple[str, ...]:
 class Bonds:
     """Makes, changes and ends bonds. Callers see to it that no table has an entry of the bond, but for `look`."""
 
-    def __init__(self, machine: Machine, interfaces: Interfaces) -> None:
+    def __init__(self, machine: Context, interfaces: Interfaces) -> None:
         self._ethdevs = machine.ethdevs
         self._interfaces = interfaces
         self._loaded: dpdk.BondLibrary | None = None

@@ -15,8 +15,8 @@ from typing import Any
 from engine.api.fault import Refused
 from engine.burst.compiled import layout as at
 from engine.burst.compiled.memory import Block
-from engine.dataplane.context import Machine
-from engine.dataplane.relays import Live, Relays
+from engine.dataplane.context import Context
+from engine.dataplane.relays import LiveRelay, Relays
 
 DIRECTIONS = ("vf-to-vm", "vm-to-vf")
 WANTED = {**{each: (each,) for each in DIRECTIONS}, "both": DIRECTIONS}
@@ -61,7 +61,7 @@ class Ring:
 
 @dataclass(slots=True)
 class Capture:
-    live: Live
+    live: LiveRelay
     rings: dict[str, tuple[Block, Ring]]
     """By direction: the entry and its ring."""
     read_at: float
@@ -71,7 +71,7 @@ class Capture:
 class Captures:
     """The captures under way by number. Everything but `read` runs on the engine's main thread."""
 
-    def __init__(self, machine: Machine, relays: Relays, tsc_hz: int) -> None:
+    def __init__(self, machine: Context, relays: Relays, tsc_hz: int) -> None:
         self._machine = machine
         self._tsc_hz = tsc_hz
         self._relays = relays
@@ -89,7 +89,7 @@ class Captures:
             self._machine.publish_word(entry.address + at.ENTRY_CAPTURE, ring.block.address)
         return {"capture": number, "lease_s": LEASE_S}
 
-    def _wanted(self, request: Mapping[str, Any]) -> tuple[Live, tuple[str, ...], int]:
+    def _wanted(self, request: Mapping[str, Any]) -> tuple[LiveRelay, tuple[str, ...], int]:
         relay, direction, snaplen = (request.get(name) for name in ("relay", "direction", "snaplen"))
         if type(relay) is not int:
             raise Refused("bad-request", "a capture needs a relay, by its id")

@@ -34,7 +34,7 @@ class GuestEvent:
     """Index of the guest block."""
 
 
-class Machine:
+class Context:
     """One per process, made after the EAL has started."""
 
     def __init__(self, cpus: frozenset[int]) -> None:

@@ -26,7 +26,7 @@ from schema.rules.host_policy import device_objection, in_force
 from schema.vf import is_bond_name
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
-    from engine.dataplane.context import Machine
+    from engine.dataplane.context import Context
 
 log = logging.getLogger("vio4wd.engine")
 STRANDED_MBUFS = CACHE_MBUFS * 3 // 2
@@ -87,7 +87,7 @@ def devices(port: Port) -> tuple[str, ...]:
 class Ports:
     """The attached ports by name. Callers see to it that no table has an entry of a port that goes."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Context) -> None:
         self._machine = machine
         self._pools_made = 0
         self._functions = Functions()

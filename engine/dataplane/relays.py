@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engine.api.fault import Refused
 from engine.burst.compiled import layout as at
 from engine.burst.compiled.memory import Block
-from engine.dataplane.context import Machine
+from engine.dataplane.context import Context
 from engine.dataplane.ports import Ports
 from engine.dataplane.sockets import Sockets
 from engine.dataplane.workers import Workers
@@ -20,7 +20,7 @@ DROP_WHEN_FLUSHED = {at.VF_TO_VM: (at.GUEST_FULL, at.GUEST_ABSENT), at.VM_TO_VF:
 
 
 @dataclass(slots=True)
-class Live:
+class LiveRelay:
     relay: Relay
     pin: Pin
     vf_to_vm: Block
@@ -44,12 +44,12 @@ def who(asked: bool, by_device: bool) -> int:
 class Relays:
     """The live relays by id."""
 
-    def __init__(self, machine: Machine, ports: Ports, sockets: Sockets, workers: Workers) -> None:
+    def __init__(self, machine: Context, ports: Ports, sockets: Sockets, workers: Workers) -> None:
         self._machine = machine
         self._ports = ports
         self._sockets = sockets
         self._workers = workers
-        self.by_id: dict[int, Live] = {}
+        self.by_id: dict[int, LiveRelay] = {}
 
     def add(self, relay: Relay, pin: Pin) -> None:
         if relay.id in self.by_id:
@@ -57,7 +57,7 @@ class Relays:
         self._check(relay)
         self._workers.require(pin.vf_to_vm, pin.vm_to_vf)
         port = self._ports.require(relay.port).block
-        live = Live(relay, pin, Block(at.ENTRY_SIZE), Block(at.ENTRY_SIZE), port)
+        live = LiveRelay(relay, pin, Block(at.ENTRY_SIZE), Block(at.ENTRY_SIZE), port)
         live.vm_to_vf.write(at.ENTRY_DIRECTION, at.VM_TO_VF)
         self._connect(live)
         self._give(live)
@@ -72,7 +72,7 @@ class Relays:
             if other.relay.id != relay.id and other.relay.socket == relay.socket:
                 raise Refused("in-use", f"socket {relay.socket} is held by relay {other.relay.id}")
 
-    def _connect(self, live: Live) -> None:
+    def _connect(self, live: LiveRelay) -> None:
         """Points the entries, which no table may have, at the relay's port and guest."""
         attached = self._ports.by_name.get(live.relay.port)
         if attached:
@@ -87,11 +87,11 @@ class Relays:
             entry.write(at.ENTRY_PORT, live.port.address)
             entry.write(at.ENTRY_GUEST, guest)
 
-    def _give(self, live: Live) -> None:
+    def _give(self, live: LiveRelay) -> None:
         for entry, cpu in live.entries():
             self._workers.give(entry.address, cpu)
 
-    def quiet(self, live: Live) -> None:
+    def quiet(self, live: LiveRelay) -> None:
         """Takes the relay's entries off their workers and drops what waits in them."""
         for entry, _cpu in live.entries():
             self._workers.take(entry.address)
@@ -116,7 +116,7 @@ class Relays:
         self._give(live)
 
     @contextlib.contextmanager
-    def paused(self, live: Live | None) -> Iterator[None]:
+    def paused(self, live: LiveRelay | None) -> Iterator[None]:
         """While it lasts no worker touches the relay's port; what waits in the entries goes on waiting."""
         if live is None:
             yield
@@ -128,7 +128,7 @@ class Relays:
         finally:
             self._give(live)
 
-    def resume(self, live: Live) -> None:
+    def resume(self, live: LiveRelay) -> None:
         """Puts the entries of a quiet relay back, after its port or socket was replaced."""
         self._connect(live)
         self._give(live)
@@ -143,13 +143,13 @@ class Relays:
                 self._workers.take(entry.address)
                 self._workers.give(entry.address, cpu)
 
-    def require(self, relay_id: int) -> Live:
+    def require(self, relay_id: int) -> LiveRelay:
         live = self.by_id.get(relay_id)
         if live is None:
             raise Refused("unknown", f"there is no relay {relay_id}")
         return live
 
-    def holder(self, *, port: str | None = None, socket: str | None = None) -> Live | None:
+    def holder(self, *, port: str | None = None, socket: str | None = None) -> LiveRelay | None:
         """The relay that has this port or this socket."""
         for live in self.by_id.values():
             if (port is not None and live.relay.port == port) or (socket is not None and live.relay.socket == socket):

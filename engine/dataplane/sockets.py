@@ -19,7 +19,7 @@ from engine.dpdk.library import DpdkError
 from schema.model import Socket
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
-    from engine.dataplane.context import Machine
+    from engine.dataplane.context import Context
 
 OFFERS: Mapping[str, tuple[int, ...]] = {
     "csum": (dpdk.VIRTIO_NET_F_CSUM, dpdk.VIRTIO_NET_F_GUEST_CSUM),
@@ -65,7 +65,7 @@ class Guest:
 
 
 @dataclass(slots=True)
-class Open:
+class OpenSocket:
     socket: Socket
     slot: int
     tried: Stamp | None = None
@@ -80,12 +80,12 @@ class Open:
 class Sockets:
     """The open sockets by path."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Context) -> None:
         self._machine = machine
         self._free = list(range(machine.guests.size // at.GUEST_SIZE))
         self._nobody = Block(at.GUEST_SIZE)
         """The guest of a socket that could not be opened again: none, for ever."""
-        self.by_path: dict[str, Open] = {}
+        self.by_path: dict[str, OpenSocket] = {}
 
     def open(self, socket: Socket) -> None:
         """Opens a socket, a server's with its owner and permissions; a failure leaves nothing behind."""
@@ -97,7 +97,7 @@ class Sockets:
         prepare(socket)
         slot = self._free.pop(0)
         self._clear(slot, socket.path)
-        opened = Open(socket, slot)
+        opened = OpenSocket(socket, slot)
         try:
             self._start(opened)
         except Refused:
@@ -105,7 +105,7 @@ class Sockets:
             raise
         self.by_path = {**self.by_path, socket.path: opened}
 
-    def _start(self, opened: Open) -> None:
+    def _start(self, opened: OpenSocket) -> None:
         socket, vhost = opened.socket, self._machine.vhost
         opened.tried = stamp(socket.path)
         try:
@@ -123,7 +123,7 @@ class Sockets:
         """The client sockets at whose path a new socket lies to which nobody is connected."""
         return [path for path, opened in self.by_path.items() if self._appeared(opened)]
 
-    def _appeared(self, opened: Open) -> bool:
+    def _appeared(self, opened: OpenSocket) -> bool:
         if opened.socket.mode != "client" or self.connected(opened):
             return False
         found = stamp(opened.socket.path)
@@ -135,17 +135,17 @@ class Sockets:
         """The server sockets whose file was removed. What replaced one is another's, and closing would remove it."""
         return [path for path, opened in self.by_path.items() if opened.made and file_at(opened.socket) is None]
 
-    def reachable(self, opened: Open) -> bool:
+    def reachable(self, opened: OpenSocket) -> bool:
         """Whether a guest that comes finds what is open here."""
         return file_at(opened.socket) == opened.made
 
-    def in_the_way(self, opened: Open) -> str | None:
+    def in_the_way(self, opened: OpenSocket) -> str | None:
         """What keeps a guest that is yet to come from this socket, in words; None when nothing does."""
         if not self.reachable(opened):
             return replaced_by(opened.socket.path)
         return None if opened.made is None else shut_out(opened.socket)
 
-    def knock(self, path: str) -> None:
+    def reopen(self, path: str) -> None:
         """Opens a socket anew: a client's so that DPDK connects now, instead of within the second that it sleeps
         between attempts; a server's so that its file is there again.
 
@@ -162,7 +162,7 @@ class Sockets:
             self._forget(opened)
             raise
 
-    def connected(self, opened: Open) -> bool:
+    def connected(self, opened: OpenSocket) -> bool:
         """Whether somebody is at the other end, his driver ready or not."""
         return self._word(opened, at.GUEST_PEER) != 0
 
@@ -193,7 +193,7 @@ class Sockets:
             raise Refused("socket", f"{path} cannot be closed: {why(error).sentence}") from error
         self._forget(opened)
 
-    def _forget(self, opened: Open) -> None:
+    def _forget(self, opened: OpenSocket) -> None:
         self.by_path = {key: value for key, value in self.by_path.items() if value is not opened}
         self._release(opened.slot)
 
@@ -206,7 +206,7 @@ class Sockets:
             raise Refused("socket", f"{socket.path}: its owner cannot be set: {error.strerror}") from error
         opened.socket = socket
 
-    def require(self, path: str) -> Open:
+    def require(self, path: str) -> OpenSocket:
         opened = self.by_path.get(path)
         if opened is None:
             raise Refused("unknown", f"no socket {path} is open")
@@ -219,7 +219,7 @@ class Sockets:
             return self._nobody.address
         return self._machine.guests.address + opened.slot * at.GUEST_SIZE
 
-    def guest(self, opened: Open) -> Guest:
+    def guest(self, opened: OpenSocket) -> Guest:
         guests, base = self._machine.guests, opened.slot * at.GUEST_SIZE
         vid = guests.read(base + at.GUEST_VID)
         return Guest(
@@ -230,7 +230,7 @@ class Sockets:
             ring=guests.read(base + at.GUEST_RING),
         )
 
-    def locate(self, opened: Open) -> int | None:
+    def locate(self, opened: OpenSocket) -> int | None:
         """The NUMA node of the guest's memory; None without a guest, and where there is only one node."""
         guest = self.guest(opened)
         if guest.vid is None:
@@ -261,7 +261,7 @@ class Sockets:
                 over.append(path)
         return over
 
-    def _word(self, opened: Open, word: int) -> int:
+    def _word(self, opened: OpenSocket, word: int) -> int:
         return self._machine.guests.read(opened.slot * at.GUEST_SIZE + word)
 
     def path_of(self, slot: int) -> str | None:
@@ -274,7 +274,7 @@ def most_memory() -> int:
     return max(LEAST_MOST_MEMORY, MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-def observed(opened: Open) -> Socket:
+def observed(opened: OpenSocket) -> Socket:
     """The socket with the owner and permissions that its file has now; as recorded when that is gone or replaced, or
     QEMU's."""
     socket = opened.socket

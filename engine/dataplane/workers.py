@@ -22,7 +22,7 @@ from engine.dpdk.eal import Eal
 from schema.model import Engine
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
-    from engine.dataplane.context import Machine
+    from engine.dataplane.context import Context
 
 log = logging.getLogger("vio4wd.engine")
 SPIN_US = 50
@@ -68,7 +68,6 @@ class Worker:
         if then and now > then:
             self.slept = min(1.0, (cycles - before) / (hz * (now - then)))
         self._sampled = (now, cycles)
-
 
     def bring_back(self) -> bool:
         """Whether it was elsewhere, and is on its CPU again. The kernel, or whoever may say so, moves threads: taskset,
@@ -124,7 +123,7 @@ def table_of(entries: Sequence[int]) -> Block:
 class Workers:
     """The running workers by CPU."""
 
-    def __init__(self, machine: Machine, eal: Eal, lcores: Iterable[int], idle: Idle) -> None:
+    def __init__(self, machine: Context, eal: Eal, lcores: Iterable[int], idle: Idle) -> None:
         self._machine = machine
         self._eal = eal
         self._free = sorted(lcores)

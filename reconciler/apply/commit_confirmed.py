@@ -10,7 +10,7 @@ from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.policy.owned_relays import files_own
 from state.last_applied import LastTarget, keep_target
 from state.pending import Pending, Phase, current_pending, forget, wait
-from state.rollback_hold import Hold, keep_hold
+from state.rollback_hold import RollbackHold, keep_hold
 from state.store import Store
 
 LOOK_S = 0.25
@@ -23,7 +23,7 @@ class Unconfirmed(Exception):  # noqa: N818 - a state, not a fault
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ApplyRequest:
     """What is applied, for whom, and what becomes of it when it does not work."""
 
     who: str
@@ -54,15 +54,15 @@ def undone(store: Store, pending: Pending, outcome: Outcome) -> None:
     was not to be tried before."""
     reason = f"it was rolled back: {pending.reason}"
     own = files_own(pending.before, pending.others)
-    keep_hold(store, Hold(pending.held | {pending.sha256}, own, reason, time.time(), pending.protected))
-    boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
+    keep_hold(store, RollbackHold(pending.held | {pending.sha256}, own, reason, time.time(), pending.protected))
+    boots = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
     keep_target(store, LastTarget(pending.before, pending.protected, boots))
     forget(store, pending)
 
 
 def waited(store: Store, pending: Pending, outcome: Outcome, boots: Callable[[], dict[int, str]]) -> str:
     """Waits until it is confirmed (empty), or has to be undone, and why. `boots` are the engines that answer."""
-    on = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
+    on = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
     wait(store, pending, time.time() + pending.confirm_s, on)
     while True:
         now = current_pending(store)

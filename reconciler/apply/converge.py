@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.apply.executor import OnStep, Outcome, Step, Verdict, apply_host
-from reconciler.observe.engines import Fleet
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.engines import Engines
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, plan_host
-from reconciler.planning.planned_action import Errand
+from reconciler.planning.planned_action import PlannedAction
 from schema.model import Kind, State, Verb
 
 STALE_TRIES = 5
@@ -22,22 +22,22 @@ Notice = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
+class Converger:
     """How to carry plans out: on which engines, how long to wait for them, and whom to tell."""
 
-    fleet: Fleet
+    fleet: Engines
     wait_s: float
     notice: Notice
     on_step: OnStep | None = None
 
-    def see(self, patient: bool = False) -> Sighting:
+    def see(self, patient: bool = False) -> HostSnapshot:
         """What the engines show, waiting while all that are there are still starting (`patient`: also for one that is
-        not there). Raises what `Fleet.see_any` raises."""
+        not there). Raises what `Engines.see_any` raises."""
         deadline = time.monotonic() + self.wait_s
         said = False
         while True:
             try:
-                return self.fleet.see_any()
+                return self.fleet.observe_any()
             except (EngineError, EngineUnavailable) as error:
                 starting = isinstance(error, EngineError) and error.code == "not-ready"
                 if not (starting or patient) or time.monotonic() >= deadline:
@@ -55,28 +55,30 @@ class Carrier:
     def leave_parameters(self, todo: HostPlan) -> None:
         self.say(leave_parameters(self.fleet.state_dir, self.fleet.run_dir, todo))
 
-    def until_settled(self, target: State, sighting: Sighting, todo: HostPlan, replan: bool) -> Outcome:
+    def until_settled(self, target: State, snapshot: HostSnapshot, todo: HostPlan, replan: bool) -> Outcome:
         """Carries out `todo`, and with `replan` what `target` takes beyond that once it can be done. Raises
         EngineUnavailable, EngineError, SpecUnfit."""
         steps: list[Step] = []
         waited = not replan
         for attempt in range(STALE_TRIES):
             self.leave_parameters(todo)
-            outcome = apply_host(todo, sighting.seen, self.fleet.clients, self.on_step)
+            outcome = apply_host(todo, snapshot.seen, self.fleet.clients, self.on_step)
             steps += outcome.steps
-            if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, sighting, replan, waited):
+            if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, snapshot, replan, waited):
                 break
             waited = waited or bool(todo.missing)
-            sighting = self.see()
-            todo = plan_host(target, sighting)
+            snapshot = self.see()
+            todo = plan_host(target, snapshot)
         if outcome.verdict is Verdict.APPLIED:
             self.say(forget_unneeded(self.fleet.state_dir, self.fleet.run_dir, todo))
         return replace(outcome, steps=tuple(steps))
 
-    def _again(self, outcome: Outcome, todo: HostPlan, sighting: Sighting, replan: bool, waited: bool) -> bool:
+    def _again(self, outcome: Outcome, todo: HostPlan, snapshot: HostSnapshot, replan: bool, waited: bool) -> bool:
         """Whether there is more to do, once it can be done."""
         if outcome.verdict is Verdict.RESTARTING:
-            self._wait_for_others({s: sighting.seen[s].boot_id for s in restarting(todo.errands) if s in sighting.seen})
+            self._wait_for_others(
+                {s: snapshot.seen[s].boot_id for s in restarting(todo.planned_actions) if s in snapshot.seen}
+            )
             return True
         if outcome.verdict is Verdict.STALE:
             return replan
@@ -116,6 +118,6 @@ class Carrier:
             return False  # between two engines there is none
 
 
-def restarting(errands: Iterable[Errand]) -> list[int]:
+def restarting(planned_actions: Iterable[PlannedAction]) -> list[int]:
     """The shards whose engine the plan ends, to be started anew."""
-    return [e.shard for e in errands if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE]
+    return [e.shard for e in planned_actions if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE]

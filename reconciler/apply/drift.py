@@ -9,72 +9,72 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.apply.outcome import Ending, Outcome
-from reconciler.observe.snapshot import Sighting
+from reconciler.apply.outcome import Outcome, StepResult
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.describe import words
 from reconciler.planning.host_plan import HostPlan
-from reconciler.planning.planned_action import Errand
-from reconciler.runtime.errors import may_heal
+from reconciler.planning.planned_action import PlannedAction
+from reconciler.runtime.errors import is_retryable
 from schema.model import Action, Key, Kind, State, Verb
-from state.last_applied import LastTarget, Spot
+from state.last_applied import LastTarget, ResourceRef
 
-Refusal = tuple[str, Verb, Spot, object]
+EngineRefusal = tuple[str, Verb, ResourceRef, object]
 """The engine's boot id, and what it was asked for and refused."""
 HINT = "the spec says drift: report, so it stays until that is changed, or vio4wd apply sets it right"
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class LastVerified:
     """What was verified last, and what was learned from it; it holds for one target."""
 
     target: State
     boots: Mapping[int, str] = field(default_factory=dict)
     """Shard to the boot id of its engine, of those that were observed at the end."""
-    open: frozenset[Spot] = frozenset()
+    open: frozenset[ResourceRef] = frozenset()
     """What did not match yet."""
-    hopeless: Mapping[Refusal, str] = field(default_factory=dict)
+    hopeless: Mapping[EngineRefusal, str] = field(default_factory=dict)
     """What was refused in a way that time does not heal, with the engine's sentence."""
 
 
-def settled_before(last: LastTarget | None) -> Settled | None:
+def settled_before(last: LastTarget | None) -> LastVerified | None:
     """What was known at the end of another process."""
-    return Settled(last.state, last.boots, last.open) if last is not None else None
+    return LastVerified(last.state, last.boots, last.open) if last is not None else None
 
 
-def still(settled: Settled | None, target: State) -> Settled | None:
+def still(settled: LastVerified | None, target: State) -> LastVerified | None:
     """What is known, if it holds for this target."""
     return settled if settled is not None and settled.target == target else None
 
 
-def drifted(todo: HostPlan, sighting: Sighting, settled: Settled | None) -> frozenset[Spot]:
+def drifted(todo: HostPlan, snapshot: HostSnapshot, settled: LastVerified | None) -> frozenset[ResourceRef]:
     """The spots of a plan that somebody changed."""
     if settled is None:
         return frozenset()
     return frozenset(
         spot
-        for errand in todo.errands
-        if (spot := spot_of(errand)) not in settled.open
-        and errand.shard in sighting.seen
-        and settled.boots.get(errand.shard) == sighting.seen[errand.shard].boot_id
-        and not _lost(errand.action, sighting.states[errand.shard])
+        for planned in todo.planned_actions
+        if (spot := spot_of(planned)) not in settled.open
+        and planned.shard in snapshot.seen
+        and settled.boots.get(planned.shard) == snapshot.seen[planned.shard].boot_id
+        and not _lost(planned.action, snapshot.states[planned.shard])
     )
 
 
-def spot_of(errand: Errand) -> Spot:
-    return errand.shard, errand.action.kind, errand.action.key
+def spot_of(planned: PlannedAction) -> ResourceRef:
+    return planned.shard, planned.action.kind, planned.action.key
 
 
-def positions(todo: HostPlan, target: State, sighting: Sighting, last: LastTarget | None) -> frozenset[int]:
+def positions(todo: HostPlan, target: State, snapshot: HostSnapshot, last: LastTarget | None) -> frozenset[int]:
     """The places of a plan's errands that set right what has drifted since the engines were last made as wanted:
     what is wanted of these is what was wanted then."""
     if last is None:
         return frozenset()
-    spots = drifted(todo, sighting, Settled(last.state, last.boots, last.open))
+    spots = drifted(todo, snapshot, LastVerified(last.state, last.boots, last.open))
     same = _same_wishes(target, last.state)
     return frozenset(
         place
-        for place, errand in enumerate(todo.errands)
-        if (spot := spot_of(errand)) in spots and same(spot[1], spot[2])
+        for place, planned in enumerate(todo.planned_actions)
+        if (spot := spot_of(planned)) in spots and same(spot[1], spot[2])
     )
 
 
@@ -90,43 +90,51 @@ def _lost(action: Action, live: State) -> bool:
     return any(action.key in (relay.port, relay.socket) for relay in live.relays.values())
 
 
-def differences(todo: HostPlan, spots: frozenset[Spot]) -> tuple[str, ...]:
+def differences(todo: HostPlan, spots: frozenset[ResourceRef]) -> tuple[str, ...]:
     """What would set right what has drifted, each in a few words."""
-    found = [errand.action for errand in todo.errands if spot_of(errand) in spots]
+    found = [planned.action for planned in todo.planned_actions if spot_of(planned) in spots]
     return tuple(f"{action.verb} {action.resource}  {words(action)}".rstrip() for action in found)
 
 
-def hold(todo: HostPlan, sighting: Sighting, settled: Settled | None, drift: frozenset[Spot]) -> HostPlan:
+def hold(
+    todo: HostPlan, snapshot: HostSnapshot, settled: LastVerified | None, drift: frozenset[ResourceRef]
+) -> HostPlan:
     """The plan with `drift` held back, and what would only be refused again."""
     if settled is None:
         return todo
-    return replace(todo, errands=tuple(replace(e, held=_reason(e, sighting, settled, drift)) for e in todo.errands))
+    return replace(
+        todo, planned_actions=tuple(replace(e, held=_reason(e, snapshot, settled, drift)) for e in todo.planned_actions)
+    )
 
 
-def _reason(errand: Errand, sighting: Sighting, settled: Settled, drift: frozenset[Spot]) -> str:
-    if spot_of(errand) in drift:
+def _reason(
+    planned: PlannedAction, snapshot: HostSnapshot, settled: LastVerified, drift: frozenset[ResourceRef]
+) -> str:
+    if spot_of(planned) in drift:
         return f"somebody changed it; {HINT}"
-    refused = settled.hopeless.get(_refusal(errand.shard, errand.action, _boot(sighting, errand.shard)))
-    return errand.held if refused is None else f"{refused} (not tried again until the spec changes)"
+    refused = settled.hopeless.get(_refusal(planned.shard, planned.action, _boot(snapshot, planned.shard)))
+    return planned.held if refused is None else f"{refused} (not tried again until the spec changes)"
 
 
-def _boot(sighting: Sighting, shard: int) -> str:
-    return sighting.seen[shard].boot_id if shard in sighting.seen else ""
+def _boot(snapshot: HostSnapshot, shard: int) -> str:
+    return snapshot.seen[shard].boot_id if shard in snapshot.seen else ""
 
 
-def _refusal(shard: int, action: Action, boot_id: str) -> Refusal:
+def _refusal(shard: int, action: Action, boot_id: str) -> EngineRefusal:
     return boot_id, action.verb, (shard, action.kind, action.key), (action.before, action.after)
 
 
-def learned(before: Settled | None, target: State, outcome: Outcome, drift: frozenset[Spot]) -> Settled:
+def learned(
+    before: LastVerified | None, target: State, outcome: Outcome, drift: frozenset[ResourceRef]
+) -> LastVerified:
     """What is known after a plan for `target` was carried out; `drift` was held back."""
-    known = still(before, target) or Settled(target)
-    boots = {moment.shard: str(moment.boot_id) for moment in outcome.moments}
+    known = still(before, target) or LastVerified(target)
+    boots = {version.shard: str(version.boot_id) for version in outcome.versions}
     boots = {shard: boot_id for shard, boot_id in boots.items() if shard in outcome.left}
     open_ = frozenset(spot for spots in outcome.left.values() for spot in spots) - drift
     refused = {
         _refusal(step.shard, step.action, boots[step.shard]): step.message
         for step in outcome.steps
-        if step.ending is Ending.FAILED and step.shard in boots and not may_heal(step.code)
+        if step.ending is StepResult.FAILED and step.shard in boots and not is_retryable(step.code)
     }
-    return Settled(target, boots, open_, {**known.hopeless, **refused})
+    return LastVerified(target, boots, open_, {**known.hopeless, **refused})

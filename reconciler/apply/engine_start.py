@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.host.refusal import Objected, SpecUnfit
+from reconciler.host.refusal import HostRefused, SpecUnfit
 from reconciler.memory.memory import HostMounts
 from reconciler.observe.engine_files import forget_shard, known_shards, write_engine_parameters
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, needed, plan_host
 from reconciler.resources.host_memory import readied
 from schema.model import State
@@ -16,7 +16,7 @@ EVERY_S = 2.0
 """How often, while no engine is there; one waits 10 s for its parameters (engine/process.py)."""
 
 
-class Readying:
+class EngineStart:
     """`fault` says what kept parameters from being left for engines; empty when nothing did."""
 
     def __init__(self, run_dir: Path, state_dir: Path) -> None:
@@ -33,12 +33,12 @@ class Readying:
         self._again_at = now + EVERY_S
         return True
 
-    def prepare(self, target: State, mounts: HostMounts, sighting: Sighting) -> str:
+    def prepare(self, target: State, mounts: HostMounts, snapshot: HostSnapshot) -> str:
         """Readies the host for the engines that this will need, and leaves them their parameters. Gives a sentence
         where it has too little memory for it."""
         try:
-            todo = plan_host(target, sighting)
-            said = ready(mounts, target, sighting)
+            todo = plan_host(target, snapshot)
+            said = ready(mounts, target, snapshot)
             self.leave(todo)
         except SpecUnfit as error:
             self.fault = f"an engine that starts now finds no parameters: {error}"
@@ -54,16 +54,16 @@ class Readying:
         self.fault = self.fault or forget_unneeded(self._state_dir, self._run_dir, todo)
 
 
-def ready(mounts: HostMounts, target: State, sighting: Sighting) -> str:
+def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
     """Reserves and mounts what is wanted, unless an engine runs: then that is a matter of its plan. Gives a sentence on
     what was not to be had, which is no reason not to go on: the plan says it again."""
-    if sighting.seen or sighting.silent:
+    if snapshot.seen or snapshot.silent:
         return ""
     wrong = []
     for action in readied(target, State(pages=mounts.pages(), mounts=mounts.mounts())):
         try:
             mounts.carry_out(action)
-        except Objected as objected:
+        except HostRefused as objected:
             wrong.append(f"{action.resource}: {objected}")
     return "; ".join(wrong)
 

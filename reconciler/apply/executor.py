@@ -7,25 +7,25 @@ from typing import Protocol
 
 from engine.api.client import EngineError, EngineUnavailable, Observation
 from reconciler.apply.outcome import (
-    Ending,
     Outcome,
     RelayOutcome,
     Step,
+    StepResult,
     Verdict,
     merged,
     relay_outcomes,
     together,
     waiting,
 )
-from reconciler.observe.engine_version import Moment
+from reconciler.observe.engine_version import EngineVersion
 from reconciler.order.prerequisites import Token, needs, spoils
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import Plan, plan
-from reconciler.planning.planned_action import Errand, Place, alone, freed, places, taken
+from reconciler.planning.planned_action import Place, PlannedAction, alone, freed, places, taken
 from schema.model import Action, Kind, Pin, State, Verb
-from state.last_applied import Spot
+from state.last_applied import ResourceRef
 
-__all__ = ["Applier", "Ending", "OnStep", "Outcome", "RelayOutcome", "Step", "Verdict", "apply", "apply_host"]
+__all__ = ["Applier", "OnStep", "Outcome", "RelayOutcome", "Step", "StepResult", "Verdict", "apply", "apply_host"]
 
 
 class Applier(Protocol):
@@ -37,8 +37,8 @@ class Applier(Protocol):
 
 
 OnStep = Callable[[Step], None]
-BROKEN = frozenset({Ending.FAILED, Ending.SKIPPED})
-Held = dict[Place, int]
+BROKEN = frozenset({StepResult.FAILED, StepResult.SKIPPED})
+HeldBack = dict[Place, int]
 """Which shard has which port and socket, as far as that is known."""
 
 
@@ -59,8 +59,8 @@ def apply_host(
     runs = {s: _Run(s, todo.targets[s], seen[s], engines[s]) for s in sorted(seen) if s in todo.targets}
     held = places({shard: observation.state for shard, observation in seen.items()})
     steps: list[Step] = []
-    for errand in todo.errands:
-        step = runs[errand.shard].carry_out(errand, held) if errand.shard in runs else None
+    for planned in todo.planned_actions:
+        step = runs[planned.shard].carry_out(planned, held) if planned.shard in runs else None
         if step is not None:
             steps.append(step)
             if on_step is not None:
@@ -73,7 +73,7 @@ def apply_host(
         steps=tuple(steps),
         relays=merged(relays),
         message=_message(runs, missing),
-        moments=tuple(run.moment for run in runs.values()),
+        versions=tuple(run.version for run in runs.values()),
         left={run.shard: run.left for run in runs.values() if run.left is not None},
     )
 
@@ -98,66 +98,66 @@ class _Run:
         self.spoiled: dict[Token, Step] = {}
         self.verdict = Verdict.APPLIED
         self.message = ""
-        self.left: frozenset[Spot] | None = None
+        self.left: frozenset[ResourceRef] | None = None
         """What still differs, once that was observed."""
         self.boot_id, self.generation = seen.boot_id, seen.generation
 
     @property
-    def moment(self) -> Moment:
-        return Moment(self.shard, self.boot_id, self.generation)
+    def version(self) -> EngineVersion:
+        return EngineVersion(self.shard, self.boot_id, self.generation)
 
     @property
     def stopped(self) -> bool:
         return self.verdict in (Verdict.STALE, Verdict.LOST, Verdict.RESTARTING)
 
-    def carry_out(self, errand: Errand, held: Held) -> Step | None:
+    def carry_out(self, planned: PlannedAction, held: HeldBack) -> Step | None:
         """The step that it made; None when this engine is past steps."""
-        step = None if self.stopped else self._one(errand, held)
+        step = None if self.stopped else self._one(planned, held)
         if step is None:
             return None
         self.steps.append(step)
-        action = errand.action
-        if step.ending is not Ending.DONE:
+        action = planned.action
+        if step.ending is not StepResult.DONE:
             self.spoiled |= dict.fromkeys(spoils(action, self.seen.state), step)
             return step
-        _note(errand, held)
+        _note(planned, held)
         if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
             self._stop(Verdict.RESTARTING, "the engine starts anew")
         return step
 
-    def _one(self, errand: Errand, held: Held) -> Step | None:
-        action = errand.action
-        token = min((t for t in needs(action, errand.pin) if t in self.spoiled), key=str, default=None)
+    def _one(self, planned: PlannedAction, held: HeldBack) -> Step | None:
+        action = planned.action
+        token = min((t for t in needs(action, planned.pin) if t in self.spoiled), key=str, default=None)
         if token is not None:
             return self._after(self.spoiled[token], action)
-        if errand.held:
-            return self._step(action, Ending.HELD, errand.held)
+        if planned.held:
+            return self._step(action, StepResult.HELD, planned.held)
         place = taken(action)
         holder = held.get(place, self.shard) if place is not None else self.shard
         if holder != self.shard:
-            return self._step(action, Ending.SKIPPED, f"shard {holder} has not let go of it")
+            return self._step(action, StepResult.SKIPPED, f"shard {holder} has not let go of it")
         try:
-            self.generation, took_us = self.engine.execute(action, self.boot_id, self.generation, errand.pin)
+            self.generation, took_us = self.engine.execute(action, self.boot_id, self.generation, planned.pin)
         except EngineError as error:
             if error.code == "stale":
                 self._stop(Verdict.STALE, "the engine was changed by somebody else meanwhile")
                 return None
-            return self._step(action, Ending.FAILED, error.message, code=error.code)
+            return self._step(action, StepResult.FAILED, error.message, code=error.code)
         except EngineUnavailable as error:
             if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
-                return self._step(action, Ending.DONE)
+                return self._step(action, StepResult.DONE)
             self._stop(Verdict.LOST, str(error))
             return None
-        return self._step(action, Ending.DONE, took_us=took_us)
+        return self._step(action, StepResult.DONE, took_us=took_us)
 
     def _after(self, culprit: Step, action: Action) -> Step:
         """What becomes of an action that needs what did not happen."""
         first = f"{culprit.action.verb} {culprit.action.resource}"
-        if culprit.ending is Ending.HELD:
-            return self._step(action, Ending.HELD, f"it waits for {first}: {culprit.message}")
-        return self._step(action, Ending.SKIPPED, f"{first} came first and did not work")
+        if culprit.ending is StepResult.HELD:
+            return self._step(action, StepResult.HELD, f"it waits for {first}: {culprit.message}")
+        return self._step(action, StepResult.SKIPPED, f"{first} came first and did not work")
 
-    def _step(self, action: Action, ending: Ending, message: str = "", took_us: int = 0, code: str = "") -> Step:
+    def _step(self, action: Action, ending: StepResult, message: str = "", took_us: int = 0, code: str = "") -> Step:
         return Step(action, ending, message, took_us, self.shard, code)
 
     def _stop(self, verdict: Verdict, message: str) -> None:
@@ -176,8 +176,8 @@ class _Run:
 
     def _settle(self, missing: Sequence[Action]) -> None:
         endings = [step.ending for step in self.steps]
-        failed, held = (sum(each in which for each in endings) for which in (BROKEN, {Ending.HELD}))
-        places = {(s.action.kind, s.action.key) for s in self.steps if s.ending is Ending.HELD}
+        failed, held = (sum(each in which for each in endings) for which in (BROKEN, {StepResult.HELD}))
+        places = {(s.action.kind, s.action.key) for s in self.steps if s.ending is StepResult.HELD}
         surprising = [action for action in missing if (action.kind, action.key) not in places]
         if failed:
             self._stop(Verdict.FAILED, f"{failed} of {len(self.steps)} actions did not work{self._nobodys()}")
@@ -189,7 +189,7 @@ class _Run:
 
     def _nobodys(self) -> str:
         """What failed and is no relay's, which would otherwise not be heard of."""
-        told = [step for step in self.steps if step.ending is Ending.FAILED and step.action.relay is None]
+        told = [step for step in self.steps if step.ending is StepResult.FAILED and step.action.relay is None]
         return "".join(f"; {step.action.verb} {step.action.resource}: {step.message}" for step in told)
 
     def _observe(self) -> Observation | None:
@@ -200,9 +200,9 @@ class _Run:
             return None
 
 
-def _note(errand: Errand, held: Held) -> None:
-    place, gone = taken(errand.action), freed(errand.action)
+def _note(planned: PlannedAction, held: HeldBack) -> None:
+    place, gone = taken(planned.action), freed(planned.action)
     if place is not None:
-        held[place] = errand.shard
-    if gone is not None and held.get(gone) == errand.shard:
+        held[place] = planned.shard
+    if gone is not None and held.get(gone) == planned.shard:
         del held[gone]

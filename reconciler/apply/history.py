@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from reconciler.apply.commit_confirmed import Order
+from reconciler.apply.commit_confirmed import ApplyRequest
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.planning.summary import Summary, summary
@@ -18,7 +18,7 @@ from state.store import Store
 LOG = logging.getLogger("vio4wd.watch")
 
 
-class Ledger:
+class WatchHistory:
     """Remembers the last failure, so that it is known when it comes again."""
 
     def __init__(self, store: Store) -> None:
@@ -36,7 +36,7 @@ class Ledger:
         when it is not that which was wanted. Gives what status says of it."""
         failed = outcome.verdict is not Verdict.APPLIED
         failure = (saved.sha256, *(step.message for step in outcome.steps)) if failed else ()
-        result, whole = outcome.to_json(), summary(errand.action for errand in saved.errands)
+        result, whole = outcome.to_json(), summary(planned.action for planned in saved.planned_actions)
         if not failed or failure != self._failure:
             _log(whole, outcome)
             self._id = record(
@@ -62,7 +62,7 @@ def _log(whole: Summary, outcome: Outcome) -> None:
             LOG.warning("%s %s %s: %s", step.action.verb, step.action.resource, step.ending, step.message)
 
 
-def write_down(store: Store, order: Order, saved: SavedPlan, outcome: Outcome, target: State) -> int:
+def write_down(store: Store, order: ApplyRequest, saved: SavedPlan, outcome: Outcome, target: State) -> int:
     """Its number in the history; 0 when nothing was done and nothing held back. `target` is the file's own part."""
     if not outcome.steps and not outcome.held:
         return 0

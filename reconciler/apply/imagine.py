@@ -8,10 +8,10 @@ from typing import Any
 
 from engine.api.client import Observation
 from reconciler.apply.saved_plan import SavedPlan
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import plan_host
 from reconciler.planning.plan import Plan
-from reconciler.planning.planned_action import Errand, plans_of
+from reconciler.planning.planned_action import PlannedAction, plans_of
 from reconciler.planning.predict import predict
 from schema.model import Mount, Socket, State
 
@@ -19,15 +19,15 @@ IMAGINED = "imagined"
 """The boot id of an engine that is nowhere: a plan for it can't be carried out."""
 
 
-def carried_out(target: State) -> Sighting:
+def carried_out(target: State) -> HostSnapshot:
     """What engines would show that were started for this target, and on which it was applied. Raises SpecUnfit."""
-    todo = plan_host(target, Sighting())
-    plans = plans_of(todo.errands)
+    todo = plan_host(target, HostSnapshot())
+    plans = plans_of(todo.planned_actions)
     seen = {}
     for shard, wanted in todo.targets.items():
         born = State(engine=wanted.engine, workers=wanted.workers)
         seen[shard] = Observation(IMAGINED, 0, predict(born, plans.get(shard, Plan())), {})
-    return Sighting(seen)
+    return HostSnapshot(seen)
 
 
 def with_names(saved: SavedPlan, names: Mapping[int, str]) -> SavedPlan:
@@ -35,14 +35,16 @@ def with_names(saved: SavedPlan, names: Mapping[int, str]) -> SavedPlan:
     stood for them."""
     if not names:
         return saved
-    errands, follows = (tuple(_errand(each, names) for each in part) for part in (saved.errands, saved.follows))
+    planned_actions, follows = (
+        tuple(_errand(each, names) for each in part) for part in (saved.planned_actions, saved.follows)
+    )
     states = {shard: _state(state, names) for shard, state in saved.states.items()}
-    return replace(saved, errands=errands, follows=follows, states=states)
+    return replace(saved, planned_actions=planned_actions, follows=follows, states=states)
 
 
-def _errand(errand: Errand, names: Mapping[int, str]) -> Errand:
-    before, after = _named(errand.action.before, names), _named(errand.action.after, names)
-    return replace(errand, action=replace(errand.action, before=before, after=after))
+def _errand(planned: PlannedAction, names: Mapping[int, str]) -> PlannedAction:
+    before, after = _named(planned.action.before, names), _named(planned.action.after, names)
+    return replace(planned, action=replace(planned.action, before=before, after=after))
 
 
 def _state(state: State, names: Mapping[int, str]) -> State:

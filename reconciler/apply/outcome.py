@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from reconciler.observe.engine_version import Moment
-from reconciler.policy.removal_guards import Held
-from reconciler.runtime.errors import may_heal
+from reconciler.observe.engine_version import EngineVersion
+from reconciler.policy.removal_guards import HeldBack
+from reconciler.runtime.errors import is_retryable
 from schema.model import Action, State
-from state.last_applied import Spot
+from state.last_applied import ResourceRef
 
 NO_DEVICE = "no-device"
 """The refusal of what may still come: the relay waits for it."""
 
 
-class Ending(enum.StrEnum):
+class StepResult(enum.StrEnum):
     """How one action ended."""
 
     DONE = "done"
@@ -50,7 +50,7 @@ class Step:
     """One action and how it ended."""
 
     action: Action
-    ending: Ending
+    ending: StepResult
     message: str = ""
     took_us: int = 0
     shard: int = 0
@@ -86,11 +86,11 @@ class Outcome:
     steps: tuple[Step, ...]
     relays: tuple[RelayOutcome, ...]
     message: str
-    moments: tuple[Moment, ...] = ()
+    versions: tuple[EngineVersion, ...] = ()
     """Of the engines that were there, as they were left."""
-    left: Mapping[int, frozenset[Spot]] = field(default_factory=dict)
+    left: Mapping[int, frozenset[ResourceRef]] = field(default_factory=dict)
     """What still differed when it was observed at the end, by shard; of those that could be observed."""
-    held: tuple[Held, ...] = ()
+    held: tuple[HeldBack, ...] = ()
     """What was left as it is because a guard held it back."""
     confirmed: bool | None = None
     """Whether it was confirmed in time; None where that was not asked for."""
@@ -99,16 +99,16 @@ class Outcome:
     why_undone: str = ""
 
     @property
-    def may_heal(self) -> bool:
+    def is_retryable(self) -> bool:
         """Whether the same again can end better."""
-        codes = [step.code for step in self.steps if step.ending is Ending.FAILED]
-        return not codes or any(map(may_heal, codes))
+        codes = [step.code for step in self.steps if step.ending is StepResult.FAILED]
+        return not codes or any(map(is_retryable, codes))
 
     def to_json(self) -> dict[str, Any]:
         return {
             "verdict": self.verdict.value,
             "message": self.message,
-            "engine": [asdict(moment) for moment in self.moments],
+            "engine": [asdict(version) for version in self.versions],
             "steps": [step.to_json() for step in self.steps],
             "relays": [asdict(relay) for relay in self.relays],
             "held": [each.to_json() for each in self.held],
@@ -143,8 +143,8 @@ def relay_outcomes(
     faults = {a.relay: f"{a.verb} {a.resource} is still to be done" for a in missing if a.relay is not None}
     told: dict[int, Step] = {}
     # Of several, the first one counts, but what failed more than what is not there yet.
-    for step in sorted(steps, key=lambda s: s.ending is not Ending.FAILED or s.code == NO_DEVICE):
-        if step.ending is not Ending.DONE and step.action.relay is not None:
+    for step in sorted(steps, key=lambda s: s.ending is not StepResult.FAILED or s.code == NO_DEVICE):
+        if step.ending is not StepResult.DONE and step.action.relay is not None:
             told.setdefault(step.action.relay, step)
     faults |= {id_: f"{step.action.verb} {step.action.resource}: {step.message}" for id_, step in told.items()}
     waits = {id_ for id_, step in told.items() if step.code == NO_DEVICE}

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 from reconciler.apply.saved_plan import Origin, SavedPlan, save
 from reconciler.desired.desired_state import with_owners
-from reconciler.host.refusal import Obstacle
-from reconciler.observe.snapshot import Sighting
+from reconciler.host.refusal import PlanProblem
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, plan_host
 from reconciler.policy.removal_guards import Guarded, Policy, guard
 from reconciler.policy.target_relays import narrowed, scope
 from schema.model import State
 from state.last_applied import LastTarget
 
-Look = Callable[[HostPlan, Sighting], tuple[Obstacle, ...]]
+Look = Callable[[HostPlan, HostSnapshot], tuple[PlanProblem, ...]]
 """What of a plan will not work, as reconciler.status.plan_problems finds it."""
 
 
@@ -51,18 +51,18 @@ class Proposal:
     saved: SavedPlan
 
 
-def nothing_looked_at(todo: HostPlan, sighting: Sighting) -> tuple[Obstacle, ...]:
+def nothing_looked_at(todo: HostPlan, snapshot: HostSnapshot) -> tuple[PlanProblem, ...]:
     """For plans of no host in particular."""
-    del todo, sighting
+    del todo, snapshot
     return ()
 
 
-def proposed(intent: Intent, sighting: Sighting, look: Look = nothing_looked_at) -> Proposal:
+def proposed(intent: Intent, snapshot: HostSnapshot, look: Look = nothing_looked_at) -> Proposal:
     """Raises SpecUnfit when the relays can't be divided among engine processes."""
     target, last = intent.target, intent.last
     if intent.only:
-        target, last = narrowed(target, sighting, intent.only, last), scope(last, intent.only)
-    guarded = guard(target, sighting, intent.policy, last) if intent.guarded else Guarded(target)
-    todo = with_owners(plan_host(guarded.target, sighting), intent.owners)
+        target, last = narrowed(target, snapshot, intent.only, last), scope(last, intent.only)
+    guarded = guard(target, snapshot, intent.policy, last) if intent.guarded else Guarded(target)
+    todo = with_owners(plan_host(guarded.target, snapshot), intent.owners)
     origin = Origin(intent.source, intent.sha256, guarded, intent.policy, last, intent.revisions, intent.path)
-    return Proposal(guarded, todo, save(todo, sighting, origin, intent.valid_s, look(todo, sighting)))
+    return Proposal(guarded, todo, save(todo, snapshot, origin, intent.valid_s, look(todo, snapshot)))

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.apply.drift import positions
-from reconciler.host.refusal import Obstacle
-from reconciler.observe.engine_version import Moment
-from reconciler.observe.snapshot import Sighting
+from reconciler.host.refusal import PlanProblem
+from reconciler.observe.engine_version import EngineVersion
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
-from reconciler.planning.planned_action import Errand
+from reconciler.planning.planned_action import PlannedAction
 from reconciler.planning.summary import Summary, summary
-from reconciler.policy.removal_guards import Guarded, Held, Policy
+from reconciler.policy.removal_guards import Guarded, HeldBack, Policy
 from schema.model import Action, Kind, Pin, State, Verb
 from schema.system.token import lacks_token
 from state.last_applied import LastTarget
@@ -34,11 +34,11 @@ class PlanError(Exception):
 class SavedPlan:
     """A plan, the moments it was made for, and the spec that it came from. Times are in seconds since 1970."""
 
-    moments: tuple[Moment, ...]
-    errands: tuple[Errand, ...]
+    versions: tuple[EngineVersion, ...]
+    planned_actions: tuple[PlannedAction, ...]
     file: str
     sha256: str
-    held: tuple[Held, ...] = ()
+    held: tuple[HeldBack, ...] = ()
     """What the spec wants and the plan leaves as it is."""
     policy: Policy = field(default_factory=Policy)
     """By which that was decided."""
@@ -48,9 +48,9 @@ class SavedPlan:
     """What was live on each shard that ran."""
     drift: frozenset[int] = frozenset()
     """The positions among `errands` of those that only set right what somebody changed."""
-    follows: tuple[Errand, ...] = ()
+    follows: tuple[PlannedAction, ...] = ()
     """What is done once processes that it replaces are there again."""
-    problems: tuple[Obstacle, ...] = ()
+    problems: tuple[PlanProblem, ...] = ()
     """What of it would not work as the host was when it was made."""
     path: str = ""
     """The file's, absolute; empty where it has none."""
@@ -65,9 +65,9 @@ class SavedPlan:
             "spec": {"file": self.file, "path": self.path, "sha256": self.sha256, "revisions": dict(self.revisions)},
             "made": self.made,
             "expires": self.expires,
-            "engine": [{**asdict(moment), "observed": self._observed(moment.shard)} for moment in self.moments],
-            "changes": [_change(errand, place in self.drift) for place, errand in enumerate(self.errands)],
-            "follows": [_change(errand, False) for errand in self.follows],
+            "engine": [{**asdict(version), "observed": self._observed(version.shard)} for version in self.versions],
+            "changes": [_change(planned, place in self.drift) for place, planned in enumerate(self.planned_actions)],
+            "follows": [_change(planned, False) for planned in self.follows],
             "problems": [asdict(each) for each in self.problems],
             "policy": {"protected": sorted(self.policy.protected), "allowed": sorted(self.policy.allowed)},
             "held": [each.to_json() for each in self.held],
@@ -77,12 +77,12 @@ class SavedPlan:
     @property
     def summary(self) -> Summary:
         """Of all that it does, at once or later."""
-        return summary(errand.action for errand in (*self.errands, *self.follows))
+        return summary(planned.action for planned in (*self.planned_actions, *self.follows))
 
     @property
     def several(self) -> bool:
         """Whether shards are worth a word: one alone is not."""
-        return len(self.moments) > 1 or any(errand.shard for errand in self.errands)
+        return len(self.versions) > 1 or any(planned.shard for planned in self.planned_actions)
 
     def _observed(self, shard: int) -> Any:
         return self.states[shard].to_json() if shard in self.states else None
@@ -104,19 +104,19 @@ class Origin:
 
 
 def save(
-    todo: HostPlan, sighting: Sighting, origin: Origin, valid_s: float = 0.0, problems: tuple[Obstacle, ...] = ()
+    todo: HostPlan, snapshot: HostSnapshot, origin: Origin, valid_s: float = 0.0, problems: tuple[PlanProblem, ...] = ()
 ) -> SavedPlan:
     """The document of a plan that was made just now for what was seen, and for what the guards let through."""
     now = round(time.time(), 3)
     return SavedPlan(
-        moments=tuple(_moment(shard, sighting) for shard in todo.targets if shard not in sighting.silent),
-        errands=todo.errands,
+        versions=tuple(_moment(shard, snapshot) for shard in todo.targets if shard not in snapshot.silent),
+        planned_actions=todo.planned_actions,
         file=origin.file,
         sha256=origin.sha256,
         held=origin.guarded.held,
         policy=origin.policy,
-        states={shard: state for shard, state in sighting.states.items() if shard in todo.targets},
-        drift=positions(todo, origin.guarded.target, sighting, origin.last),
+        states={shard: state for shard, state in snapshot.states.items() if shard in todo.targets},
+        drift=positions(todo, origin.guarded.target, snapshot, origin.last),
         revisions=dict(origin.revisions),
         follows=todo.follows,
         problems=problems,
@@ -126,14 +126,14 @@ def save(
     )
 
 
-def _moment(shard: int, sighting: Sighting) -> Moment:
-    seen = sighting.seen.get(shard)
-    return Moment(shard, seen.boot_id, seen.generation) if seen is not None else Moment(shard, None, 0)
+def _moment(shard: int, snapshot: HostSnapshot) -> EngineVersion:
+    seen = snapshot.seen.get(shard)
+    return EngineVersion(shard, seen.boot_id, seen.generation) if seen is not None else EngineVersion(shard, None, 0)
 
 
-def _change(errand: Errand, drift: bool) -> dict[str, Any]:
-    pin = asdict(errand.pin) if errand.pin is not None else None
-    return {"shard": errand.shard, **errand.action.to_json(), "pin": pin, "drift": drift}
+def _change(planned: PlannedAction, drift: bool) -> dict[str, Any]:
+    pin = asdict(planned.pin) if planned.pin is not None else None
+    return {"shard": planned.shard, **planned.action.to_json(), "pin": pin, "drift": drift}
 
 
 def is_plan(text: str) -> bool:
@@ -169,43 +169,43 @@ def parse_plan(text: str, name: str) -> SavedPlan:
 
 
 def _parsed(value: Mapping[str, Any]) -> SavedPlan:
-    errands, follows = tuple(map(_errand, value["changes"])), tuple(map(_errand, value.get("follows", ())))
-    moments = tuple(Moment(each["shard"], each["boot_id"], each["generation"]) for each in value["engine"])
-    if not {errand.shard for errand in (*errands, *follows)} <= {moment.shard for moment in moments}:
+    planned_actions, follows = tuple(map(_errand, value["changes"])), tuple(map(_errand, value.get("follows", ())))
+    versions = tuple(EngineVersion(each["shard"], each["boot_id"], each["generation"]) for each in value["engine"])
+    if not {planned.shard for planned in (*planned_actions, *follows)} <= {version.shard for version in versions}:
         raise ValueError("a change is for an engine whose state is not given")
     spec = value["spec"]
     return SavedPlan(
-        moments=moments,
-        errands=errands,
+        versions=versions,
+        planned_actions=planned_actions,
         file=str(spec["file"]),
         sha256=str(spec["sha256"]),
-        held=tuple(Held(**each) for each in value["held"]),
+        held=tuple(HeldBack(**each) for each in value["held"]),
         policy=Policy(**{name: frozenset(map(int, ids)) for name, ids in value["policy"].items()}),
         states={m["shard"]: State.from_json(m["observed"]) for m in value["engine"] if m["observed"] is not None},
         drift=frozenset(place for place, change in enumerate(value["changes"]) if change["drift"]),
         revisions={str(name): str(revision) for name, revision in spec.get("revisions", {}).items()},
         follows=follows,
-        problems=tuple(Obstacle(**each) for each in value.get("problems", ())),
+        problems=tuple(PlanProblem(**each) for each in value.get("problems", ())),
         path=str(spec.get("path", "")),
         made=float(value["made"]),
         expires=float(value["expires"]),
     )
 
 
-def _errand(change: Mapping[str, Any]) -> Errand:
+def _errand(change: Mapping[str, Any]) -> PlannedAction:
     action = Action.from_json(change)
     if action.resource != change["resource"]:
         raise ValueError(f"{change['resource']} is not {action.resource}")
     pin = Pin(**change["pin"]) if change["pin"] is not None else None
-    errand = Errand(change.get("shard", 0), action, pin)
-    if not _has_its_pin(errand):
+    planned = PlannedAction(change.get("shard", 0), action, pin)
+    if not _has_its_pin(planned):
         raise ValueError("an added relay has no pin, or a pin has no relay")
-    return errand
+    return planned
 
 
-def _has_its_pin(errand: Errand) -> bool:
-    added = errand.action.kind is Kind.RELAY and errand.action.verb is Verb.ADD
-    return (errand.pin.relay if errand.pin is not None else None) == (errand.action.key if added else None)
+def _has_its_pin(planned: PlannedAction) -> bool:
+    added = planned.action.kind is Kind.RELAY and planned.action.verb is Verb.ADD
+    return (planned.pin.relay if planned.pin is not None else None) == (planned.action.key if added else None)
 
 
 def read_plan(path: Path) -> SavedPlan:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from reconciler.apply.saved_plan import SavedPlan
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.removal_guards import Guarded
 from reconciler.resources.diff import difference
 from schema.model import Kind, State
@@ -18,11 +18,11 @@ class Stale(Exception):  # noqa: N818 - a turn of events
     """A saved plan was made for another state of the engine, or for another time."""
 
 
-def refuse_stale(saved: SavedPlan, sighting: Sighting, now: float) -> None:
+def refuse_stale(saved: SavedPlan, snapshot: HostSnapshot, now: float) -> None:
     """Raises Stale when an engine is not in the state that the plan was made for, or the plan is too old."""
-    why = _other_engines(saved, sighting) or _too_old(saved, now)
+    why = _other_engines(saved, snapshot) or _too_old(saved, now)
     if why:
-        raise Stale(f"{why}; {changed_since(saved, sighting)}; make a new one with: vio4wd plan -o FILE")
+        raise Stale(f"{why}; {changed_since(saved, snapshot)}; make a new one with: vio4wd plan -o FILE")
 
 
 def refuse_held(guarded: Guarded) -> None:
@@ -33,15 +33,15 @@ def refuse_held(guarded: Guarded) -> None:
         raise Stale(f"{words}\nnothing was done; make a new plan, or carry this one out with {names}")
 
 
-def changed_since(saved: SavedPlan, sighting: Sighting) -> str:
+def changed_since(saved: SavedPlan, snapshot: HostSnapshot) -> str:
     """What is live otherwise than when the plan was made, in words."""
-    found = [words for shard in saved.states for words in _changed(shard, saved.states[shard], sighting)]
+    found = [words for shard in saved.states for words in _changed(shard, saved.states[shard], snapshot)]
     more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"since then: {', '.join(found[:SHOWN])}{more}" if found else "nothing differs in what is live since then"
 
 
-def _changed(shard: int, before: State, sighting: Sighting) -> Iterator[str]:
-    now = sighting.states.get(shard, State(engine=before.engine))
+def _changed(shard: int, before: State, snapshot: HostSnapshot) -> Iterator[str]:
+    now = snapshot.states.get(shard, State(engine=before.engine))
     for kind in reversed(Kind):  # relays and pins first: they are what people know
         found = difference(now.resources(kind), before.resources(kind))
         yield from (f"{kind}:{key} has gone" for key in found.removed)
@@ -56,15 +56,15 @@ def _too_old(saved: SavedPlan, now: float) -> str:
     return f"this plan was good until {until}, and is too old now"
 
 
-def _other_engines(saved: SavedPlan, sighting: Sighting) -> str:
-    for moment in saved.moments:
-        seen = sighting.seen.get(moment.shard)
-        born_since = seen is not None and moment.boot_id is None and seen.generation > 0
-        other = seen is not None and moment.boot_id is not None and seen.boot_id != moment.boot_id
-        gone = seen is None and moment.boot_id is not None
+def _other_engines(saved: SavedPlan, snapshot: HostSnapshot) -> str:
+    for version in saved.versions:
+        seen = snapshot.seen.get(version.shard)
+        born_since = seen is not None and version.boot_id is None and seen.generation > 0
+        other = seen is not None and version.boot_id is not None and seen.boot_id != version.boot_id
+        gone = seen is None and version.boot_id is not None
         if born_since or other or gone:
             return "this plan was made for an engine that has been started again since"
-        if seen is not None and moment.generation != seen.generation:
-            was, is_ = moment.generation, seen.generation
+        if seen is not None and version.generation != seen.generation:
+            was, is_ = version.generation, seen.generation
             return f"this plan was made for generation {was} of the engine, which is at {is_} now"
     return ""

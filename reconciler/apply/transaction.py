@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.apply.commit_confirmed import (
     UNDOING,
-    Order,
+    ApplyRequest,
     Unconfirmed,
     refuse_unconfirmed,
     refuse_unfinished,
@@ -20,7 +20,7 @@ from reconciler.apply.commit_confirmed import (
     waited,
     waiting_words,
 )
-from reconciler.apply.converge import Carrier
+from reconciler.apply.converge import Converger
 from reconciler.apply.engine_start import ready
 from reconciler.apply.history import write_down
 from reconciler.apply.outcome import Outcome, Verdict
@@ -28,7 +28,7 @@ from reconciler.apply.proposal import Intent, Proposal, proposed
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.apply.staleness import Stale, refuse_held, refuse_stale
 from reconciler.host.host import Host
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import refuse_shortage
 from reconciler.planning.host_plan import HostPlan, as_wish, join, missing_words, plan_host
 from reconciler.planning.plan import Plan
@@ -43,19 +43,19 @@ from schema.model import State, Worker
 from state.last_applied import LastTarget, keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
 from state.relay_requests import wishes
-from state.rollback_hold import Hold, current_hold, keep_hold, release
+from state.rollback_hold import RollbackHold, current_hold, keep_hold, release
 from state.store import Store
 
 LOCK_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PreparedApply:
     """What was decided, and is now to be done."""
 
     guarded: Guarded
     protected: frozenset[int]
-    sighting: Sighting
+    snapshot: HostSnapshot
     todo: HostPlan
     saved: SavedPlan
     replan: bool
@@ -70,14 +70,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Steering:
+class Applier:
     """Applies orders, one at a time."""
 
-    carrier: Carrier
+    carrier: Converger
     store: Store
     host: Host
 
-    def apply_state(self, target: State, policy: Policy, order: Order, only: frozenset[int] = frozenset()) -> Outcome:
+    def apply_state(
+        self, target: State, policy: Policy, order: ApplyRequest, only: frozenset[int] = frozenset()
+    ) -> Outcome:
         """Makes the engines match `target` (`only`: in these relays, and what they need), planning anew when one was
         changed meanwhile, had to be started again or came later.
 
@@ -90,41 +92,44 @@ class Steering:
             todo = plan_host(target, before)
             self.carrier.say(ready(fleet.mounts, target, before))
             self.carrier.leave_parameters(todo)  # who starts waits for them
-            sighting = self.carrier.see()
+            snapshot = self.carrier.see()
             last = last_target(self.store)
             intent = Intent(order.source, order.sha256, target, policy, order.owners, last, only)
-            found = proposed(intent, sighting)
-            refuse_shortage(found.todo, sighting, self.host)
-            return self._carry_out(self._job(found, intent, sighting), order)
+            found = proposed(intent, snapshot)
+            refuse_shortage(found.todo, snapshot, self.host)
+            return self._carry_out(self._job(found, intent, snapshot), order)
 
-    def _job(self, found: Proposal, intent: Intent, sighting: Sighting) -> Job:
+    def _job(self, found: Proposal, intent: Intent, snapshot: HostSnapshot) -> PreparedApply:
         guarded = found.guarded
         last = scope(intent.last, intent.only) if intent.only else intent.last
         protected, others = carried_over(guarded, intent.policy, last), self._others(guarded.target)
-        return Job(guarded, protected, sighting, found.todo, found.saved, replan=True, others=others)
+        return PreparedApply(guarded, protected, snapshot, found.todo, found.saved, replan=True, others=others)
 
-    def apply_saved(self, saved: SavedPlan, order: Order, allowed: frozenset[int] = frozenset()) -> Outcome:
+    def apply_saved(self, saved: SavedPlan, order: ApplyRequest, allowed: frozenset[int] = frozenset()) -> Outcome:
         """Carries out a saved plan, on the state that it was made for and on no other, and as a whole: a guard that
         has something against it now (`allowed`: relays that it may not hold back) refuses it. Raises Stale, and as
         `apply_state`."""
         policy = replace(saved.policy, allowed=saved.policy.allowed | allowed)
         with self._turn():
-            sighting = self.carrier.see()
-            refuse_stale(saved, sighting, time.time())
-            todo = revived(saved, sighting)
+            snapshot = self.carrier.see()
+            refuse_stale(saved, snapshot, time.time())
+            todo = to_host_plan(saved, snapshot)
             if todo.missing:
                 self.carrier.leave_parameters(todo)
                 self.carrier.wait_for(todo.missing)
-                sighting = self.carrier.see()
-                refuse_stale(saved, sighting, time.time())
-                todo = revived(saved, sighting)
+                snapshot = self.carrier.see()
+                refuse_stale(saved, snapshot, time.time())
+                todo = to_host_plan(saved, snapshot)
             last = last_target(self.store)
-            guarded = guard(join(todo.targets.values()), sighting, policy, last)
+            guarded = guard(join(todo.targets.values()), snapshot, policy, last)
             refuse_held(guarded)
-            refuse_shortage(todo, sighting, self.host)
+            refuse_shortage(todo, snapshot, self.host)
             protected = carried_over(guarded, policy, last)
             outcome = self._carry_out(
-                Job(guarded, protected, sighting, todo, saved, replan=False, others=self._others(guarded.target)), order
+                PreparedApply(
+                    guarded, protected, snapshot, todo, saved, replan=False, others=self._others(guarded.target)
+                ),
+                order,
             )
         if outcome.verdict is Verdict.STALE and outcome.rollback is None:
             done = number_of(len(outcome.steps), "action")
@@ -163,7 +168,7 @@ class Steering:
         if outcome is not None:
             refuse_unfinished(left, outcome)
 
-    def _carry_out(self, job: Job, order: Order) -> Outcome:
+    def _carry_out(self, job: PreparedApply, order: ApplyRequest) -> Outcome:
         pending = self._begin(job, order) if order.undoable else None
         try:
             outcome = self._tried(job, pending is not None)
@@ -176,16 +181,16 @@ class Steering:
             raise
         return replace(outcome, held=job.guarded.held)
 
-    def _tried(self, job: Job, undoable: bool) -> Outcome:
+    def _tried(self, job: PreparedApply, undoable: bool) -> Outcome:
         """What can be undone is so when the engine goes away, too."""
         try:
-            return self.carrier.until_settled(job.guarded.target, job.sighting, job.todo, job.replan)
+            return self.carrier.until_settled(job.guarded.target, job.snapshot, job.todo, job.replan)
         except (EngineUnavailable, EngineError) as error:
             if not undoable:
                 raise
             return Outcome(Verdict.LOST, (), (), str(error))
 
-    def _remember(self, job: Job, order: Order, outcome: Outcome) -> None:
+    def _remember(self, job: PreparedApply, order: ApplyRequest, outcome: Outcome) -> None:
         reached_ = reached(job.guarded, job.protected, outcome)
         keep_target(self.store, reached_)
         write_down(self.store, order, job.saved, replace(outcome, held=job.guarded.held), job.own)
@@ -193,14 +198,14 @@ class Steering:
             return
         if order.instead_of:
             why = f"{order.source} was put in its place by {order.who}"
-            keep_hold(self.store, Hold(frozenset({order.instead_of}), job.own, why, time.time(), job.protected))
+            keep_hold(self.store, RollbackHold(frozenset({order.instead_of}), job.own, why, time.time(), job.protected))
         else:
             release(self.store, order.sha256)  # who applies it by hand wants it tried
 
-    def _begin(self, job: Job, order: Order) -> Pending:
+    def _begin(self, job: PreparedApply, order: ApplyRequest) -> Pending:
         """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
         brought back."""
-        last, before = last_target(self.store), as_wish(job.sighting.states.values())
+        last, before = last_target(self.store), as_wish(job.snapshot.states.values())
         hold = current_hold(self.store)
         pending = Pending(
             token=str(uuid.uuid4()),
@@ -222,7 +227,7 @@ class Steering:
             raise Unconfirmed(f"{self.store.fault}\nwithout it nothing could be brought back, so nothing was done")
         return pending
 
-    def _on_trial(self, pending: Pending, order: Order, outcome: Outcome) -> Outcome:
+    def _on_trial(self, pending: Pending, order: ApplyRequest, outcome: Outcome) -> Outcome:
         """What becomes of it in the end."""
         if outcome.verdict is not Verdict.APPLIED:
             why = outcome.message or "some of it did not work"
@@ -242,13 +247,13 @@ class Steering:
         if not undo(self.store, pending, why):
             return None
         pending = replace(pending, reason=why)
-        sighting = self.carrier.see(patient=True)
+        snapshot = self.carrier.see(patient=True)
         source, owners = f"{UNDOING}{pending.source}", owners_of(wishes(self.store), pending.others)
         policy = Policy(pending.protected)
-        found = proposed(Intent(source, pending.sha256, pending.before, policy, owners, guarded=False), sighting)
-        outcome = self.carrier.until_settled(pending.before, sighting, found.todo, replan=True)
+        found = proposed(Intent(source, pending.sha256, pending.before, policy, owners, guarded=False), snapshot)
+        outcome = self.carrier.until_settled(pending.before, snapshot, found.todo, replan=True)
         own = files_own(pending.before, pending.others)
-        write_down(self.store, Order(pending.who, source, pending.sha256), found.saved, outcome, own)
+        write_down(self.store, ApplyRequest(pending.who, source, pending.sha256), found.saved, outcome, own)
         if outcome.verdict is Verdict.APPLIED:
             undone(self.store, pending, outcome)
         return outcome
@@ -257,29 +262,27 @@ class Steering:
         return others_of(target, wishes(self.store))
 
     def _boots(self) -> dict[int, str]:
-        return {shard: hello.boot_id for shard, hello in self.carrier.fleet.greet().items()}
+        return {shard: hello.boot_id for shard, hello in self.carrier.fleet.ping().items()}
 
 
 def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> LastTarget:
     """What is to be remembered of what was wanted, and of how far it came."""
-    boots = {moment.shard: moment.boot_id for moment in outcome.moments if moment.boot_id is not None}
+    boots = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
     differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
     return LastTarget(guarded.target, protected, boots, differs)
 
 
-def revived(saved: SavedPlan, sighting: Sighting) -> HostPlan:
+def to_host_plan(saved: SavedPlan, snapshot: HostSnapshot) -> HostPlan:
     """A saved plan as one that can be carried out on what is seen."""
-    plans = plans_of(saved.errands)
-    shards = [moment.shard for moment in saved.moments]
-    here = [shard for shard in shards if shard in sighting.seen]
+    plans = plans_of(saved.planned_actions)
+    shards = [version.shard for version in saved.versions]
+    here = [shard for shard in shards if shard in snapshot.seen]
     later = plans_of(saved.follows)
-    targets = {
-        s: predict(predict(sighting.states[s], plans.get(s, Plan())), later.get(s, Plan())) for s in here
-    }
+    targets = {s: predict(predict(snapshot.states[s], plans.get(s, Plan())), later.get(s, Plan())) for s in here}
     for shard in (s for s in shards if s not in targets):
         todo = plans.get(shard, Plan())
         cpus = {cpu for pin in todo.pins.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf)}
         born = State(engine=targets[here[0]].engine, workers=frozenset(Worker(cpu) for cpu in cpus))
         targets[shard] = predict(born, todo)
     missing = {s: missing_words(s) for s in shards if s not in here}
-    return HostPlan(saved.errands, dict(sorted(targets.items())), missing, saved.follows)
+    return HostPlan(saved.planned_actions, dict(sorted(targets.items())), missing, saved.follows)

@@ -20,12 +20,12 @@ from reconciler.terminal.arguments import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reconciler.apply.commit_confirmed import Order
+    from reconciler.apply.commit_confirmed import ApplyRequest
     from reconciler.apply.outcome import Outcome, Step
     from reconciler.apply.saved_plan import SavedPlan
-    from reconciler.apply.transaction import Steering
-    from reconciler.desired.resolve import Settled
-    from reconciler.observe.engines import Fleet
+    from reconciler.apply.transaction import Applier
+    from reconciler.desired.resolve import ResolvedSpec
+    from reconciler.observe.engines import Engines
     from state.store import Store
 
 NAME = "apply"
@@ -63,27 +63,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from schema.paths import run_dir, state_dir
     from state.store import Store
 
     store = Store(state_dir())
     do = _task(asked, store)
-    with Fleet(run_dir(), state_dir()) as fleet:
+    with Engines(run_dir(), state_dir()) as fleet:
         outcome = carried_out(asked, fleet, store, do)
     return conclude(asked, outcome, str(once(asked)))
 
 
-def carried_out(asked: argparse.Namespace, fleet: Fleet, store: Store, do: Callable[[Steering], Outcome]) -> Outcome:
+def carried_out(asked: argparse.Namespace, fleet: Engines, store: Store, do: Callable[[Applier], Outcome]) -> Outcome:
     """Does it, telling people step by step; closes the store."""
-    from reconciler.apply.converge import Carrier
-    from reconciler.apply.transaction import Steering
+    from reconciler.apply.converge import Converger
+    from reconciler.apply.transaction import Applier
     from reconciler.host.host import ThisHost
     from reconciler.terminal.output import complain
 
     _end_as_by_ctrl_c()
-    carrier = Carrier(fleet, asked.wait, complain, None if asked.json else _show_step)
-    outcome = do(Steering(carrier, store, ThisHost()))
+    carrier = Converger(fleet, asked.wait, complain, None if asked.json else _show_step)
+    outcome = do(Applier(carrier, store, ThisHost()))
     if store.fault:
         complain(store.fault)
     store.close()
@@ -112,7 +112,7 @@ def conclude(asked: argparse.Namespace, outcome: Outcome, source: str) -> int:
     return 0 if outcome.verdict == "applied" and not outcome.held and outcome.rollback is None else 1
 
 
-def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outcome]:
+def _task(asked: argparse.Namespace, store: Store) -> Callable[[Applier], Outcome]:
     """What is to be done. Raises SpecError, SpecUnfit, PlanError."""
     from reconciler.apply.saved_plan import PlanError, is_plan, parse_plan
     from reconciler.desired.resolve import read_now
@@ -133,7 +133,7 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Steering], Outco
     order = replace(_order(asked, spec.sha256, spec.text), owners=settled.wanted.owners)
     order = beside_a_watch(asked, store, order, once(asked).absolute)
 
-    def do(steering: Steering) -> Outcome:
+    def do(steering: Applier) -> Outcome:
         outcome = steering.apply_state(settled.wanted.target, policy, order, relay_ids(asked.target))
         if outcome.verdict == "applied" and outcome.rollback is None and not asked.target:
             _in_force(settled, store)
@@ -149,7 +149,7 @@ def _made_from(saved: SavedPlan) -> str:
     return saved.path or os.path.abspath(saved.file)
 
 
-def beside_a_watch(asked: argparse.Namespace, store: Store, order: Order, path: str) -> Order:
+def beside_a_watch(asked: argparse.Namespace, store: Store, order: ApplyRequest, path: str) -> ApplyRequest:
     """What is applied, with what is to become of the file that a watch keeps. Raises NotWatched where that is not the
     file at `path`, and nothing is said of what is to become of the difference."""
     from reconciler.status.watched import another, becoming, trial_words, unwritable, watched
@@ -170,7 +170,7 @@ def beside_a_watch(asked: argparse.Namespace, store: Store, order: Order, path: 
     return order
 
 
-def _whole_text(asked: argparse.Namespace, order: Order, path: str) -> tuple[str, str]:
+def _whole_text(asked: argparse.Namespace, order: ApplyRequest, path: str) -> tuple[str, str]:
     """The spec as one text that a file may have, or why there is none."""
     import hashlib
 
@@ -195,7 +195,7 @@ def _whole_text(asked: argparse.Namespace, order: Order, path: str) -> tuple[str
     return content.decode(), ""
 
 
-def _in_force(settled: Settled, store: Store) -> None:
+def _in_force(settled: ResolvedSpec, store: Store) -> None:
     """Where a watch runs, what is in force is its business."""
     from reconciler.desired.resolve import remember
     from reconciler.runtime.lock import WATCH, is_held
@@ -205,11 +205,11 @@ def _in_force(settled: Settled, store: Store) -> None:
         remember(store, settled)
 
 
-def _order(asked: argparse.Namespace, sha256: str, text: str) -> Order:
-    from reconciler.apply.commit_confirmed import Order
+def _order(asked: argparse.Namespace, sha256: str, text: str) -> ApplyRequest:
+    from reconciler.apply.commit_confirmed import ApplyRequest
     from reconciler.terminal.arguments import asking
 
-    return Order(asking(), str(once(asked)), sha256, text, asked.on_error == "rollback", asked.confirm)
+    return ApplyRequest(asking(), str(once(asked)), sha256, text, asked.on_error == "rollback", asked.confirm)
 
 
 def _text(asked: argparse.Namespace) -> str:

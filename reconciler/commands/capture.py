@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from reconciler.terminal.arguments import count
 
 if TYPE_CHECKING:
-    from engine.api.capture_reader import Captured, Reading
+    from engine.api.capture_reader import Captured, CaptureReader
 
 NAME = "capture"
 HELP = "show the packets of one relay, or write them to a file for Wireshark or tcpdump"
@@ -97,7 +97,7 @@ class _Tally:
         return taken
 
 
-def _pump(reading: Reading, sink: _Sink, stop: _Stop, tally: _Tally) -> None:
+def _pump(reading: CaptureReader, sink: _Sink, stop: _Stop, tally: _Tally) -> None:
     """Shows packets until there are enough, somebody stops it, or the relay is gone."""
     for batch in _until(stop, reading):
         taken = tally.take(batch)
@@ -109,7 +109,7 @@ def _pump(reading: Reading, sink: _Sink, stop: _Stop, tally: _Tally) -> None:
             return
 
 
-def _until(stop: _Stop, reading: Reading) -> Iterator[list[Captured]]:
+def _until(stop: _Stop, reading: CaptureReader) -> Iterator[list[Captured]]:
     """The batches; the last one, once it is to stop, is what has come until then."""
     for batch in reading.batches():
         yield batch
@@ -180,9 +180,9 @@ def _opened(path: str, stack: contextlib.ExitStack) -> BinaryIO:
     return stack.enter_context(os.fdopen(descriptor, "wb"))
 
 
-def _begin(asked: argparse.Namespace, stack: contextlib.ExitStack) -> Reading:
+def _begin(asked: argparse.Namespace, stack: contextlib.ExitStack) -> CaptureReader:
     """Starts to capture on whichever shard has the relay. Raises what the most telling one of them said."""
-    from engine.api.capture_reader import Reading
+    from engine.api.capture_reader import CaptureReader
     from engine.api.client import EngineClient, EngineError, EngineUnavailable
     from schema.paths import run_dir
 
@@ -190,7 +190,7 @@ def _begin(asked: argparse.Namespace, stack: contextlib.ExitStack) -> Reading:
     for shard in _shards(run_dir()):
         client = stack.enter_context(EngineClient(run_dir(), shard))
         try:
-            return stack.enter_context(Reading(client, asked.relay, asked.direction, asked.snaplen))
+            return stack.enter_context(CaptureReader(client, asked.relay, asked.direction, asked.snaplen))
         except (EngineError, EngineUnavailable) as error:
             faults.append(error)
     raise next((each for each in faults if not _has_not(each)), faults[0])
@@ -207,7 +207,7 @@ def _shards(run: Path) -> list[int]:
     return sorted(int(each[1]) for each in found if each) or [0]
 
 
-def _verdict(shown: int, reading: Reading) -> str:
+def _verdict(shown: int, reading: CaptureReader) -> str:
     missed = sum(reading.missed.values())
     gaps = f"; stopped {reading.gaps} times because what reads it took nothing for some seconds" if reading.gaps else ""
     return f"{shown} packets captured, {missed} missed{gaps}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler.terminal.arguments import positive
 
 if TYPE_CHECKING:
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from state.pending import Pending
     from state.store import Store
 
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     import time
 
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from reconciler.terminal.output import complain
     from schema.paths import run_dir, state_dir
     from state.pending import Phase, current_pending
@@ -43,8 +43,8 @@ def execute(asked: argparse.Namespace) -> int:
     if left is None:
         complain("Nothing waits to be confirmed.")
         return 1
-    with Fleet(run_dir(), state_dir()) as fleet:
-        boots = {shard: hello.boot_id for shard, hello in fleet.greet().items()}
+    with Engines(run_dir(), state_dir()) as fleet:
+        boots = {shard: hello.boot_id for shard, hello in fleet.ping().items()}
         why = left.due(time.time(), boots)
         if not why:
             code = _confirm(left, store)
@@ -98,15 +98,15 @@ def _busy() -> bool:
     return is_held(run_dir() / APPLY)
 
 
-def _roll_back(fleet: Fleet, store: Store, wait_s: float) -> int:
+def _roll_back(fleet: Engines, store: Store, wait_s: float) -> int:
     """Unless somebody is at it, who does it then."""
-    from reconciler.apply.converge import Carrier
-    from reconciler.apply.transaction import Steering
+    from reconciler.apply.converge import Converger
+    from reconciler.apply.transaction import Applier
     from reconciler.host.host import ThisHost
     from reconciler.terminal.output import complain
 
     if not _busy():
-        Steering(Carrier(fleet, wait_s, complain), store, ThisHost()).clear()
+        Applier(Converger(fleet, wait_s, complain), store, ThisHost()).clear()
     return 1
 
 

@@ -40,11 +40,11 @@ def execute(asked: argparse.Namespace) -> int:
     hosts = host_names(host.name())
     spec = compose([at_once(asked.after).read(hosts)])
     target = desired(spec, host)
-    sighting = carried_out(desired(compose([at_once(asked.before).read(hosts)]), host))
+    snapshot = carried_out(desired(compose([at_once(asked.before).read(hosts)]), host))
     intent = Intent(str(at_once(asked.after)), spec.sha256, target, guarded=False)
-    saved = with_names(proposed(intent, sighting).saved, host.stand_ins)
+    saved = with_names(proposed(intent, snapshot).saved, host.stand_ins)
     if asked.json:
         emit(saved.to_json())
     else:
         show(saved)
-    return 2 if asked.detailed_exitcode and saved.errands else 0
+    return 2 if asked.detailed_exitcode and saved.planned_actions else 0

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from reconciler.apply.proposal import Look
     from reconciler.apply.saved_plan import SavedPlan
     from reconciler.desired.local import Local
-    from reconciler.desired.resolve import Settled
-    from reconciler.host.refusal import Obstacle
-    from reconciler.observe.engines import Fleet
+    from reconciler.desired.resolve import ResolvedSpec
+    from reconciler.host.refusal import PlanProblem
+    from reconciler.observe.engines import Engines
     from state.store import Store
 
 NAME = "plan"
@@ -78,7 +78,7 @@ def execute(asked: argparse.Namespace) -> int:
         complain(remark)
     if not asked.detailed_exitcode:
         return 0
-    return 1 if saved.problems else 2 if saved.errands else 0
+    return 1 if saved.problems else 2 if saved.planned_actions else 0
 
 
 def made(
@@ -91,7 +91,7 @@ def made(
     from reconciler.apply.imagine import with_names
     from reconciler.apply.proposal import Intent, proposed
     from reconciler.host.host import ThisHost
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from reconciler.planning.capacity import strangers
     from reconciler.policy.removal_guards import policy_of, relay_ids
     from reconciler.status.plan_problems import frontends_refused
@@ -115,22 +115,22 @@ def made(
         path=file.absolute,
         valid_s=valid_s,
     )
-    with Fleet(run_dir(), state_dir()) as fleet:
-        sighting = fleet.see_any()
-        found = proposed(intent, sighting, looking_at(fleet, (*unfit, *frontends_refused(spec, run_dir()))))
+    with Engines(run_dir(), state_dir()) as fleet:
+        snapshot = fleet.observe_any()
+        found = proposed(intent, snapshot, looking_at(fleet, (*unfit, *frontends_refused(spec, run_dir()))))
     missing = list(found.todo.missing.values())
-    return with_names(found.saved, names), missing, strangers(found.todo, sighting, ThisHost())
+    return with_names(found.saved, names), missing, strangers(found.todo, snapshot, ThisHost())
 
 
-def looking_at(fleet: Fleet, more: tuple[Obstacle, ...] = ()) -> Look:
+def looking_at(fleet: Engines, more: tuple[PlanProblem, ...] = ()) -> Look:
     """Finds out what of a plan will not work, beside what is known."""
     from reconciler.host.host import ThisHost
     from reconciler.status.plan_problems import problems_of
 
-    return lambda todo, sighting: (*more, *problems_of(todo, sighting, ThisHost(), fleet))
+    return lambda todo, snapshot: (*more, *problems_of(todo, snapshot, ThisHost(), fleet))
 
 
-def _settled(file: Local, store: Store) -> tuple[Settled, tuple[Obstacle, ...], Mapping[int, str]]:
+def _settled(file: Local, store: Store) -> tuple[ResolvedSpec, tuple[PlanProblem, ...], Mapping[int, str]]:
     """What is wanted; what of that this host has not; the names of users that it has not, by the numbers that stand
     for them. Raises as `read_now` what is no matter of this host alone."""
     from reconciler.desired.resolve import read_now

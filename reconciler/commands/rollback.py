@@ -11,7 +11,7 @@ from reconciler.terminal.arguments import allow_destroy_argument, count, json_ar
 
 if TYPE_CHECKING:
     from reconciler.apply.saved_plan import SavedPlan
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from schema.model import State
     from state.history import Applied
     from state.store import Store
@@ -40,9 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.apply.commit_confirmed import Order
+    from reconciler.apply.commit_confirmed import ApplyRequest
     from reconciler.commands.apply import carried_out, conclude
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from reconciler.terminal.arguments import asking
     from reconciler.terminal.output import refuse, say
     from schema.paths import run_dir, state_dir
@@ -54,12 +54,12 @@ def execute(asked: argparse.Namespace) -> int:
         why = store.fault or "There is no such state in the history; vio4wd history lists what there is."
         refuse(why, asked.json)
         return 1
-    with Fleet(run_dir(), state_dir()) as fleet:
+    with Engines(run_dir(), state_dir()) as fleet:
         saved = _plan(asked, store, entry, fleet)
-        if saved.errands and not (asked.yes or _agreed(asked, saved)):
+        if saved.planned_actions and not (asked.yes or _agreed(asked, saved)):
             return 1
         instead_of = _in_force(store, entry.sha256)
-        order = Order(asking(), saved.file, entry.sha256, instead_of=instead_of)
+        order = ApplyRequest(asking(), saved.file, entry.sha256, instead_of=instead_of)
         outcome = carried_out(asked, fleet, store, lambda steering: steering.apply_saved(saved, order))
     code = conclude(asked, outcome, saved.file)
     if instead_of and code == 0 and not asked.json and not store.fault:
@@ -110,7 +110,7 @@ def _differ(wanted: State, live: State) -> bool:
     return any(each.added or each.removed or each.changed for each in found)
 
 
-def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet) -> SavedPlan:
+def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Engines) -> SavedPlan:
     """The plan, which is shown."""
     from reconciler.apply.proposal import Intent, proposed
     from reconciler.commands.plan import VALID_S, looking_at, show
@@ -125,8 +125,8 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
     assert target is not None
     protected = (last.protected if last is not None else frozenset()) & target.relays.keys()
     policy = Policy(protected, relay_ids(asked.allow_destroy))
-    sighting = fleet.see_any()
-    live = as_wish(sighting.states.values())
+    snapshot = fleet.observe_any()
+    live = as_wish(snapshot.states.values())
     asked_for = wishes(store)
     others = others_of(live, asked_for)
     intent = Intent(
@@ -138,8 +138,8 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Fleet)
         last,
         valid_s=VALID_S,
     )
-    saved = proposed(intent, sighting, looking_at(fleet)).saved
-    if not asked.json and (saved.errands or saved.held or saved.problems):
+    saved = proposed(intent, snapshot, looking_at(fleet)).saved
+    if not asked.json and (saved.planned_actions or saved.held or saved.problems):
         show(saved)
     return saved
 

@@ -39,9 +39,9 @@ def execute(asked: argparse.Namespace) -> int:
     good = "good until" if time.time() <= saved.expires else "too old since"
     origin = f"{saved.file} (sha256 {saved.sha256[:12]})"
     say(f"Made {clock(saved.made)} of {origin}, {good} {clock(saved.expires)}.")
-    for moment in saved.moments:
-        engine = f"boot id {moment.boot_id}, generation {moment.generation}" if moment.boot_id else "to be started"
-        say(f"For shard {moment.shard}: {engine}.")
+    for version in saved.versions:
+        engine = f"boot id {version.boot_id}, generation {version.generation}" if version.boot_id else "to be started"
+        say(f"For shard {version.shard}: {engine}.")
     say()
     show(saved)
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.terminal.arguments import count, json_argument, positive
 
 if TYPE_CHECKING:
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
 
 NAME = "stats"
 HELP = "show counters per relay and direction, or rates with --interval"
@@ -45,11 +45,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from reconciler.terminal.output import emit
     from schema.paths import run_dir, state_dir
 
-    with Fleet(run_dir(), state_dir()) as fleet:
+    with Engines(run_dir(), state_dir()) as fleet:
         if asked.interval is not None:
             return _rates(asked, fleet)
         counters = _counters(fleet)
@@ -60,7 +60,7 @@ def execute(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _counters(fleet: Fleet) -> dict[str, Any]:
+def _counters(fleet: Engines) -> dict[str, Any]:
     """Of all engines; says which does not answer. Raises EngineUnavailable or EngineError when none does."""
     from reconciler.observe.rates import together
     from reconciler.terminal.output import complain
@@ -71,7 +71,7 @@ def _counters(fleet: Fleet) -> dict[str, Any]:
     return together(counters)
 
 
-def _rates(asked: argparse.Namespace, fleet: Fleet) -> int:
+def _rates(asked: argparse.Namespace, fleet: Engines) -> int:
     from reconciler.observe.rates import rates
     from reconciler.terminal.output import emit, heard
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.terminal.arguments import json_argument
 
 if TYPE_CHECKING:
-    from reconciler.observe.snapshot import Sighting
+    from reconciler.observe.snapshot import HostSnapshot
 
 NAME = "status"
 HELP = "show the engine, its relays, which spec is in force, and why a newer one is refused"
@@ -47,7 +47,7 @@ def collect() -> dict[str, Any]:
     """The whole of it as JSON has it. `engine`, the first that answers, and `watch` are None when they are absent."""
     from dataclasses import asdict
 
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
     from reconciler.policy.pause import read_pause
     from reconciler.runtime.lock import WATCH, is_held
     from reconciler.status.conditions import relay_statuses
@@ -55,8 +55,8 @@ def collect() -> dict[str, Any]:
     from reconciler.status.transitions import with_since
     from schema.paths import run_dir, state_dir
 
-    with Fleet(run_dir(), state_dir()) as fleet:
-        sighting = fleet.see()
+    with Engines(run_dir(), state_dir()) as fleet:
+        snapshot = fleet.see()
         engines = [asdict(hello) for _, hello in sorted(fleet.heard.items())]
         problems = _engine_problems(fleet.faults)
     pause = read_pause(state_dir())
@@ -65,25 +65,25 @@ def collect() -> dict[str, Any]:
     if not running:
         problems.append("no watch is running: the engine stays as it is, whatever the file says")
     shown = report if running else None
-    relays = with_since(relay_statuses(sighting, shown), (shown or {}).get("standings") or {})
-    problems += _missing_shards({relay.shard for relay in relays}, sighting)
+    relays = with_since(relay_statuses(snapshot, shown), (shown or {}).get("standings") or {})
+    problems += _missing_shards({relay.shard for relay in relays}, snapshot)
     return {
         "engine": engines[0] if engines else None,
         "engines": engines,
         "paused": asdict(pause) if pause is not None else None,
         "watch": {"running": running, **report} if report is not None else None,
-        "workers": _workers(sighting),
+        "workers": _workers(snapshot),
         "relays": [asdict(relay) for relay in relays],
-        "idle_sockets": _idle_sockets(sighting),
+        "idle_sockets": _idle_sockets(snapshot),
         "problems": [*problems, *_unconfirmed(), *_source_problems(shown), *_faults(shown or {})],
     }
 
 
-def _idle_sockets(sighting: Sighting) -> int:
+def _idle_sockets(snapshot: HostSnapshot) -> int:
     """How many of the template's no relay uses."""
     return sum(
         len(state.sockets.keys() - {relay.socket for relay in state.relays.values()})
-        for state in sighting.states.values()
+        for state in snapshot.states.values()
     )
 
 
@@ -121,16 +121,16 @@ def _engine_problems(faults: Mapping[int, Exception]) -> list[str]:
     return [str(fault)] if fault is not None else []
 
 
-def _missing_shards(shards: set[int], sighting: Sighting) -> list[str]:
+def _missing_shards(shards: set[int], snapshot: HostSnapshot) -> list[str]:
     """Of the first one something else is said."""
     from reconciler.planning.host_plan import missing_words
 
-    absent = sorted(shard for shard in shards | set(sighting.silent) if shard and shard not in sighting.seen)
-    return [sighting.silent.get(shard, missing_words(shard)) for shard in absent]
+    absent = sorted(shard for shard in shards | set(snapshot.silent) if shard and shard not in snapshot.seen)
+    return [snapshot.silent.get(shard, missing_words(shard)) for shard in absent]
 
 
-def _workers(sighting: Sighting) -> list[dict[str, Any]]:
-    live = {shard: seen.live.get("workers", {}) for shard, seen in sighting.seen.items()}
+def _workers(snapshot: HostSnapshot) -> list[dict[str, Any]]:
+    live = {shard: seen.live.get("workers", {}) for shard, seen in snapshot.seen.items()}
     found = [(int(cpu), shard, facts) for shard, workers in live.items() for cpu, facts in workers.items()]
     return [{"cpu": cpu, "shard": shard, **facts} for cpu, shard, facts in sorted(found, key=lambda w: w[:2])]
 

@@ -30,7 +30,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.host.host import ThisHost
     from reconciler.runtime.lock import Locked
     from reconciler.terminal.output import complain
-    from reconciler.watch.controller import Watch
+    from reconciler.watch.controller import Controller
     from schema.paths import run_dir, state_dir
     from schema.system.descriptors import raise_limit
     from schema.system.log_level import log_to_stderr
@@ -40,7 +40,7 @@ def execute(asked: argparse.Namespace) -> int:
     log_to_stderr()
     import_all(("schema", "state", "reconciler"), but=COMMANDS_ALONE)
     file = local(asked)
-    watch = Watch(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
+    watch = Controller(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
     raise_limit()  # each client of a service is a descriptor, and 1024, the usual soft limit, are soon taken
     obey(lambda _: watch.stop(), watch.read_anew)
     if told:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from reconciler.desired.from_spec import desired
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, plan_host
-from reconciler.planning.planned_action import Errand
-from reconciler.policy.claims import LeftOut, Merged, merged
+from reconciler.planning.planned_action import PlannedAction
+from reconciler.policy.claims import Conflict, MergedRelays, merged
 from schema import Spec
 from schema.model import Action, Kind, State
 from state import pins
 from state import relay_requests as wishes
-from state.relay_requests import Wish
+from state.relay_requests import RelayRequest
 from state.store import Store
 
 TEMPLATE = "template"
@@ -24,27 +24,27 @@ TEMPLATE = "template"
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Requests:
     """What state remembers beside the file."""
 
-    wishes: tuple[Wish, ...] = ()
+    wishes: tuple[RelayRequest, ...] = ()
     held: Mapping[str, float] = field(default_factory=dict)
     """Since when the file has what."""
     pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """CPUs that relays were given from outside."""
 
 
-def beside(store: Store) -> Beside:
-    return Beside(wishes.wishes(store), wishes.held(store), pins.kept(store))
+def beside(store: Store) -> Requests:
+    return Requests(wishes.wishes(store), wishes.held(store), pins.kept(store))
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredState:
     """A spec, and what it and everybody else wants."""
 
     spec: Spec
     target: State
-    merged: Merged
+    merged: MergedRelays
 
     @property
     def owners(self) -> Mapping[int, str]:
@@ -52,11 +52,11 @@ class Wanted:
         return self.merged.owners
 
     @property
-    def left_out(self) -> tuple[LeftOut, ...]:
+    def left_out(self) -> tuple[Conflict, ...]:
         return self.merged.left_out
 
 
-def wanted(spec: Spec, known: Beside, host: Host) -> Wanted:
+def wanted(spec: Spec, known: Requests, host: Host) -> DesiredState:
     """Raises SpecUnfit when this host can't have what the spec asks for. A wish that it can't have is left out."""
     try:
         return _wanted(spec, known.wishes, known, host)
@@ -76,41 +76,43 @@ def pins_of(spec: Spec, kept: Mapping[int, tuple[int, int]]) -> dict[int, tuple[
     return {**to_come, **ours, **given} if spec.balance.override else {**to_come, **given, **ours}
 
 
-def _wanted(spec: Spec, asked: Sequence[Wish], known: Beside, host: Host) -> Wanted:
+def _wanted(spec: Spec, asked: Sequence[RelayRequest], known: Requests, host: Host) -> DesiredState:
     """Raises SpecUnfit: also when no engines, however empty, could have it."""
     whole = merged(spec, asked, known.held)
     cpus = pins_of(whole.spec, known.pins)
     relays = tuple(replace(relay, cpus=cpus.get(relay.id)) for relay in whole.spec.relays)
     target = desired(replace(whole.spec, relays=relays), host)
-    plan_host(target, Sighting())
-    return Wanted(spec, target, whole)
+    plan_host(target, HostSnapshot())
+    return DesiredState(spec, target, whole)
 
 
-def _as_many_as_fit(spec: Spec, known: Beside, host: Host) -> Wanted:
+def _as_many_as_fit(spec: Spec, known: Requests, host: Host) -> DesiredState:
     """Who came first is served first; the file before all others."""
-    fits: list[Wish] = []
-    out: list[LeftOut] = []
+    fits: list[RelayRequest] = []
+    out: list[Conflict] = []
     found = _wanted(spec, (), known, host)
     for wish in known.wishes:
         try:
             found = _wanted(spec, [*fits, wish], known, host)
             fits.append(wish)
         except SpecUnfit as error:
-            out.append(LeftOut(wish.owner, wish.relay, "; ".join(error.reasons)))
+            out.append(Conflict(wish.owner, wish.relay, "; ".join(error.reasons)))
     return replace(found, merged=replace(found.merged, left_out=(*found.merged.left_out, *out)))
 
 
 def with_owners(todo: HostPlan, owners: Mapping[int, str]) -> HostPlan:
     """A plan that says whose relays it touches, where they are not the file's."""
-    errands, follows = (tuple(_owned(each, owners) for each in part) for part in (todo.errands, todo.follows))
-    return replace(todo, errands=errands, follows=follows)
+    planned_actions, follows = (
+        tuple(_owned(each, owners) for each in part) for part in (todo.planned_actions, todo.follows)
+    )
+    return replace(todo, planned_actions=planned_actions, follows=follows)
 
 
-def _owned(errand: Errand, owners: Mapping[int, str]) -> Errand:
-    owner = _owner(errand.action, owners)
+def _owned(planned: PlannedAction, owners: Mapping[int, str]) -> PlannedAction:
+    owner = _owner(planned.action, owners)
     if not owner:
-        return errand
-    return replace(errand, action=replace(errand.action, reason=f"{errand.action.reason} (owner: {owner})"))
+        return planned
+    return replace(planned, action=replace(planned.action, reason=f"{planned.action.reason} (owner: {owner})"))
 
 
 def _owner(action: Action, owners: Mapping[int, str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.desired.desired_state import Beside, Wanted, wanted
+from reconciler.desired.desired_state import DesiredState, Requests, wanted
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.sources.files import read_path
@@ -48,7 +48,7 @@ class Local:
 
         return read_defaults(self.path)
 
-    def judge(self, spec: Spec, known: Beside, host: Host) -> Wanted:
+    def judge(self, spec: Spec, known: Requests, host: Host) -> DesiredState:
         """What is wanted when it says this. Raises SpecUnfit, in the words of what was read."""
         try:
             return wanted(spec, known, host)

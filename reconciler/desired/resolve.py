@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from reconciler.desired.desired_state import Wanted, beside
+from reconciler.desired.desired_state import DesiredState, beside
 from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
 from reconciler.desired.own_files import FILE, found_by, outdated
@@ -19,21 +19,21 @@ from schema import Spec, SpecError, Tree, compose
 from schema.loading.compose import head
 from state.hostnames import kept_names
 from state.relay_requests import hold
-from state.source_cache import Kept, keep, kept
+from state.source_cache import CachedReading, keep, kept
 from state.store import Store
 
-Judge = Callable[[Spec], Wanted]
+Judge = Callable[[Spec], DesiredState]
 """Raises SpecUnfit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class SourceReading:
     """What a source says, and what it said when it was last in force."""
 
     name: str
     attempt: Attempt | None
     """None: it was not tried yet."""
-    kept: Kept | None
+    kept: CachedReading | None
 
     @property
     def new(self) -> Reading | None:
@@ -59,8 +59,8 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    wanted: Wanted
+class ResolvedSpec:
+    wanted: DesiredState
     readings: Mapping[str, Reading]
     """In force, by source."""
     sources: tuple[SourceStatus, ...]
@@ -80,7 +80,7 @@ def reasons(error: SpecError | SpecUnfit | Unread) -> tuple[str, ...]:
     return tuple(str(error).splitlines())
 
 
-def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], None]) -> Settled:
+def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], None]) -> ResolvedSpec:
     """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `settle`.
 
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
@@ -95,7 +95,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
         source = source_of(spec, partial(host_names, host.name(), names.get(spec.name, "")), store.path.parent)
         tried = attempt(source, last.revision if last is not None else "")
         source.stop()
-        offers.append(Offer(spec.name, tried, last))
+        offers.append(SourceReading(spec.name, tried, last))
     settled = settle(local, offers, lambda spec: place.judge(spec, known, host))
     for status in settled.sources:
         if status.problem:
@@ -106,13 +106,13 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
     return settled
 
 
-def remember(store: Store, settled: Settled) -> None:
+def remember(store: Store, settled: ResolvedSpec) -> None:
     """That this is in force."""
     keep(store, {name: (said.revision, said.tree) for name, said in settled.readings.items()})
     hold(store, settled.wanted.merged.held)
 
 
-def settle(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
+def settle(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> ResolvedSpec:
     """Raises SpecError or SpecUnfit when nothing can be made of it, Unread when a source has said nothing yet."""
     new = {offer.name: _said(offer) for offer in offers}
     try:
@@ -123,7 +123,7 @@ def settle(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
     return _one_by_one(local, offers, judge)
 
 
-def _one_by_one(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
+def _one_by_one(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> ResolvedSpec:
     """Each source's news is used if all is well with it."""
     using = {offer.name: offer.old or _said(offer) for offer in offers}
     faults: dict[str, str] = {}
@@ -140,7 +140,7 @@ def _one_by_one(local: Tree, offers: Sequence[Offer], judge: Judge) -> Settled:
     return _settled(local, offers, using, faults, judge) if faults else found
 
 
-def _said(offer: Offer) -> Reading:
+def _said(offer: SourceReading) -> Reading:
     if offer.new is not None:
         return offer.new
     if offer.attempt is None:
@@ -149,13 +149,13 @@ def _said(offer: Offer) -> Reading:
 
 
 def _settled(
-    local: Tree, offers: Sequence[Offer], using: Mapping[str, Reading], faults: Mapping[str, str], judge: Judge
-) -> Settled:
+    local: Tree, offers: Sequence[SourceReading], using: Mapping[str, Reading], faults: Mapping[str, str], judge: Judge
+) -> ResolvedSpec:
     spec = compose([local, *(using[offer.name].tree for offer in offers)])
     statuses = tuple(_status(offer, using[offer.name], faults.get(offer.name, "")) for offer in offers)
-    return Settled(judge(spec), using, statuses)
+    return ResolvedSpec(judge(spec), using, statuses)
 
 
-def _status(offer: Offer, reading: Reading, fault: str) -> SourceStatus:
+def _status(offer: SourceReading, reading: Reading, fault: str) -> SourceStatus:
     attempt = offer.attempt or Attempt(revision=reading.revision)
     return SourceStatus(offer.name, attempt.revision or reading.revision, reading.revision, attempt.problem or fault)

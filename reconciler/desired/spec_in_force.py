@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.desired.desired_state import Wanted, beside, wanted
+from reconciler.desired.desired_state import DesiredState, beside, wanted
 from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
 from reconciler.desired.own_files import FILE, found_by, outdated
-from reconciler.desired.resolve import Offer, Settled, SourceStatus, Unread, reasons, remember, settle
+from reconciler.desired.resolve import ResolvedSpec, SourceReading, SourceStatus, Unread, reasons, remember, settle
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.runtime.bounded import Bounded, Unanswered
@@ -91,7 +91,7 @@ class SpecFile:
             settled = settle(local, facts[1], lambda spec: self._local.judge(spec, facts[2], self._host))
             return self._accept(local, settled)
         except (SpecError, SpecUnfit, Unread) as error:
-            if not isinstance(error, SpecUnfit) or error.may_heal:
+            if not isinstance(error, SpecUnfit) or error.is_retryable:
                 self._seen = None  # a user or a CPU may appear without the file changing
             self._refuse(reasons(error))
         except Unanswered as error:
@@ -131,16 +131,16 @@ class SpecFile:
         self.accepted = self._accepted(found, shown.since, shown.origin, shown.sources)
         return before.target != found.target
 
-    def _offers(self, local: Tree) -> tuple[Offer, ...]:
+    def _offers(self, local: Tree) -> tuple[SourceReading, ...]:
         """Raises SpecError."""
         if self._named is None or self._named[0] != local:
             self._named = local, head(local).sources
         before = kept(self._store)
         self._sources.in_force = {name: known.revision for name, known in before.items()}
         attempts = self._sources.read(self._named[1])
-        return tuple(Offer(name, attempt, before.get(name)) for name, attempt in attempts.items())
+        return tuple(SourceReading(name, attempt, before.get(name)) for name, attempt in attempts.items())
 
-    def _accept(self, local: Tree, settled: Settled) -> bool:
+    def _accept(self, local: Tree, settled: ResolvedSpec) -> bool:
         self.refused = None
         found, before = settled.wanted, self.accepted
         since = keep(self._store, str(self.path), found.spec.sha256, found.spec.text).since
@@ -170,7 +170,7 @@ class SpecFile:
         self.accepted = self._accepted(found, known.since, "last-good", sources)
         return True
 
-    def _accepted(self, found: Wanted, since: float, origin: str, sources: tuple[SourceStatus, ...]) -> Accepted:
+    def _accepted(self, found: DesiredState, since: float, origin: str, sources: tuple[SourceStatus, ...]) -> Accepted:
         spec, target = found.spec, found.target
         relays = {
             str(r.id): {"port": r.port, "socket": r.socket, "owner": found.owners.get(r.id, FILE_OWNER)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.desired.desired_state import pins_of
-from reconciler.frontends.port_control import OWNER, Desk, Held
+from reconciler.frontends.port_control import OWNER, ClaimedRelay, RelayTable
 from reconciler.policy.claims import merged, unfit
 from schema import Spec
 from schema.model import MAX_RELAYS
@@ -19,7 +19,7 @@ from state import relay_requests as wishes
 from state.store import Store
 
 
-class StateFront:
+class PortControlBackend:
     """Keeps a connection to the state of its own: it is used by the services' thread only."""
 
     def __init__(self, state_dir: Path, spec: Callable[[], Spec | None]) -> None:
@@ -27,7 +27,7 @@ class StateFront:
         self._store = Store(state_dir)
         self._spec = spec
 
-    def desk(self) -> Desk:
+    def desk(self) -> RelayTable:
         spec = self._spec() or Spec()
         asked = wishes.wishes(self._store)
         whole = merged(spec, asked, wishes.held(self._store))
@@ -36,7 +36,7 @@ class StateFront:
             if wish.relay not in held:
                 held[wish.relay] = _wished(wish, spec.vhost_user)
         sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
-        return Desk(held, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
+        return RelayTable(held, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
 
     def idle_sockets(self) -> tuple[str, ...]:
         vhost_user = (self._spec() or Spec()).vhost_user
@@ -91,19 +91,19 @@ class StateFront:
         self._store.close()
 
 
-def _held(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> Held:
+def _held(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> ClaimedRelay:
     members = frozenset(port.name for port in relay.ports)
     lower = frozenset(thing for port in relay.ports for thing in below(port))
     name = relay.bond.name if relay.bond is not None else next(iter(members), "")
-    return Held(relay.id, owner, name, members, socket_path(vhost_user, relay), lower)
+    return ClaimedRelay(relay.id, owner, name, members, socket_path(vhost_user, relay), lower)
 
 
-def _wished(wish: wishes.Wish, vhost_user: VhostUserSpec) -> Held:
+def _wished(wish: wishes.RelayRequest, vhost_user: VhostUserSpec) -> ClaimedRelay:
     bond = wish.wanted.get("bond")
     members: Iterable[str] = bond["members"] if bond else [wish.wanted["vf"]]
     names = frozenset(_name(member) for member in members)
     path = wish.wanted.get("socket") or template_path(vhost_user, wish.relay)
-    return Held(wish.relay, wish.owner, bond["name"] if bond else next(iter(names)), names, path)
+    return ClaimedRelay(wish.relay, wish.owner, bond["name"] if bond else next(iter(names)), names, path)
 
 
 def _name(text: str) -> str:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.frontends.backend import StateFront
+from reconciler.frontends.backend import PortControlBackend
 from reconciler.frontends.ipc import Ipc
 from reconciler.frontends.ovsdb import Ovsdb
 from reconciler.frontends.sampler import Sampler
 from reconciler.frontends.services import Opening, Services
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
-from reconciler.observe.engines import Fleet
+from reconciler.observe.engines import Engines
 from reconciler.runtime.supervised_thread import Threads
 from schema import Spec
 from schema.frontend_spec import EndpointSpec, IpcSpec, OvsdbSpec
 from schema.wire.listening import Access
 
 
-class Doors:
+class Frontends:
     """`follow` from the loop's thread."""
 
-    def __init__(self, run_dir: Path, state_dir: Path, host: Host, exchange: Exchange, threads: Threads) -> None:
+    def __init__(self, run_dir: Path, state_dir: Path, host: Host, exchange: Tickets, threads: Threads) -> None:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._host = host
@@ -49,8 +49,8 @@ class Doors:
         openings = list(self._openings(spec, unknown))
         self._unknown = tuple(unknown)
         if self._services is None and openings:
-            self._sampler = Sampler(lambda: Fleet(self._run_dir, self._state_dir), self._threads)
-            front = lambda: StateFront(self._state_dir, lambda: self._spec)  # noqa: E731 - made on the other thread
+            self._sampler = Sampler(lambda: Engines(self._run_dir, self._state_dir), self._threads)
+            front = lambda: PortControlBackend(self._state_dir, lambda: self._spec)  # noqa: E731 - made on the other thread
             self._services = Services(front, self._exchange, self._sampler, self._threads)
         if self._services is not None:
             self._services.follow(openings)

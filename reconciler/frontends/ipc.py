@@ -14,10 +14,10 @@ from pathlib import Path
 
 from inotify_simple import flags
 
-from reconciler.frontends.backend import StateFront
+from reconciler.frontends.backend import PortControlBackend
 from reconciler.frontends.command_file import CommandFile, StillWritten, Untrusted, command_file
-from reconciler.frontends.port_control import Desk
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.port_control import RelayTable
+from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
 from reconciler.runtime.inotify import Inotify
 from reconciler.runtime.supervised_thread import Threads
@@ -60,7 +60,7 @@ class Ipc:
         path: str,
         state_dir: Path,
         spec: Callable[[], Spec | None],
-        exchange: Exchange,
+        exchange: Tickets,
         threads: Threads | None = None,
     ) -> None:
         """`spec` gives the one in force."""
@@ -96,7 +96,7 @@ class Ipc:
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:
             self._store = stack.enter_context(contextlib.closing(Store(self._state_dir)))
-            self._front = stack.enter_context(contextlib.closing(StateFront(self._state_dir, self._spec)))
+            self._front = stack.enter_context(contextlib.closing(PortControlBackend(self._state_dir, self._spec)))
             self._netdevs = Netdevs(self._store)
             LOG.info("commands are taken from %s", self.path)
             inotify = stack.enter_context(contextlib.closing(Inotify()))
@@ -212,7 +212,7 @@ class Ipc:
         return {wish.relay: wish.wanted["vf"] for wish in wishes.wishes(self._store) if wish.owner == OWNER}
 
 
-def _against(found: NetdevVf, desk: Desk) -> str:
+def _against(found: NetdevVf, desk: RelayTable) -> str:
     held, port = desk.held.get(found.index), parse_vf(found.vf)
     things = {port.name, *below(port)}
     if held is not None:

@@ -19,7 +19,7 @@ import ovs.jsonrpc
 import ovs.poller
 
 from reconciler.frontends.ovs_marks import Change, Marked, decide, read_marks
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs
 from reconciler.runtime.supervised_thread import Threads, one_line
 from state import relay_requests as wishes
@@ -104,7 +104,7 @@ ovs.jsonrpc.Connection = _Bounded
 class Ovsdb:
     """The door, open until `stop`."""
 
-    def __init__(self, path: str, state_dir: Path, exchange: Exchange, threads: Threads | None = None) -> None:
+    def __init__(self, path: str, state_dir: Path, exchange: Tickets, threads: Threads | None = None) -> None:
         """`path` is the database server's socket."""
         self.path = path
         self._state_dir = state_dir

@@ -24,7 +24,7 @@ MAX_MEMBERS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ClaimedRelay:
     """A relay that somebody wants already."""
 
     id: int
@@ -39,10 +39,10 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RelayTable:
     """What there is when a request comes in."""
 
-    held: Mapping[int, Held] = field(default_factory=dict)
+    held: Mapping[int, ClaimedRelay] = field(default_factory=dict)
     sockets: tuple[str, ...] = ()
     """The template's path of each id."""
     dynamic: bool = False
@@ -52,7 +52,7 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class AddRelay:
     """A relay that port control wants from now on."""
 
     relay: int
@@ -62,14 +62,14 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class RemoveRelay:
     """A relay that it wants no more."""
 
     relay: int
     source: str
 
 
-Decision = Put | Take | PortControlResponse
+Decision = AddRelay | RemoveRelay | PortControlResponse
 
 
 class Refused(Exception):  # noqa: N818 - an answer
@@ -78,7 +78,7 @@ class Refused(Exception):  # noqa: N818 - an answer
         self.code = code
 
 
-def decide(request: PortControlRequest, desk: Desk) -> Decision:
+def decide(request: PortControlRequest, desk: RelayTable) -> Decision:
     """What the request comes to."""
     op, source = request.op, _source(request)
     try:
@@ -158,7 +158,7 @@ def _address(pci: PortControlRequest.PciAddress) -> str:
     return f"{pci.domain:04x}:{pci.bus:02x}:{pci.slot:02x}.{pci.function:x}"
 
 
-def _add(request: PortControlRequest, device: _Device, desk: Desk, source: str) -> Decision:
+def _add(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
     id_ = _id(request)
     if not device.name:
         raise Refused(errno.EINVAL, "no PCI address is given")
@@ -171,10 +171,10 @@ def _add(request: PortControlRequest, device: _Device, desk: Desk, source: str) 
         raise Refused(errno.EBUSY, f"relay {id_} has {held.device}, wanted by {held.owner}")
     _free(device, desk)
     _unused(desk.sockets[id_], desk)
-    return Put(id_, device.wanted, source)
+    return AddRelay(id_, device.wanted, source)
 
 
-def _remove(request: PortControlRequest, device: _Device, desk: Desk, source: str) -> Decision:
+def _remove(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
     id_ = _id(request)
     held = desk.held.get(id_)
     if held is None and request.conditional:
@@ -188,7 +188,7 @@ def _remove(request: PortControlRequest, device: _Device, desk: Desk, source: st
     return _taken(held, source)
 
 
-def _add_sock(request: PortControlRequest, device: _Device, desk: Desk, source: str) -> Decision:
+def _add_sock(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
     """`conditional` changes nothing: what is there already is an error, as it was to the old daemon."""
     if not desk.dynamic:
         raise Refused(errno.EPERM, "sockets are not dynamic here; set vhost_user.dynamic_sockets: true")
@@ -199,11 +199,11 @@ def _add_sock(request: PortControlRequest, device: _Device, desk: Desk, source: 
     _free(device, desk)
     for id_ in range(MAX_RELAYS):
         if id_ not in desk.held:
-            return Put(id_, {**device.wanted, "socket": path}, source)
+            return AddRelay(id_, {**device.wanted, "socket": path}, source)
     raise Refused(errno.ENOSPC, f"all {MAX_RELAYS} relays are taken")
 
 
-def _remove_sock(request: PortControlRequest, device: _Device, desk: Desk, source: str) -> Decision:
+def _remove_sock(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
     """Conditional or not, as `_add_sock`. A socket of the template stays, since it is there without a relay."""
     path = _path(request) if request.vhost_path else ""
     if not path and not device.name:
@@ -218,7 +218,7 @@ def _remove_sock(request: PortControlRequest, device: _Device, desk: Desk, sourc
     raise Refused(errno.ENOENT, f"nothing is relayed for {path or device.name}")
 
 
-def _query(request: PortControlRequest, desk: Desk) -> Decision:
+def _query(request: PortControlRequest, desk: RelayTable) -> Decision:
     path = normal_path(request.vhost_path)
     for held in desk.held.values():
         if path and held.socket == path:
@@ -228,10 +228,10 @@ def _query(request: PortControlRequest, desk: Desk) -> Decision:
     raise Refused(errno.ENOENT, f"no relay is served on '{request.vhost_path}'")
 
 
-def _taken(held: Held, source: str) -> Take:
+def _taken(held: ClaimedRelay, source: str) -> RemoveRelay:
     if held.owner != OWNER:
         raise Refused(errno.EPERM, f"relay {held.id} is wanted by {held.owner}, and only that can take it back")
-    return Take(held.id, source)
+    return RemoveRelay(held.id, source)
 
 
 def _id(request: PortControlRequest) -> int:
@@ -249,7 +249,7 @@ def _path(request: PortControlRequest) -> str:
     return normal_path(path)
 
 
-def _free(device: _Device, desk: Desk) -> None:
+def _free(device: _Device, desk: RelayTable) -> None:
     """Raises Refused when somebody has the device, or one of its members."""
     for held in desk.held.values():
         shared: Iterable[str] = sorted((held.members | {held.device}) & (device.members | {device.name}))
@@ -257,7 +257,7 @@ def _free(device: _Device, desk: Desk) -> None:
             raise Refused(errno.EBUSY, f"{name} belongs to relay {held.id}, wanted by {held.owner}")
 
 
-def _unused(path: str, desk: Desk) -> None:
+def _unused(path: str, desk: RelayTable) -> None:
     for held in desk.held.values():
         if held.socket == path:
             raise Refused(errno.EBUSY, f"{path} belongs to relay {held.id}, wanted by {held.owner}")

@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.frontends.port_control import as_printed
 from reconciler.legacy.virtioforwarder_pb2 import ConfigResponse, RelayState, StatsRequest, StatsResponse
 from reconciler.observe.rates import rates
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from schema.model import MAX_RELAYS
 
 NO_SOCKET = "NONE"
@@ -20,18 +20,18 @@ WAYS = {"vf_to_vm": ("vf", "vm"), "vm_to_vf": ("vm", "vf")}
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class EngineCounts:
     """What was live, and counted, at one moment."""
 
     at: float
     """In seconds of the steady clock."""
-    sighting: Sighting = field(default_factory=Sighting)
+    snapshot: HostSnapshot = field(default_factory=HostSnapshot)
     counters: Mapping[str, Any] | None = None
     """As `reconciler.observe.rates.together` gives them; None when no engine answered."""
 
 
 def stats_reply(
-    request: StatsRequest, before: Snapshot | None, after: Snapshot, sockets: Sequence[str]
+    request: StatsRequest, before: EngineCounts | None, after: EngineCounts, sockets: Sequence[str]
 ) -> StatsResponse:
     """`before`: where the rates begin; None makes them 0. `sockets`: the template's path of each id, if those exist."""
     if len(request.relay) > MAX_RELAYS:
@@ -43,10 +43,10 @@ def stats_reply(
     return StatsResponse(status=StatsResponse.OK, relay=kept)
 
 
-def config_reply(after: Snapshot, pins: Mapping[int, tuple[int, int]]) -> ConfigResponse:
+def config_reply(after: EngineCounts, pins: Mapping[int, tuple[int, int]]) -> ConfigResponse:
     """`pins`: those that are wanted; what is live comes first."""
     found = dict(pins)
-    for observed in after.sighting.seen.values():
+    for observed in after.snapshot.seen.values():
         found |= {pin.relay: (pin.vf_to_vm, pin.vm_to_vf) for pin in observed.state.pins.values()}
     rows = (
         ConfigResponse.RelayCPU(relay_number=id_, vf2virtio_cpu=cpus[0], virtio2vf_cpu=cpus[1])
@@ -55,15 +55,15 @@ def config_reply(after: Snapshot, pins: Mapping[int, tuple[int, int]]) -> Config
     return ConfigResponse(status=ConfigResponse.OK, relay_cpu_map=rows)
 
 
-def _rates(before: Snapshot | None, after: Snapshot) -> Mapping[str, Any]:
+def _rates(before: EngineCounts | None, after: EngineCounts) -> Mapping[str, Any]:
     if before is None or before.counters is None or after.counters is None:
         return {}
     found: Mapping[str, Any] = rates(before.counters, after.counters)["relays"]
     return found
 
 
-def _state(id_: int, after: Snapshot, measured: Mapping[str, Any], sockets: Sequence[str]) -> RelayState:
-    shard = after.sighting.live.get(id_)
+def _state(id_: int, after: EngineCounts, measured: Mapping[str, Any], sockets: Sequence[str]) -> RelayState:
+    shard = after.snapshot.live.get(id_)
     if shard is None:
         path = sockets[id_] if id_ < len(sockets) else NO_SOCKET
         return RelayState(
@@ -74,7 +74,7 @@ def _state(id_: int, after: Snapshot, measured: Mapping[str, Any], sockets: Sequ
             vm_to_vf=_direction(RelayState.VmToVf, "VIRTIO_UNINIT", False, {}, {}, "vm_to_vf"),
             socket_id=ANY_NODE,
         )
-    observed = after.sighting.seen[shard]
+    observed = after.snapshot.seen[shard]
     relay, pin = observed.state.relays[id_], observed.state.pins.get(id_)
     port = observed.live.get("ports", {}).get(relay.port, {})
     vf = bool(port.get("present", True)) and relay.port in observed.state.ports

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.frontends.endpoint import Request
-from reconciler.frontends.replies import Snapshot, stats_reply
+from reconciler.frontends.replies import EngineCounts, stats_reply
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
-from reconciler.observe.engines import Fleet
+from reconciler.observe.engines import Engines
 from reconciler.observe.rates import together
 from reconciler.runtime.supervised_thread import Threads
 
@@ -29,14 +29,14 @@ TURN_S = 0.02
 """So long replies are made before other services have their turn."""
 
 
-def look(fleet: Fleet) -> Snapshot:
+def look(fleet: Engines) -> EngineCounts:
     """What is live, and counted, now. Raises nothing: who does not answer is not in it."""
-    sighting = fleet.see()
+    snapshot = fleet.see()
     try:
         counters = together(fleet.counters())
     except (EngineError, EngineUnavailable):
         counters = None
-    return Snapshot(time.monotonic(), sighting, counters)
+    return EngineCounts(time.monotonic(), snapshot, counters)
 
 
 @dataclass(slots=True)
@@ -45,18 +45,18 @@ class _Asked:
 
     request: Request
     due: float
-    answer: Callable[[Snapshot], bytes | None]
+    answer: Callable[[EngineCounts], bytes | None]
     """None: it waits for another look."""
 
 
 class Sampler:
     """`step` is called by the services' thread; the looks are made on another one."""
 
-    def __init__(self, fleet: Callable[[], Fleet], threads: Threads | None = None) -> None:
+    def __init__(self, fleet: Callable[[], Engines], threads: Threads | None = None) -> None:
         self._fleet = fleet
         self._asked: list[_Asked] = []
         """At most one of each client."""
-        self._latest = Snapshot(float("-inf"))
+        self._latest = EngineCounts(float("-inf"))
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wanted = threading.Event()
         self._looking = False
@@ -75,7 +75,7 @@ class Sampler:
         waits = [each.due if each.due > now or each.due <= seen_at else each.due + LATE_S for each in self._asked]
         return min(waits, default=None)
 
-    def once(self, request: Request, answer: Callable[[Snapshot], bytes]) -> None:
+    def once(self, request: Request, answer: Callable[[EngineCounts], bytes]) -> None:
         """Replies with what `answer` makes of what is live now."""
         self._asked.append(_Asked(request, time.monotonic() - FRESH_S, answer))
 
@@ -87,7 +87,7 @@ class Sampler:
             return
         due = time.monotonic() + delay_s
 
-        def again(before: Snapshot) -> None:
+        def again(before: EngineCounts) -> None:
             end = lambda after: stats_reply(asked, before, after, sockets).SerializeToString()  # noqa: E731
             self._asked.append(_Asked(request, due, end))
 
@@ -112,7 +112,7 @@ class Sampler:
             self._wanted.set()
 
     @staticmethod
-    def _answer(each: _Asked, latest: Snapshot) -> None:
+    def _answer(each: _Asked, latest: EngineCounts) -> None:
         try:
             said = each.answer(latest)
         except Exception:  # one request must not end the service

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 from google.protobuf.message import DecodeError, Message
 
 from reconciler.frontends.endpoint import Request, opened, requests
-from reconciler.frontends.port_control import Desk, Put, Take, decide, error, ok
+from reconciler.frontends.port_control import AddRelay, RelayTable, RemoveRelay, decide, error, ok
 from reconciler.frontends.replies import config_reply
 from reconciler.frontends.sampler import Sampler
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.tickets import Tickets
 from reconciler.legacy.virtioforwarder_pb2 import (
     ConfigRequest,
     ConfigResponse,
@@ -58,7 +58,7 @@ class Opening:
 class Front(Protocol):
     """What the services change and look at. Called from their thread only."""
 
-    def desk(self) -> Desk: ...
+    def desk(self) -> RelayTable: ...
 
     def idle_sockets(self) -> tuple[str, ...]:
         """The template's path of each id, where those sockets exist without a relay; else none."""
@@ -97,7 +97,7 @@ class Services:
     """The thread. `follow` says which services are to be had."""
 
     def __init__(
-        self, front: Callable[[], Front], exchange: Exchange, sampler: Sampler, threads: Threads | None = None
+        self, front: Callable[[], Front], exchange: Tickets, sampler: Sampler, threads: Threads | None = None
     ) -> None:
         self._make_front = front
         self._exchange = exchange
@@ -246,7 +246,7 @@ class Services:
             request.reply(decision.SerializeToString())
             return
         relay = decision.relay
-        against = self._front.put(relay, decision.wanted) if isinstance(decision, Put) else self._front.take(relay)
+        against = self._front.put(relay, decision.wanted) if isinstance(decision, AddRelay) else self._front.take(relay)
         if against:
             request.reply(error(errno.EIO, decision.source, against).SerializeToString())
             return
@@ -277,8 +277,8 @@ class Services:
             LOG.exception("a change could not be answered")
             each.request.reply(_garbage(each.service))
 
-    def _settled(self, asked: Put | Take, failed: Mapping[int, str]) -> PortControlResponse:
-        if isinstance(asked, Take) or asked.relay not in failed:
+    def _settled(self, asked: AddRelay | RemoveRelay, failed: Mapping[int, str]) -> PortControlResponse:
+        if isinstance(asked, RemoveRelay) or asked.relay not in failed:
             return ok()
         self._front.take(asked.relay)
         self._exchange.ask()
@@ -336,7 +336,7 @@ def _garbage(service: str) -> bytes:
     return replies[service].SerializeToString()
 
 
-def _words(decision: Put | Take) -> str:
-    if isinstance(decision, Take):
+def _words(decision: AddRelay | RemoveRelay) -> str:
+    if isinstance(decision, RemoveRelay):
         return f"relay {decision.relay} is wanted no more"
     return f"relay {decision.relay} is wanted as {decision.wanted}"

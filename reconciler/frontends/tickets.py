@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Settlement:
     """What became of everything that was asked for up to a ticket."""
 
     ticket: int = 0
@@ -18,7 +18,7 @@ class Settled:
     """Relay to why it can't be had; one that merely waits for something is not in here."""
 
 
-class Exchange:
+class Tickets:
     """Tickets for what was asked for, in order. Its methods may be called from any thread."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -26,7 +26,7 @@ class Exchange:
         self._wake = wake
         self._lock = threading.Lock()
         self._asked = 0
-        self._settled = Settled()
+        self._settled = Settlement()
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def ask(self) -> int:
@@ -49,10 +49,10 @@ class Exchange:
     def settle(self, ticket: int, failed: Mapping[int, str]) -> None:
         """The loop has seen to everything up to this ticket."""
         with self._lock:
-            self._settled = Settled(ticket, MappingProxyType(dict(failed)))
+            self._settled = Settlement(ticket, MappingProxyType(dict(failed)))
         os.eventfd_write(self._news, 1)
 
-    def latest(self) -> Settled:
+    def latest(self) -> Settlement:
         with self._lock:
             return self._settled
 

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from reconciler.runtime.errors import may_heal
+from reconciler.runtime.errors import is_retryable
 
 
 @dataclass(frozen=True, slots=True)
-class Objection:
+class Refusal:
     """Why not, as one of the engine's error codes and a sentence."""
 
     code: str
@@ -18,7 +18,7 @@ class Objection:
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
+class PlanProblem:
     """Something that a plan wants and that will not work as the host is now."""
 
     resource: str
@@ -30,18 +30,18 @@ class Obstacle:
         return f"{self.resource}: {self.problem}"
 
 
-class Objected(Exception):  # noqa: N818 - it is an answer, not a failure of ours
+class HostRefused(Exception):  # noqa: N818 - it is an answer, not a failure of ours
     """It was not done, and nothing has changed."""
 
-    def __init__(self, objection: Objection) -> None:
+    def __init__(self, objection: Refusal) -> None:
         super().__init__(objection.message)
         self.objection = objection
 
 
-def require(objection: Objection | None) -> None:
-    """Raises Objected where there is an objection."""
+def require(objection: Refusal | None) -> None:
+    """Raises HostRefused where there is an objection."""
     if objection is not None:
-        raise Objected(objection)
+        raise HostRefused(objection)
 
 
 @contextlib.contextmanager
@@ -51,10 +51,10 @@ def said(what: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         message = f"{what}: writing to {error.filename} is not allowed; vio4wd has to run as root for that"
-        raise Objected(Objection("failed", message)) from error
+        raise HostRefused(Refusal("failed", message)) from error
     except OSError as error:
         message = f"{what}: {error.filename}: {error.strerror}; the kernel's log may say more (dmesg)"
-        raise Objected(Objection("failed", message)) from error
+        raise HostRefused(Refusal("failed", message)) from error
 
 
 class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
@@ -67,11 +67,11 @@ class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be 
         super().__init__("\n".join(self.reasons))
 
     @property
-    def obstacles(self) -> tuple[Obstacle, ...]:
+    def obstacles(self) -> tuple[PlanProblem, ...]:
         """As a plan says it."""
-        return tuple(Obstacle("spec", reason) for reason in self.reasons)
+        return tuple(PlanProblem("spec", reason) for reason in self.reasons)
 
     @property
-    def may_heal(self) -> bool:
+    def is_retryable(self) -> bool:
         """Whether the same spec may be fit later."""
-        return all(map(may_heal, self.codes))
+        return all(map(is_retryable, self.codes))

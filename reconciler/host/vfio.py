@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reconciler.host import vfio_checks as check
 from reconciler.host.pci import VFIO_PCI, Facts, Pci
-from reconciler.host.refusal import Objected, Objection, require, said
+from reconciler.host.refusal import HostRefused, Refusal, require, said
 from schema.model import Vf
 from schema.rules.host_policy import in_force
 from state.store import StoreOnDemand
@@ -27,16 +27,16 @@ class HostVfs(StoreOnDemand):
         return {address: Vf(address, self._pci.driver(address)) for address in known}
 
     def require_pollable(self, address: str) -> None:
-        """Raises Objected with the sentence that helps."""
+        """Raises HostRefused with the sentence that helps."""
         require(check.to_poll(address, self._pci.facts(address), in_force()))
 
-    def objection(self, address: str, binds: bool) -> Objection | None:
+    def objection(self, address: str, binds: bool) -> Refusal | None:
         """What would stand in the way of polling it; `binds`: it is to be bound before."""
         facts = self._pci.facts(address)
         return (check.to_bind if binds else check.to_poll)(address, facts, in_force())
 
     def bind(self, address: str) -> None:
-        """Binds it to vfio-pci. Raises Objected; it then is as it was before vio4wd came."""
+        """Binds it to vfio-pci. Raises HostRefused; it then is as it was before vio4wd came."""
         facts = self._pci.facts(address)
         require(check.to_bind(address, facts, in_force()))
         assert facts is not None
@@ -46,7 +46,7 @@ class HostVfs(StoreOnDemand):
         try:
             with said(f"{address} can't be bound to vfio-pci"):
                 self._take(address)
-        except Objected:
+        except HostRefused:
             with contextlib.suppress(OSError):
                 self._put_back(bindings(self._store)[address])
             forget(self._store, address)
@@ -61,7 +61,7 @@ class HostVfs(StoreOnDemand):
         self._pci.probe(address)
         if self._pci.driver(address) != VFIO_PCI:
             message = f"{address}: the driver vfio-pci did not take it; the kernel's log says why (dmesg)"
-            raise Objected(Objection("failed", message))
+            raise HostRefused(Refusal("failed", message))
 
     def _put_back(self, before: Binding) -> None:
         """Raises OSError."""
@@ -72,7 +72,7 @@ class HostVfs(StoreOnDemand):
             self._pci.probe(before.address)
 
     def give_back(self, address: str) -> None:
-        """Gives it to the driver that it had. Raises Objected when somebody uses it."""
+        """Gives it to the driver that it had. Raises HostRefused when somebody uses it."""
         facts, before = self._pci.facts(address), bindings(self._store).get(address)
         if facts is not None and before is not None and _ours(facts, before):
             require(check.to_give_back(facts, self._pci.busy(facts.group)))

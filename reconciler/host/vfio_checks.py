@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reconciler.host.pci import VFIO_PCI, Facts, Neighbour
-from reconciler.host.refusal import Objection
+from reconciler.host.refusal import Refusal
 from schema.rules.host_policy import Policy
 from schema.vf import parse_vf
 
@@ -20,42 +20,42 @@ GIVEN_AWAY = frozenset({VFIO_PCI, "pci-stub", "pcieport"})
 """Drivers of functions that the host itself does without."""
 
 
-def absent(address: str) -> Objection:
+def absent(address: str) -> Refusal:
     """It may come: a PF's sriov_numvfs is set late, a device is plugged in."""
-    return Objection(
+    return Refusal(
         "no-device",
         f"this host has no PCI function {address}; it is used as soon as it appears. Check the address with lspci -D, "
         "and whether the PF's sriov_numvfs is set",
     )
 
 
-def to_poll(address: str, facts: Facts | None, policy: Policy = NO_POLICY) -> Objection | None:
+def to_poll(address: str, facts: Facts | None, policy: Policy = NO_POLICY) -> Refusal | None:
     """What stands in the way of DPDK's using it."""
     if facts is None:
         return absent(address)
     if facts.driver in UIO | BIFURCATED:
         return None
     if facts.driver != VFIO_PCI:
-        return Objection("failed", _not_bound(facts, policy))
+        return Refusal("failed", _not_bound(facts, policy))
     return _group(facts)
 
 
-def to_bind(address: str, facts: Facts | None, policy: Policy = NO_POLICY) -> Objection | None:
+def to_bind(address: str, facts: Facts | None, policy: Policy = NO_POLICY) -> Refusal | None:
     """What stands in the way of binding it to vfio-pci."""
     if facts is None:
         return absent(address)
     if not facts.network:
-        return Objection("failed", f"{_no_network_device(facts)}; take it out of the spec")
+        return Refusal("failed", f"{_no_network_device(facts)}; take it out of the spec")
     if facts.driver in BIFURCATED:
         message = f"{address} is polled beside its driver {facts.driver} and must stay with it; remove bind: true"
-        return Objection("failed", message)
+        return Refusal("failed", message)
     if facts.driver == VFIO_PCI:
         return None
     if not facts.virtual and not _allows(policy, facts):
         message = f"{address} is a physical function that may not be bound; {policy.words} (pfs)"
-        return Objection("failed", message)
+        return Refusal("failed", message)
     if facts.used:
-        return Objection("in-use", _used(address, facts.used))
+        return Refusal("in-use", _used(address, facts.used))
     return _unfit_group(facts)
 
 
@@ -86,23 +86,23 @@ def _used(address: str, clauses: Sequence[str]) -> str:
     )
 
 
-def _unfit_group(facts: Facts) -> Objection | None:
+def _unfit_group(facts: Facts) -> Refusal | None:
     """VFIO takes an IOMMU group as a whole, so nothing in it may be what the host needs."""
     for other in facts.neighbours:
         shares = f"{facts.address} shares IOMMU group {facts.group} with {other.address}"
         whole = "VFIO takes a group only whole: use another function, or put the card into another slot"
         if not other.bridge and not other.network and other.driver not in GIVEN_AWAY:
             driver = f" (driver {other.driver})" if other.driver else ""
-            return Objection("failed", f"{shares}{driver}, which is no network device. {whole}")
+            return Refusal("failed", f"{shares}{driver}, which is no network device. {whole}")
         if other.used and other.driver != VFIO_PCI:
-            return Objection("in-use", f"{shares}, which is in use by this host: {'; '.join(other.used)}. {whole}")
+            return Refusal("in-use", f"{shares}, which is in use by this host: {'; '.join(other.used)}. {whole}")
     return None
 
 
-def to_give_back(facts: Facts, busy: bool) -> Objection | None:
+def to_give_back(facts: Facts, busy: bool) -> Refusal | None:
     """What stands in the way of giving it back: unbinding a function that somebody uses would wait for him."""
     if facts.driver == VFIO_PCI and busy:
-        return Objection(
+        return Refusal(
             "in-use",
             f"{facts.address}, or another function of its IOMMU group {facts.group}, is in use through vfio-pci; it is "
             "given back when that ends",
@@ -120,9 +120,9 @@ def _not_bound(facts: Facts, policy: Policy) -> str:
     return f"{said}: write bind: true in its relay, or run: driverctl set-override {facts.address} vfio-pci"
 
 
-def _group(facts: Facts) -> Objection | None:
+def _group(facts: Facts) -> Refusal | None:
     if not facts.group:
-        return Objection(
+        return Refusal(
             "failed",
             f"{facts.address} is in no IOMMU group: switch the IOMMU on in the firmware and on the kernel's command "
             "line (intel_iommu=on, amd_iommu=on), or allow vfio to work without: "
@@ -132,13 +132,13 @@ def _group(facts: Facts) -> Objection | None:
     if others:
         names = " and ".join(f"{n.address} (driver {n.driver})" for n in others)
         bind = f"Bind {'it' if len(others) == 1 else 'them'} to vfio-pci too, or put" if _free(others) else "Put"
-        return Objection(
+        return Refusal(
             "failed",
             f"{facts.address} shares IOMMU group {facts.group} with {names}: the group can only be used whole. {bind} "
             "the card into another slot",
         )
     if facts.lacking:
-        return Objection(
+        return Refusal(
             "failed",
             f"{facts.address} needs {' and '.join(facts.lacking)}, which {'is' if len(facts.lacking) == 1 else 'are'} "
             "missing or not open to this user: load vfio-pci (modprobe vfio-pci), and run as root or give access",

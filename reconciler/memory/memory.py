@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from reconciler.host.refusal import Objection, Obstacle
+from reconciler.host.refusal import PlanProblem, Refusal
 from reconciler.memory import mounting, pages
 from reconciler.memory.hugetlb import Hugetlb
 from schema.model import Action, Mount, Pages
@@ -27,12 +27,12 @@ class HostMounts(StoreOnDemand):
         """By path, whoever made them."""
         return mounting.observed(self._kernel, self._store)
 
-    def objections(self, actions: Iterable[Action]) -> list[Obstacle]:
+    def objections(self, actions: Iterable[Action]) -> list[PlanProblem]:
         """What on this host will keep a plan's pages and mounts from being had, as it is now."""
         found = [(action.resource, self._objection(action)) for action in actions]
-        return [Obstacle(resource, why.message) for resource, why in found if why is not None]
+        return [PlanProblem(resource, why.message) for resource, why in found if why is not None]
 
-    def _objection(self, action: Action) -> Objection | None:
+    def _objection(self, action: Action) -> Refusal | None:
         match action.after:
             case Pages():
                 return pages.objection(self._kernel, action.after)
@@ -41,7 +41,7 @@ class HostMounts(StoreOnDemand):
         return None
 
     def carry_out(self, action: Action) -> None:
-        """Raises Objected."""
+        """Raises HostRefused."""
         match action.after, action.before:
             case Pages() as after, _:
                 pages.reserve(self._kernel, self._store, after)

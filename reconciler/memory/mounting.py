@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from reconciler.host.refusal import Objected, Objection, require, said
+from reconciler.host.refusal import HostRefused, Refusal, require, said
 from reconciler.memory import checks as check
 from reconciler.memory.hugetlb import HUGETLBFS, Entry, Hugetlb
 from reconciler.memory.mount_users import users_of
@@ -41,34 +41,34 @@ def _directories(path: str) -> tuple[str, str]:
     return f"{path}/libvirt", f"{path}/libvirt/qemu"
 
 
-def objection(kernel: Hugetlb, store: Store, wanted: Mount) -> Objection | None:
+def objection(kernel: Hugetlb, store: Store, wanted: Mount) -> Refusal | None:
     """What would keep it from being mounted."""
     path = Path(wanted.path)
     real = os.path.realpath(path)
     if real != wanted.path:
-        return Objection("failed", f"{wanted.path} leads to {real}; write that under mount")
+        return Refusal("failed", f"{wanted.path} leads to {real}; write that under mount")
     entry = kernel.entries().get(wanted.path)
     ours = wanted.path in made_mounts(store, kernel.boot_id())
     return check.to_mount(wanted, entry, ours, kernel.sizes()) or (_place(path) if entry is None else None)
 
 
-def _place(path: Path) -> Objection | None:
+def _place(path: Path) -> Refusal | None:
     """A directory with something in it would be hidden by a mount."""
     try:
         if any(path.iterdir()):
             message = f"{path} has files in it, which a mount would hide; empty it, or name another path under mount"
-            return Objection("failed", message)
+            return Refusal("failed", message)
     except NotADirectoryError:
-        return Objection("failed", f"{path} is no directory; name another path under mount")
+        return Refusal("failed", f"{path} is no directory; name another path under mount")
     except FileNotFoundError:
         pass
     except OSError as error:
-        return Objection("failed", f"{path} can't be looked into: {error.strerror}")
+        return Refusal("failed", f"{path} can't be looked into: {error.strerror}")
     return None
 
 
 def mount(kernel: Hugetlb, store: Store, wanted: Mount) -> None:
-    """Mounts it, unless it is, and makes its directories. Raises Objected."""
+    """Mounts it, unless it is, and makes its directories. Raises HostRefused."""
     require(objection(kernel, store, wanted))
     entry = kernel.entries().get(wanted.path)
     if entry is not None and entry.page_size != wanted.page_size:
@@ -100,7 +100,7 @@ def _make_directories(path: str, uid: int, gid: int, permissions: int) -> None:
 
 
 def unmount(kernel: Hugetlb, store: Store, path: str) -> None:
-    """Takes down what vio4wd has mounted, unless somebody uses it. Raises Objected."""
+    """Takes down what vio4wd has mounted, unless somebody uses it. Raises HostRefused."""
     boot_id = kernel.boot_id()
     entry = kernel.entries().get(path)
     if path in made_mounts(store, boot_id) and entry is not None and entry.type == HUGETLBFS:
@@ -114,7 +114,7 @@ def _unmount(kernel: Hugetlb, path: str) -> None:
         kernel.unmount(path)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise Objected(check.busy(path, users_of(path))) from error
+            raise HostRefused(check.busy(path, users_of(path))) from error
         raise
 
 

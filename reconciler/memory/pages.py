@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from reconciler.host.refusal import Objection, require, said
+from reconciler.host.refusal import Refusal, require, said
 from reconciler.memory import checks as check
 from reconciler.memory.hugetlb import Hugetlb, Pool
 from schema.model import Pages
@@ -36,7 +36,7 @@ def found_before(live: Counts, known: Reserved | None) -> Counts:
     return tuple(now if now > kept else min(now, found) for now, found, kept in rows)
 
 
-def objection(kernel: Hugetlb, after: Pages) -> Objection | None:
+def objection(kernel: Hugetlb, after: Pages) -> Refusal | None:
     """What would keep these pages from being reserved."""
     if after.size not in kernel.sizes():
         return check.no_such_size(after.size, kernel.sizes())
@@ -45,8 +45,8 @@ def objection(kernel: Hugetlb, after: Pages) -> Objection | None:
 
 
 def reserve(kernel: Hugetlb, store: Store, after: Pages) -> None:
-    """Makes the live pages what `after` says, which has no fewer than were found. Raises Objected when some are lacking
-    or can't be given back yet; as many as possible are then done."""
+    """Makes the live pages what `after` says, which has no fewer than were found. Raises HostRefused when some are
+    lacking or can't be given back yet; as many as possible are then done."""
     require(objection(kernel, after))
     before = kernel.pool(after.size)
     found = found_before(before.nodes, reserved_pages(store, kernel.boot_id()).get(after.size))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class EngineVersion:
     """The state of an engine that a plan was made for, or that it was left in."""
 
     shard: int
@@ -16,7 +16,7 @@ class Moment:
     generation: int
 
 
-def fingerprint(moments: Iterable[Moment]) -> tuple[str, int]:
+def fingerprint(versions: Iterable[EngineVersion]) -> tuple[str, int]:
     """Another one as soon as any of these engines is another, or was changed."""
-    ordered = sorted(moments, key=lambda moment: moment.shard)
+    ordered = sorted(versions, key=lambda version: version.shard)
     return " ".join(f"{m.shard}={m.boot_id}" for m in ordered), sum(m.generation for m in ordered)

@@ -24,12 +24,12 @@ from reconciler.observe.engine_files import (
     remembered_homes,
 )
 from reconciler.observe.host_engine import HostEngine
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from schema.model import MAX_SHARDS
 from schema.paths import engine_socket
 
 
-class Fleet:
+class Engines:
     """The engines under one run directory, and their parameters under one state directory. Not to be shared between
     threads. Use as a context manager, or `close` it."""
 
@@ -70,7 +70,7 @@ class Fleet:
         """Of all engines that were ever looked at."""
         return dict(self._clients)
 
-    def see(self) -> Sighting:
+    def see(self) -> HostSnapshot:
         """What all engines show now. Raises nothing: who can't be asked is in `faults`."""
         self.faults, self.heard = {}, {}
         seen: dict[int, Observation] = {}
@@ -87,9 +87,9 @@ class Fleet:
                 self.faults[shard], silent[shard] = error, str(error)
             except EngineUnavailable as error:
                 self.faults[shard] = error
-        return Sighting(seen, silent, limits, remembered_homes(self.run_dir, self.state_dir))
+        return HostSnapshot(seen, silent, limits, remembered_homes(self.run_dir, self.state_dir))
 
-    def greet(self) -> dict[int, Hello]:
+    def ping(self) -> dict[int, Hello]:
         """Who answers, by shard; as `see`, and cheaper."""
         self.faults, self.heard = {}, {}
         for shard in range(MAX_SHARDS):
@@ -103,7 +103,7 @@ class Fleet:
 
     def counters(self) -> dict[int, dict[str, Any]]:
         """What each engine counted. Raises EngineUnavailable or EngineError when none says."""
-        self.greet()
+        self.ping()
         counted: dict[int, dict[str, Any]] = {}
         for shard in self.heard:
             try:
@@ -119,18 +119,18 @@ class Fleet:
         self.heard[shard] = hello = client.hello()
         return hello.limits, client.observe()
 
-    def see_any(self) -> Sighting:
+    def observe_any(self) -> HostSnapshot:
         """As `see`. Raises EngineUnavailable or EngineError when no engine says what is live on it."""
-        sighting = self.see()
-        if not sighting.seen:
+        snapshot = self.see()
+        if not snapshot.seen:
             raise self.faults[min(self.faults)]
-        return sighting
+        return snapshot
 
 
 class Events:
     """What the engines of a fleet say, and their comings and goings."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Engines) -> None:
         self._fleet = fleet
         self._streams: dict[int, EventStream] = {}
 

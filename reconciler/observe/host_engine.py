@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.api.client import EngineClient, EngineError, Observation
-from reconciler.host.refusal import Objected, Obstacle
+from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.host.vfio import HostVfs
 from reconciler.memory.memory import HostMounts
 from schema.model import Action, Kind, Pin, Port, Verb, Vf
@@ -41,7 +41,7 @@ class HostEngine(EngineClient):
                 return generation, (time.monotonic_ns() - began) // 1000
             for address in _to_attach(action):
                 self._vfs.require_pollable(address)
-        except Objected as objected:
+        except HostRefused as objected:
             raise EngineError(objected.objection.code, objected.objection.message) from objected
         return super().execute(action, boot_id, generation, pin)
 
@@ -65,7 +65,7 @@ def _to_attach(action: Action) -> Iterable[str]:
     return [address for address in pci_functions(action.after) if address not in before]
 
 
-def objections(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostVfs) -> list[Obstacle]:
+def objections(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostVfs) -> list[PlanProblem]:
     """What on this host will keep a plan's ports from being added, and functions from being bound, as it is now.
     `holders`: which relay is to have which port."""
     todo = list(actions)
@@ -75,4 +75,4 @@ def objections(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostV
     wanted = {address: named.get(port, f"port:{port}") for address, port in attaches}
     wanted |= {address: f"vf:{address}" for address in binds if address not in wanted}
     found = ((who, vfs.objection(address, address in binds)) for address, who in wanted.items())
-    return [Obstacle(who, objection.message) for who, objection in found if objection is not None]
+    return [PlanProblem(who, objection.message) for who, objection in found if objection is not None]

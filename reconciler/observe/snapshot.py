@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.api.client import Observation
-from reconciler.observe.engine_version import Moment
+from reconciler.observe.engine_version import EngineVersion
 from schema.model import MAX_SHARDS, PORTS, State
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class HostSnapshot:
     """By shard. Who is neither in `seen` nor in `silent` does not run."""
 
     seen: Mapping[int, Observation] = field(default_factory=dict)
@@ -24,9 +24,9 @@ class Sighting:
     """Relay id to the shard on which it was last to be; it counts for relays that are not live."""
 
     @property
-    def moments(self) -> tuple[Moment, ...]:
+    def versions(self) -> tuple[EngineVersion, ...]:
         """Of those that said what is live on them."""
-        return tuple(Moment(shard, seen.boot_id, seen.generation) for shard, seen in sorted(self.seen.items()))
+        return tuple(EngineVersion(shard, seen.boot_id, seen.generation) for shard, seen in sorted(self.seen.items()))
 
     @property
     def live(self) -> dict[int, int]:

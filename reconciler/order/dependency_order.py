@@ -10,7 +10,7 @@ from schema.model import Action, Key, Kind, Port, Relay, Socket, State
 Name = tuple[Kind, Key]
 
 
-class Sequence:
+class DependencyOrder:
     """One plan's actions. `givers`: for each port those whose devices it takes."""
 
     def __init__(self, actions: Iterable[Action], observed: State, givers: Mapping[str, frozenset[str]]) -> None:

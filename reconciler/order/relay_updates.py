@@ -16,7 +16,7 @@ from schema.model import Relay
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class RelayUpdates:
     """How to carry out the updates of relays."""
 
     broken: tuple[int, ...]
@@ -27,13 +27,13 @@ class Moves:
 
 def moves(
     changed: Mapping[int, tuple[Relay, Relay]], repinned: Set[int], for_ports: Waits[int] = MappingProxyType({})
-) -> Moves:
+) -> RelayUpdates:
     """The order of these updates (before, after). `repinned` also change their pin: breaking one of them costs
     nothing, because its new pin rides along when it is added again. `for_ports`: whom a relay waits for because a port
     that is still to come needs a device of his; himself, when it is his own."""
     waits = {id_: others | (for_ports.get(id_, set()) & changed.keys()) for id_, others in _waits(changed).items()}
     broken = cheapest_cut(waits, lambda relay: int(relay not in repinned))
-    return Moves(tuple(sorted(broken)), order(without(waits, broken)))
+    return RelayUpdates(tuple(sorted(broken)), order(without(waits, broken)))
 
 
 def _waits(changed: Mapping[int, tuple[Relay, Relay]]) -> dict[int, set[int]]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from engine.api.client import Observation
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.plan import Plan
-from reconciler.planning.planned_action import Errand, plans_of
+from reconciler.planning.planned_action import PlannedAction, plans_of
 from reconciler.planning.predict import predict
 from reconciler.resources import port, relay, socket, worker
 from reconciler.resources.diff import difference
@@ -21,23 +21,25 @@ ENDS = "it ends with the engine, and the spec no longer has it"
 AGAIN = "it ends with the engine"
 
 
-def renewed(errands: Iterable[Errand]) -> frozenset[int]:
+def renewed(planned_actions: Iterable[PlannedAction]) -> frozenset[int]:
     """The shards whose process is replaced."""
-    return frozenset(e.shard for e in errands if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE)
+    return frozenset(e.shard for e in planned_actions if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE)
 
 
-def seen_afterwards(errands: Iterable[Errand], targets: Mapping[int, State], sighting: Sighting) -> Sighting:
+def seen_afterwards(
+    planned_actions: Iterable[PlannedAction], targets: Mapping[int, State], snapshot: HostSnapshot
+) -> HostSnapshot:
     """What the engines show when the new processes are up, and before anything is done on them."""
-    todo = tuple(errands)
+    todo = tuple(planned_actions)
     new, plans = renewed(todo), plans_of(todo)
     seen = {}
-    for shard, observation in sighting.seen.items():
+    for shard, observation in snapshot.seen.items():
         if shard in new:
             seen[shard] = Observation(COMING, 0, _newborn(targets[shard], observation.state), {})
         else:
             seen[shard] = replace(observation, state=predict(observation.state, plans.get(shard, Plan())))
     homes = {id_: shard for shard, target in targets.items() for id_ in target.relays}
-    return Sighting(seen, sighting.silent, sighting.limits, homes)
+    return HostSnapshot(seen, snapshot.silent, snapshot.limits, homes)
 
 
 def _newborn(target: State, before: State) -> State:
@@ -46,43 +48,45 @@ def _newborn(target: State, before: State) -> State:
     return replace(born, vfs=before.vfs, pages=before.pages, mounts=before.mounts)
 
 
-def follows(then: Iterable[Errand], targets: Mapping[int, State], before: Mapping[int, State]) -> tuple[Errand, ...]:
+def follows(
+    then: Iterable[PlannedAction], targets: Mapping[int, State], before: Mapping[int, State]
+) -> tuple[PlannedAction, ...]:
     """The plan for the new processes (`then`), with what ends with the old ones (`before`) and does not come back."""
-    ended = [errand for shard, state in sorted(before.items()) for errand in _ended(shard, state, targets)]
-    return (*ended, *(_again(errand, before) for errand in then))
+    ended = [planned for shard, state in sorted(before.items()) for planned in _ended(shard, state, targets)]
+    return (*ended, *(_again(planned, before) for planned in then))
 
 
-def _ended(shard: int, state: State, targets: Mapping[int, State]) -> Iterable[Errand]:
+def _ended(shard: int, state: State, targets: Mapping[int, State]) -> Iterable[PlannedAction]:
     """What does not come back, and the CPUs that the new process has otherwise."""
     target = targets.get(shard, State())
     elsewhere = {id_ for other, wanted in targets.items() if other != shard for id_ in wanted.relays}
     for id_ in sorted(state.relays.keys() - target.relays.keys()):
-        yield Errand(shard, relay.remove(state.relays[id_], ENDS if id_ not in elsewhere else AGAIN))
+        yield PlannedAction(shard, relay.remove(state.relays[id_], ENDS if id_ not in elsewhere else AGAIN))
     users: dict[str, int] = {name: each.id for each in state.relays.values() for name in (each.port, each.socket)}
     gone = [port.remove(old, users.get(name)) for name, old in difference(target.ports, state.ports).removed.items()]
     gone += [socket.remove(old, users.get(p)) for p, old in difference(target.sockets, state.sockets).removed.items()]
     gone += [worker.remove(each) for each in sorted(state.workers - target.workers, key=lambda each: each.cpu)]
     gone += [worker.add(each) for each in sorted(target.workers - state.workers, key=lambda each: each.cpu)]
-    yield from (Errand(shard, action) for action in gone)
+    yield from (PlannedAction(shard, action) for action in gone)
 
 
-def _again(errand: Errand, before: Mapping[int, State]) -> Errand:
+def _again(planned: PlannedAction, before: Mapping[int, State]) -> PlannedAction:
     """Says of what is added anew that it was there before, and what of it is otherwise now."""
-    action = errand.action
-    was = before.get(errand.shard, State()).resources(action.kind).get(action.key)
+    action = planned.action
+    was = before.get(planned.shard, State()).resources(action.kind).get(action.key)
     if action.verb is not Verb.ADD or was is None or action.after is None:
-        return errand
-    return replace(errand, action=replace(action, reason=f"{AGAIN}; {_otherwise(was, errand, before)}"))
+        return planned
+    return replace(planned, action=replace(action, reason=f"{AGAIN}; {_otherwise(was, planned, before)}"))
 
 
-def _otherwise(was: Resource, errand: Errand, before: Mapping[int, State]) -> str:
-    after, changes = errand.action.after, []
+def _otherwise(was: Resource, planned: PlannedAction, before: Mapping[int, State]) -> str:
+    after, changes = planned.action.after, []
     if isinstance(was, Relay) and isinstance(after, Relay):
         changes += [f"VF {was.port} -> {after.port}"] if was.port != after.port else []
         changes += [f"socket {was.socket} -> {after.socket}"] if was.socket != after.socket else []
-        pin = before[errand.shard].pins.get(was.id)
-        if pin is not None and errand.pin is not None and pin != errand.pin:
-            old, new = (f"{each.vf_to_vm}, {each.vm_to_vf}" for each in (pin, errand.pin))
+        pin = before[planned.shard].pins.get(was.id)
+        if pin is not None and planned.pin is not None and pin != planned.pin:
+            old, new = (f"{each.vf_to_vm}, {each.vm_to_vf}" for each in (pin, planned.pin))
             changes += [f"CPUs {old} -> {new}"]
     elif was != after:
         return "the new one has it as the spec says now"

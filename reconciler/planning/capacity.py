@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from reconciler.host.host import Host
-from reconciler.host.refusal import Obstacle, SpecUnfit
-from reconciler.observe.snapshot import Sighting
+from reconciler.host.refusal import PlanProblem, SpecUnfit
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from reconciler.resources.host_memory import coming
 from reconciler.runtime.wording import number_of
@@ -29,16 +29,16 @@ FILES_PER_QUEUE = 4
 """Two rings, each with a descriptor to kick and one to be kicked with."""
 
 
-def refuse_shortage(todo: HostPlan, sighting: Sighting, host: Host) -> None:
+def refuse_shortage(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> None:
     """Raises SpecUnfit, with the arithmetic, when this host has not what the plan needs."""
-    found = shortages(todo, sighting, host)
+    found = shortages(todo, snapshot, host)
     if found:
         raise SpecUnfit(found, ["no-memory"])
 
 
-def shortages(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:
+def shortages(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> list[str]:
     """What is too little, each with the arithmetic. An engine that does not say what it costs is not reckoned with."""
-    return [each.problem for each in (*memory_short(todo, sighting, host), *files_short(todo, sighting))]
+    return [each.problem for each in (*memory_short(todo, snapshot, host), *files_short(todo, snapshot))]
 
 
 def port_bytes(port: Port, limits: Mapping[str, int]) -> int:
@@ -51,12 +51,12 @@ def port_bytes(port: Port, limits: Mapping[str, int]) -> int:
     return mbufs * (limits["mbuf_bytes"] + room)
 
 
-def strangers(todo: HostPlan, sighting: Sighting, host: Host) -> list[str]:
+def strangers(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> list[str]:
     """Which NUMA nodes have too little memory for the VFs on them, while others have: no obstacle, but slower."""
     free = _free(todo, host)
     if len(free) < 2:
         return []
-    needs = {node: need for node, need in _by_node(todo, sighting, host).items() if node is not None}
+    needs = {node: need for node, need in _by_node(todo, snapshot, host).items() if node is not None}
     return [
         f"hugepages: the ports on NUMA node {node} need about {-(-need // MIB)} MiB, and {free.get(node, 0) // MIB} "
         f"MiB are free there, so their buffers will lie on another node; reserve more there (hugepages in the "
@@ -73,23 +73,23 @@ def _free(todo: HostPlan, host: Host) -> dict[int, int]:
     return {node: size + more[node] for node, size in now.items()}
 
 
-def _by_node(todo: HostPlan, sighting: Sighting, host: Host) -> dict[int | None, int]:
+def _by_node(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> dict[int | None, int]:
     """How many bytes more the plan's ports take on each NUMA node; None: wherever there are some."""
-    said = [limits for _, limits in sorted(sighting.limits.items()) if "mbuf_bytes" in limits]
+    said = [limits for _, limits in sorted(snapshot.limits.items()) if "mbuf_bytes" in limits]
     by_node: dict[int | None, int] = {}
-    for action in _ports(todo, sighting) if said else ():
+    for action in _ports(todo, snapshot) if said else ():
         node = host.node_of(_first_device(action))
         by_node[node] = by_node.get(node, 0) + _bytes(action.after, said[0]) - _bytes(action.before, said[0])
     return by_node
 
 
-def _ports(todo: HostPlan, sighting: Sighting) -> Iterable[Action]:
+def _ports(todo: HostPlan, snapshot: HostSnapshot) -> Iterable[Action]:
     """The ports that come, go or change; one that a new process has again takes the place of the old one's."""
     yield from (action for action in todo.actions if action.kind is Kind.PORT)
-    for errand in todo.follows:
-        action = errand.action
+    for planned in todo.follows:
+        action = planned.action
         if action.kind is Kind.PORT:
-            live = sighting.states[errand.shard].ports if errand.shard in sighting.states else {}
+            live = snapshot.states[planned.shard].ports if planned.shard in snapshot.states else {}
             yield replace(action, before=action.before or live.get(str(action.key)))
 
 
@@ -99,15 +99,15 @@ def _first_device(action: Action) -> str:
     return port.members[0] if isinstance(port, Port) and port.members else str(action.key)
 
 
-def memory_short(todo: HostPlan, sighting: Sighting, host: Host) -> Iterable[Obstacle]:
+def memory_short(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> Iterable[PlanProblem]:
     """Of the whole host."""
-    by_node, free = _by_node(todo, sighting, host), _free(todo, host)
-    changed = list(_ports(todo, sighting))
+    by_node, free = _by_node(todo, snapshot, host), _free(todo, host)
+    changed = list(_ports(todo, snapshot))
     ports = sum((action.after is not None) - (action.before is not None) for action in changed)
-    shards = sum(shard not in sighting.seen for shard in todo.targets)
+    shards = sum(shard not in snapshot.seen for shard in todo.targets)
     need = sum(by_node.values()) + shards * SHARD_BYTES
     if by_node and ports > 0 and need > sum(free.values()):
-        yield Obstacle("hugepages", _words(ports, shards, need, free))
+        yield PlanProblem("hugepages", _words(ports, shards, need, free))
 
 
 def _bytes(port: object, limits: Mapping[str, int]) -> int:
@@ -125,17 +125,17 @@ def _words(ports: int, shards: int, need: int, free: Mapping[int, int]) -> str:
     )
 
 
-def files_short(todo: HostPlan, sighting: Sighting) -> Iterable[Obstacle]:
+def files_short(todo: HostPlan, snapshot: HostSnapshot) -> Iterable[PlanProblem]:
     """Of each engine."""
     for shard, target in todo.targets.items():
-        limit = sighting.limits.get(shard, {}).get("files")
+        limit = snapshot.limits.get(shard, {}).get("files")
         need = files_of(target)
         if limit is not None and need > limit:
             words = (
                 f"file descriptors: shard {shard} with {number_of(len(target.relays), 'relay')} needs about {need} "
                 f"and may open {limit}; raise it (ulimit -n, or LimitNOFILE= of the unit), and start the engine again"
             )
-            yield Obstacle(f"engine:{shard}", words)
+            yield PlanProblem(f"engine:{shard}", words)
 
 
 def files_of(target: State) -> int:

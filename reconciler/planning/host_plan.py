@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.after_replacement import follows, renewed, seen_afterwards
 from reconciler.planning.plan import plan
-from reconciler.planning.planned_action import Errand, Merge
+from reconciler.planning.planned_action import Interleaving, PlannedAction
 from reconciler.planning.shard_cpus import allot
 from reconciler.planning.shards import Division, Homes, costs_of, divide
 from reconciler.resources import pages as pages_kind
@@ -24,24 +24,24 @@ LetGo = dict[int, dict[int, str]]
 class HostPlan:
     """Errands in the order in which they are to be carried out."""
 
-    errands: tuple[Errand, ...] = ()
+    planned_actions: tuple[PlannedAction, ...] = ()
     targets: Mapping[int, State] = field(default_factory=dict)
     """What each shard is to be afterwards; those without relays are those that are no longer needed."""
     missing: Mapping[int, str] = field(default_factory=dict)
     """Shards that are needed and not there, with a sentence: their relays have to wait."""
-    follows: tuple[Errand, ...] = ()
+    follows: tuple[PlannedAction, ...] = ()
     """Where processes are replaced: what is done once the new ones are up. It is planned again by then, as what is
     live may be another."""
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """Those to be carried out at once."""
-        return tuple(errand.action for errand in self.errands)
+        return tuple(planned.action for planned in self.planned_actions)
 
     @property
     def all_actions(self) -> tuple[Action, ...]:
         """With those that follow."""
-        return tuple(errand.action for errand in (*self.errands, *self.follows))
+        return tuple(planned.action for planned in (*self.planned_actions, *self.follows))
 
     @property
     def several(self) -> bool:
@@ -49,30 +49,30 @@ class HostPlan:
         return len(self.targets) > 1
 
 
-def plan_host(desired: State, sighting: Sighting) -> HostPlan:
+def plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
     """Raises SpecUnfit when the relays can't be divided among engine processes, with the arithmetic."""
-    todo = _plan_host(desired, sighting)
-    new = renewed(todo.errands)
+    todo = _plan_host(desired, snapshot)
+    new = renewed(todo.planned_actions)
     if not new:
         return todo
-    then = _plan_host(desired, seen_afterwards(todo.errands, todo.targets, sighting))
-    before = {shard: sighting.states[shard] for shard in new if shard in sighting.states}
-    return replace(todo, follows=follows(then.errands, then.targets, before))
+    then = _plan_host(desired, seen_afterwards(todo.planned_actions, todo.targets, snapshot))
+    before = {shard: snapshot.states[shard] for shard in new if shard in snapshot.states}
+    return replace(todo, follows=follows(then.planned_actions, then.targets, before))
 
 
-def _plan_host(desired: State, sighting: Sighting) -> HostPlan:
-    division = divide(costs_of(desired), sighting.live, _wishes(desired, sighting), sighting.room)
-    targets = _targets(desired, division.homes, sighting)
-    live = {shard: sighting.states.get(shard) or _newborn(target) for shard, target in targets.items()}
-    able = [shard for shard in targets if shard not in sighting.silent]
-    errands = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, sighting.room)
-    told = _host_last(tuple(_crossing(errand, division) for errand in errands))
-    missing = {shard: _why(shard, sighting) for shard in targets if shard not in sighting.seen}
+def _plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
+    division = divide(costs_of(desired), snapshot.live, _wishes(desired, snapshot), snapshot.room)
+    targets = _targets(desired, division.homes, snapshot)
+    live = {shard: snapshot.states.get(shard) or _newborn(target) for shard, target in targets.items()}
+    able = [shard for shard in targets if shard not in snapshot.silent]
+    planned_actions = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, snapshot.room)
+    told = _host_last(tuple(_crossing(planned, division) for planned in planned_actions))
+    missing = {shard: _why(shard, snapshot) for shard in targets if shard not in snapshot.seen}
     return HostPlan(told, targets, missing)
 
 
-def _why(shard: int, sighting: Sighting) -> str:
-    return sighting.silent.get(shard, missing_words(shard))
+def _why(shard: int, snapshot: HostSnapshot) -> str:
+    return snapshot.silent.get(shard, missing_words(shard))
 
 
 def missing_words(shard: int) -> str:
@@ -86,25 +86,25 @@ def _newborn(target: State) -> State:
     return State(engine=target.engine, workers=target.workers)
 
 
-def _wishes(desired: State, sighting: Sighting) -> Homes:
+def _wishes(desired: State, snapshot: HostSnapshot) -> Homes:
     """Where relays that are not live would best be: where they were, or where their socket waits."""
-    sockets = {path: shard for shard, state in sighting.states.items() for path in state.sockets}
+    sockets = {path: shard for shard, state in snapshot.states.items() for path in state.sockets}
     waiting = {id_: sockets[relay.socket] for id_, relay in desired.relays.items() if relay.socket in sockets}
-    return {**waiting, **sighting.homes}
+    return {**waiting, **snapshot.homes}
 
 
-def _targets(desired: State, homes: Homes, sighting: Sighting) -> dict[int, State]:
+def _targets(desired: State, homes: Homes, snapshot: HostSnapshot) -> dict[int, State]:
     """What each shard is to be: the needed ones, shard 0, and those that still have something to let go."""
-    held = [shard for shard, state in sighting.states.items() if state.relays or state.ports or state.sockets]
-    cpus = allot(desired, homes, sighting.states)
-    paths = _sockets(desired, homes, sighting)
+    held = [shard for shard, state in snapshot.states.items() if state.relays or state.ports or state.sockets]
+    cpus = allot(desired, homes, snapshot.states)
+    paths = _sockets(desired, homes, snapshot)
     shards = sorted({0, *homes.values(), *held})
     return {shard: _target(desired, shard, homes, cpus.get(shard, frozenset()), paths) for shard in shards}
 
 
-def _sockets(desired: State, homes: Homes, sighting: Sighting) -> dict[str, int]:
+def _sockets(desired: State, homes: Homes, snapshot: HostSnapshot) -> dict[str, int]:
     """The shard of each socket: its relay's; that of one without a relay is where it is already, else the first."""
-    live = {path: shard for shard, state in sighting.states.items() for path in state.sockets}
+    live = {path: shard for shard, state in snapshot.states.items() for path in state.sockets}
     unheld = {path: live.get(path, 0) for path in desired.sockets}
     return unheld | {relay.socket: homes[id_] for id_, relay in desired.relays.items()}
 
@@ -129,13 +129,15 @@ def needed(shard: int, target: State) -> bool:
     return shard == 0 or bool(target.relays or target.sockets)
 
 
-def _errands(targets: Mapping[int, State], live: Mapping[int, State], room: tuple[int, ...]) -> tuple[Errand, ...]:
+def _errands(
+    targets: Mapping[int, State], live: Mapping[int, State], room: tuple[int, ...]
+) -> tuple[PlannedAction, ...]:
     """All plans in one order. Relays that stand in the way of another process's are broken one after the other until
     there is one."""
     let_go: LetGo = {shard: {} for shard in targets}
     while True:
         plans = {shard: plan(target, live[shard], let_go[shard]) for shard, target in targets.items()}
-        merge = Merge(plans, live, room)
+        merge = Interleaving(plans, live, room)
         stuck = merge.run()
         if stuck is None or stuck[1] in let_go[stuck[0]]:
             return (*merge.done, *merge.rest())
@@ -143,51 +145,51 @@ def _errands(targets: Mapping[int, State], live: Mapping[int, State], room: tupl
         let_go[shard][relay] = reason
 
 
-def _host_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
+def _host_last(planned_actions: tuple[PlannedAction, ...]) -> tuple[PlannedAction, ...]:
     """What is the host's is given back after all engines have let go: VFs each once, by the engine that polled it, then
     mounts and pages."""
-    others = tuple(errand for errand in _vfs_once(errands) if not _shrinks_memory(errand))
-    return (*_vfs_last(others), *filter(_shrinks_memory, errands))
+    others = tuple(planned for planned in _vfs_once(planned_actions) if not _shrinks_memory(planned))
+    return (*_vfs_last(others), *filter(_shrinks_memory, planned_actions))
 
 
-def _shrinks_memory(errand: Errand) -> bool:
-    before, after = errand.action.before, errand.action.after
+def _shrinks_memory(planned: PlannedAction) -> bool:
+    before, after = planned.action.before, planned.action.after
     if isinstance(before, Pages) and isinstance(after, Pages):
         return not pages_kind.grows(before, after)
     return after is None and isinstance(before, Pages | Mount)
 
 
-def _vfs_once(errands: tuple[Errand, ...]) -> Iterable[Errand]:
+def _vfs_once(planned_actions: tuple[PlannedAction, ...]) -> Iterable[PlannedAction]:
     """Each VF is bound for the relay that polls it; else, once, for nobody in particular."""
-    binds = [errand for errand in errands if errand.action.kind is Kind.VF and not _gives_back(errand)]
+    binds = [planned for planned in planned_actions if planned.action.kind is Kind.VF and not _gives_back(planned)]
     chosen = {e.action.key: e for e in sorted(binds, key=lambda e: e.action.relay is not None)}
-    return (errand for errand in errands if errand not in binds or errand is chosen[errand.action.key])
+    return (planned for planned in planned_actions if planned not in binds or planned is chosen[planned.action.key])
 
 
-def _vfs_last(errands: tuple[Errand, ...]) -> tuple[Errand, ...]:
-    given_back: dict[Key, Errand] = {}
-    for errand in errands:
-        if _gives_back(errand):
-            known = given_back.get(errand.action.key)
-            given_back[errand.action.key] = errand if known is None or known.action.relay is None else known
-    return (*(errand for errand in errands if not _gives_back(errand)), *given_back.values())
+def _vfs_last(planned_actions: tuple[PlannedAction, ...]) -> tuple[PlannedAction, ...]:
+    given_back: dict[Key, PlannedAction] = {}
+    for planned in planned_actions:
+        if _gives_back(planned):
+            known = given_back.get(planned.action.key)
+            given_back[planned.action.key] = planned if known is None or known.action.relay is None else known
+    return (*(planned for planned in planned_actions if not _gives_back(planned)), *given_back.values())
 
 
-def _gives_back(errand: Errand) -> bool:
-    return errand.action.kind is Kind.VF and errand.action.verb is Verb.REMOVE
+def _gives_back(planned: PlannedAction) -> bool:
+    return planned.action.kind is Kind.VF and planned.action.verb is Verb.REMOVE
 
 
-def _crossing(errand: Errand, division: Division) -> Errand:
+def _crossing(planned: PlannedAction, division: Division) -> PlannedAction:
     """Says of a relay that changes its process what that costs, and why."""
-    action = errand.action
+    action = planned.action
     moved = division.moved.get(action.relay) if action.relay is not None else None
     if moved is None or action.kind is not Kind.RELAY:
-        return errand
-    if action.verb is Verb.REMOVE and errand.shard == moved[0]:
-        return replace(errand, action=relay_kind.leave(action, moved[1]))
-    if action.verb is Verb.ADD and errand.shard == moved[1]:
-        return replace(errand, action=relay_kind.arrive(action, moved[0]))
-    return errand
+        return planned
+    if action.verb is Verb.REMOVE and planned.shard == moved[0]:
+        return replace(planned, action=relay_kind.leave(action, moved[1]))
+    if action.verb is Verb.ADD and planned.shard == moved[1]:
+        return replace(planned, action=relay_kind.arrive(action, moved[0]))
+    return planned
 
 
 def join(states: Iterable[State]) -> State:

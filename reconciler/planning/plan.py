@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from reconciler.order.dependency_order import Sequence
+from reconciler.order.dependency_order import DependencyOrder
 from reconciler.order.device_handover import CIRCLE, TAKEN, Handover, handover
-from reconciler.order.relay_updates import Moves, moves
+from reconciler.order.relay_updates import RelayUpdates, moves
 from reconciler.planning.placement import place
 from reconciler.resources import engine, pin, port, relay, socket, vf, worker
 from reconciler.resources.diff import Difference, difference, matches
@@ -46,7 +46,7 @@ class Frame:
     relays: Difference[int, Relay]
     placed: Mapping[int, Pin]
     repinned: frozenset[int]
-    moves: Moves
+    moves: RelayUpdates
     broken: Mapping[int, str]
     """Relays that are removed and added again, with the reason."""
     handed: Handover
@@ -78,7 +78,7 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
         *given_back(desired, observed),
     )
     added = (*frame.relays.added, *frame.broken)
-    ordered = Sequence(actions, observed, frame.handed.givers).ordered()
+    ordered = DependencyOrder(actions, observed, frame.handed.givers).ordered()
     return Plan(ordered, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))
 
 

@@ -16,7 +16,7 @@ Stuck = tuple[int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class PlannedAction:
     """One action, the shard that is to carry it out, and the pin that rides with it."""
 
     shard: int
@@ -26,16 +26,16 @@ class Errand:
     """Why it is not to be carried out although the spec asks for it, as a sentence; empty: it is."""
 
 
-def alone(todo: Plan, shard: int = 0) -> tuple[Errand, ...]:
+def alone(todo: Plan, shard: int = 0) -> tuple[PlannedAction, ...]:
     """The errands of one engine's plan."""
-    return tuple(Errand(shard, action, todo.pin_of(action)) for action in todo.actions)
+    return tuple(PlannedAction(shard, action, todo.pin_of(action)) for action in todo.actions)
 
 
-def plans_of(errands: Iterable[Errand]) -> dict[int, Plan]:
+def plans_of(planned_actions: Iterable[PlannedAction]) -> dict[int, Plan]:
     """The plan of each shard that has something to do."""
-    by_shard: dict[int, list[Errand]] = {}
-    for errand in errands:
-        by_shard.setdefault(errand.shard, []).append(errand)
+    by_shard: dict[int, list[PlannedAction]] = {}
+    for planned in planned_actions:
+        by_shard.setdefault(planned.shard, []).append(planned)
     return {
         shard: Plan(tuple(e.action for e in mine), {e.pin.relay: e.pin for e in mine if e.pin is not None})
         for shard, mine in sorted(by_shard.items())
@@ -67,11 +67,11 @@ def places(states: Mapping[int, State]) -> dict[Place, int]:
     return ports | {(Kind.SOCKET, path): shard for shard, state in states.items() for path in state.sockets}
 
 
-class Merge:
+class Interleaving:
     """Goes through several plans side by side; each plan keeps its own order, the lowest shard goes first."""
 
     def __init__(self, plans: Mapping[int, Plan], live: Mapping[int, State], room: tuple[int, ...]) -> None:
-        self.done: list[Errand] = []
+        self.done: list[PlannedAction] = []
         self._live = live
         self._left = {shard: list(alone(todo, shard)) for shard, todo in sorted(plans.items())}
         self._held = places(live)
@@ -82,61 +82,63 @@ class Merge:
         while True:
             moved = [left for left in self._left.values() if self._advance(left)]
             if not moved:
-                stuck = [self._stuck(errands[0]) for errands in self._left.values() if errands]
+                stuck = [self._stuck(planned_actions[0]) for planned_actions in self._left.values() if planned_actions]
                 return next((each for each in stuck if each is not None), None)
 
-    def rest(self) -> tuple[Errand, ...]:
+    def rest(self) -> tuple[PlannedAction, ...]:
         """What could not be ordered."""
-        return tuple(errand for left in self._left.values() for errand in left)
+        return tuple(planned for left in self._left.values() for planned in left)
 
-    def _advance(self, left: list[Errand]) -> bool:
+    def _advance(self, left: list[PlannedAction]) -> bool:
         """Takes what can be taken from one plan; whether that was anything."""
         count = 0
-        for errand in left:
-            if self._elsewhere(errand) is not None or self._too_many(errand):
+        for planned in left:
+            if self._elsewhere(planned) is not None or self._too_many(planned):
                 break
-            self._carry_out(errand)
+            self._carry_out(planned)
             count += 1
         del left[:count]
         return count > 0
 
-    def _elsewhere(self, errand: Errand) -> int | None:
-        place = taken(errand.action)
+    def _elsewhere(self, planned: PlannedAction) -> int | None:
+        place = taken(planned.action)
         shard = self._held.get(place) if place is not None else None
-        return shard if shard != errand.shard else None
+        return shard if shard != planned.shard else None
 
-    def _too_many(self, errand: Errand) -> bool:
-        after = errand.action.after
-        return errand.action.before is None and isinstance(after, Port) and ports_of(after) > self._spare[errand.shard]
+    def _too_many(self, planned: PlannedAction) -> bool:
+        after = planned.action.after
+        return (
+            planned.action.before is None and isinstance(after, Port) and ports_of(after) > self._spare[planned.shard]
+        )
 
-    def _carry_out(self, errand: Errand) -> None:
-        before, after = errand.action.before, errand.action.after
-        place, gone = taken(errand.action), freed(errand.action)
+    def _carry_out(self, planned: PlannedAction) -> None:
+        before, after = planned.action.before, planned.action.after
+        place, gone = taken(planned.action), freed(planned.action)
         if place is not None:
-            self._held[place] = errand.shard
-        if gone is not None and self._held.get(gone) == errand.shard:
+            self._held[place] = planned.shard
+        if gone is not None and self._held.get(gone) == planned.shard:
             del self._held[gone]
-        self._spare[errand.shard] += ports_of(before) if isinstance(before, Port) else 0
-        self._spare[errand.shard] -= ports_of(after) if isinstance(after, Port) else 0
-        self.done.append(errand)
+        self._spare[planned.shard] += ports_of(before) if isinstance(before, Port) else 0
+        self._spare[planned.shard] -= ports_of(after) if isinstance(after, Port) else 0
+        self.done.append(planned)
 
-    def _stuck(self, errand: Errand) -> Stuck | None:
-        holder = self._elsewhere(errand)
+    def _stuck(self, planned: PlannedAction) -> Stuck | None:
+        holder = self._elsewhere(planned)
         if holder is not None:
-            place = taken(errand.action)
+            place = taken(planned.action)
             relay = next((r for r in self._updated(holder) if place in _places_of(r)), None)
-            return (holder, relay.id, f"shard {errand.shard} needs what it lets go") if relay else None
-        lets_go = [r for r in self._updated(errand.shard) if self._frees_port(errand.shard, r)]
+            return (holder, relay.id, f"shard {planned.shard} needs what it lets go") if relay else None
+        lets_go = [r for r in self._updated(planned.shard) if self._frees_port(planned.shard, r)]
         reason = "its shard has no port to spare, so it lets go of its own before it has the other"
-        return (errand.shard, lets_go[0].id, reason) if lets_go else None
+        return (planned.shard, lets_go[0].id, reason) if lets_go else None
 
     def _updated(self, shard: int) -> list[Relay]:
         """Relays, as they are, that still are to be given another port or socket."""
-        actions = [errand.action for errand in self._left[shard]]
+        actions = [planned.action for planned in self._left[shard]]
         return sorted((a.before for a in actions if isinstance(a.before, Relay) and a.after), key=lambda r: r.id)
 
     def _frees_port(self, shard: int, relay: Relay) -> bool:
-        return any(freed(errand.action) == (Kind.PORT, relay.port) for errand in self._left[shard])
+        return any(freed(planned.action) == (Kind.PORT, relay.port) for planned in self._left[shard])
 
 
 def _places_of(relay: Relay) -> tuple[Place, Place]:

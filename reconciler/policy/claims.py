@@ -18,11 +18,11 @@ from schema import Spec, SpecError
 from schema.rules.host_policy import Policy, in_force
 from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path
 from schema.vf import below
-from state.relay_requests import Wish
+from state.relay_requests import RelayRequest
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Conflict:
     """A relay that is wanted and not had."""
 
     owner: str
@@ -34,42 +34,42 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergedRelays:
     """A spec with the relays of all owners."""
 
     spec: Spec
     owners: Mapping[int, str]
     """Of the relays that are not the file's."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Conflict, ...]
     held: frozenset[str]
     """What the file has, as `state.relay_requests.hold` remembers it."""
 
 
-def merged(spec: Spec, wishes: Sequence[Wish], held: Mapping[str, float]) -> Merged:
+def merged(spec: Spec, wishes: Sequence[RelayRequest], held: Mapping[str, float]) -> MergedRelays:
     """`wishes` in the order in which they came; `held`: since when the file has what. What it has not had before, it
     claims now, after everybody else."""
     ours = {relay.id: claims(spec.vhost_user, relay) for relay in spec.relays}
-    taken: dict[str, Wish] = {}
+    taken: dict[str, RelayRequest] = {}
     had: dict[int, tuple[str, RelaySpec]] = {}
-    out: list[LeftOut] = []
+    out: list[Conflict] = []
     for wish in wishes:
         try:
             relay = _asked(wish, spec)
         except SpecError as error:
-            out.append(LeftOut(wish.owner, wish.relay, "; ".join(problem.message for problem in error.problems)))
+            out.append(Conflict(wish.owner, wish.relay, "; ".join(problem.message for problem in error.problems)))
             continue
         things = claims(spec.vhost_user, relay)
         against = _in_the_way(wish, things, ours, held, spec.owner) or _taken(things, taken)
         if against:
-            out.append(LeftOut(wish.owner, wish.relay, against))
+            out.append(Conflict(wish.owner, wish.relay, against))
             continue
         had[relay.id] = (wish.owner, relay)
         taken |= dict.fromkeys(things, wish)
         for id_ in [id_ for id_, own in ours.items() if own & things]:
-            out.append(LeftOut(spec.owner, id_, _taken(ours.pop(id_), taken)))
+            out.append(Conflict(spec.owner, id_, _taken(ours.pop(id_), taken)))
     relays = (*(relay for relay in spec.relays if relay.id in ours), *(relay for _, relay in had.values()))
     owners = dict.fromkeys(ours, spec.owner) if spec.owner != FILE else {}
-    return Merged(
+    return MergedRelays(
         replace(spec, relays=relays),
         MappingProxyType({**owners, **{id_: owner for id_, (owner, _) in had.items()}}),
         tuple(out),
@@ -86,7 +86,11 @@ def claims(vhost_user: VhostUserSpec, relay: RelaySpec) -> frozenset[str]:
 
 
 def _in_the_way(
-    wish: Wish, things: frozenset[str], ours: Mapping[int, frozenset[str]], held: Mapping[str, float], owner: str
+    wish: RelayRequest,
+    things: frozenset[str],
+    ours: Mapping[int, frozenset[str]],
+    held: Mapping[str, float],
+    owner: str,
 ) -> str:
     for id_, own in sorted(ours.items()):
         for thing in sorted(own & things):
@@ -100,7 +104,7 @@ def _the(owner: str) -> str:
     return f"the {owner}" if owner == FILE else owner
 
 
-def _taken(things: Iterable[str], taken: Mapping[str, Wish]) -> str:
+def _taken(things: Iterable[str], taken: Mapping[str, RelayRequest]) -> str:
     for thing in sorted(things):
         if thing in taken:
             wish = taken[thing]
@@ -108,7 +112,7 @@ def _taken(things: Iterable[str], taken: Mapping[str, Wish]) -> str:
     return ""
 
 
-def _asked(wish: Wish, spec: Spec) -> RelaySpec:
+def _asked(wish: RelayRequest, spec: Spec) -> RelaySpec:
     """The wish as a relay of this spec. Raises SpecError with what no spec could have."""
     keys = {"main_cpu", "worker_cpus", "idle"}
     engine = {key: value for key, value in asdict(spec.engine).items() if key in keys}
@@ -126,7 +130,7 @@ def _parsed(text: str, owner: str, policy: Policy) -> RelaySpec:
 def unfit(owner: str, relay: int, wanted: Mapping[str, Any], spec: Spec) -> str:
     """Why no spec could have what somebody is about to ask for, as a sentence; empty: one could."""
     try:
-        _asked(Wish(owner, relay, dict(wanted), 0.0), spec)
+        _asked(RelayRequest(owner, relay, dict(wanted), 0.0), spec)
     except SpecError as error:
         return "; ".join(problem.message for problem in error.problems)
     return ""

@@ -10,15 +10,15 @@ from reconciler.order.device_handover import devices
 from reconciler.resources.relay_set import with_relay, without_relay
 from schema.model import Port, State
 from schema.vf import parse_vf
-from state.relay_requests import Wish
+from state.relay_requests import RelayRequest
 
 
-def others_of(whole: State, asked: Iterable[Wish]) -> frozenset[int]:
+def others_of(whole: State, asked: Iterable[RelayRequest]) -> frozenset[int]:
     """The relays of a state that owners beside the file have asked for."""
     return frozenset(w.relay for w in asked if w.relay in whole.relays and whole.relays[w.relay].port == _device(w))
 
 
-def owners_of(asked: Iterable[Wish], others: Iterable[int]) -> dict[int, str]:
+def owners_of(asked: Iterable[RelayRequest], others: Iterable[int]) -> dict[int, str]:
     """Who wants which of these relays, which are not the file's."""
     wanted = frozenset(others)
     return {wish.relay: wish.owner for wish in asked if wish.relay in wanted}
@@ -48,7 +48,7 @@ def _things(state: State, id_: int) -> frozenset[str]:
     return devices(port) | {port.name, relay.socket}
 
 
-def _device(wish: Wish) -> str:
+def _device(wish: RelayRequest) -> str:
     """The name of the port that it makes; empty when it can make none."""
     bond = wish.wanted.get("bond")
     try:

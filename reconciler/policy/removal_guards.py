@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.order.device_handover import devices
 from reconciler.planning.host_plan import join
 from reconciler.resources.engine import needs_new_process
@@ -33,7 +33,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldBack:
     """One resource that is left as it is."""
 
     resource: str
@@ -57,7 +57,7 @@ class Guarded:
     """What may be wanted of a target, and what of it was held back, sorted by resource."""
 
     target: State
-    held: tuple[Held, ...] = ()
+    held: tuple[HeldBack, ...] = ()
 
 
 def policy_of(spec: Spec, allowed: Iterable[str] = (), released: frozenset[int] = frozenset()) -> Policy:
@@ -73,16 +73,16 @@ def relay_ids(names: Iterable[str]) -> frozenset[int]:
     return frozenset(int(name.removeprefix("relay:")) for name in names)
 
 
-def guard(target: State, sighting: Sighting, policy: Policy, last: LastTarget | None = None) -> Guarded:
+def guard(target: State, snapshot: HostSnapshot, policy: Policy, last: LastTarget | None = None) -> Guarded:
     """The target with everything put back that a guard does not let go."""
-    live = join(sighting.states.values()) if sighting.seen else State()
+    live = join(snapshot.states.values()) if snapshot.seen else State()
     known = _known(live, last)
     protected = policy.protected | (last.protected if last is not None else frozenset())
     going = removals(target, known) - policy.allowed
-    reasons = _reasons(target, live, going, protected, _connected(sighting))
+    reasons = _reasons(target, live, going, protected, _connected(snapshot))
     if not reasons:
         return Guarded(target)
-    held = {id_: Held(f"relay:{id_}", why, f"relay:{id_}") for id_, why in reasons.items()}
+    held = {id_: HeldBack(f"relay:{id_}", why, f"relay:{id_}") for id_, why in reasons.items()}
     whole = _put_back(target, known, held)
     return Guarded(*_keep_engine(whole, live, held))
 
@@ -111,11 +111,11 @@ def _known(live: State, last: LastTarget | None) -> State:
     return whole
 
 
-def _connected(sighting: Sighting) -> frozenset[int]:
+def _connected(snapshot: HostSnapshot) -> frozenset[int]:
     """The relays whose guest is there."""
     return frozenset(
         id_
-        for seen in sighting.seen.values()
+        for seen in snapshot.seen.values()
         for id_, relay in seen.state.relays.items()
         if seen.live.get("sockets", {}).get(relay.socket, {}).get("guest")
     )
@@ -135,7 +135,7 @@ def _reasons(
     return dict(sorted(reasons.items()))
 
 
-def _put_back(target: State, known: State, held: dict[int, Held]) -> State:
+def _put_back(target: State, known: State, held: dict[int, HeldBack]) -> State:
     """With the held relays as they are, and so everybody whose VF or socket they keep; `held` grows by these."""
     whole = target
     templated = len(target.sockets) > len(target.relays)
@@ -144,7 +144,7 @@ def _put_back(target: State, known: State, held: dict[int, Held]) -> State:
         id_ = todo.pop(0)
         for other in _in_the_way(whole, known, id_):
             why = f"it needs the VF or socket of relay {id_}, which is held back"
-            held[other] = Held(f"relay:{other}", why, held[id_].allow)
+            held[other] = HeldBack(f"relay:{other}", why, held[id_].allow)
             whole = without_relay(whole, other)
             todo += [other] if other in known.relays else []
         whole = with_relay(without_relay(whole, id_), known, id_)
@@ -167,7 +167,7 @@ def _overlap(one: Port, other: Port) -> bool:
     return one.name == other.name or bool(devices(one) & devices(other))
 
 
-def _keep_engine(whole: State, live: State, held: Mapping[int, Held]) -> tuple[State, tuple[Held, ...]]:
+def _keep_engine(whole: State, live: State, held: Mapping[int, HeldBack]) -> tuple[State, tuple[HeldBack, ...]]:
     """No new process while something is held back: the next one would start without it."""
     names = tuple(held[id_] for id_ in sorted(held))
     if not live.relays or not needs_new_process(live.engine, whole.engine):
@@ -175,4 +175,4 @@ def _keep_engine(whole: State, live: State, held: Mapping[int, Held]) -> tuple[S
     kept: Engine = replace(whole.engine, **{name: getattr(live.engine, name) for name in STARTED_WITH})
     first = names[0]
     why = f"a new process would end {first.resource}, which is held back"
-    return replace(whole, engine=kept), (Held("engine:0", why, first.allow), *names)
+    return replace(whole, engine=kept), (HeldBack("engine:0", why, first.allow), *names)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.order.device_handover import devices
 from reconciler.planning.host_plan import as_wish
 from reconciler.resources.relay_set import with_relay, without_relay
@@ -14,10 +14,10 @@ from schema.model import Port, State, Worker
 from state.last_applied import LastTarget
 
 
-def narrowed(target: State, sighting: Sighting, ids: frozenset[int], last: LastTarget | None) -> State:
+def narrowed(target: State, snapshot: HostSnapshot, ids: frozenset[int], last: LastTarget | None) -> State:
     """Raises SpecUnfit when one of these relays is neither wanted nor live. With them come relays that have a VF or a
     socket which they are to get, and the CPUs that they are pinned to."""
-    live = as_wish(sighting.states.values())
+    live = as_wish(snapshot.states.values())
     known = target.relays.keys() | live.relays.keys() | (last.protected if last is not None else frozenset())
     unknown = [f"relay:{id_} is neither in the spec nor live" for id_ in sorted(ids - known)]
     if unknown:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 
-class Cure(enum.StrEnum):
+class Remedy(enum.StrEnum):
     """What can help."""
 
     TIME = "time"
@@ -16,31 +16,31 @@ class Cure(enum.StrEnum):
     """Only other content; the same again would be refused again."""
 
 
-CURES: Mapping[str, Cure] = MappingProxyType(
+REMEDIES: Mapping[str, Remedy] = MappingProxyType(
     {
         # An engine's refusals, docs/engine-api.md
-        "exists": Cure.TIME,  # somebody has it whom we did not see
-        "unknown": Cure.TIME,  # it went while we planned
-        "in-use": Cure.TIME,
-        "limit": Cure.TIME,  # what others have may be let go
-        "no-device": Cure.TIME,
-        "no-memory": Cure.TIME,
-        "not-allowed": Cure.TIME,  # the host's policy may change
-        "socket": Cure.TIME,
-        "failed": Cure.TIME,  # a driver's own reasons, most of them about the link or the firmware
-        "unsupported": Cure.SPEC,
-        "bad-request": Cure.SPEC,
+        "exists": Remedy.TIME,  # somebody has it whom we did not see
+        "unknown": Remedy.TIME,  # it went while we planned
+        "in-use": Remedy.TIME,
+        "limit": Remedy.TIME,  # what others have may be let go
+        "no-device": Remedy.TIME,
+        "no-memory": Remedy.TIME,
+        "not-allowed": Remedy.TIME,  # the host's policy may change
+        "socket": Remedy.TIME,
+        "failed": Remedy.TIME,  # a driver's own reasons, most of them about the link or the firmware
+        "unsupported": Remedy.SPEC,
+        "bad-request": Remedy.SPEC,
         # Why a spec is unfit for this host, SpecUnfit below
-        "no-user": Cure.TIME,
-        "no-group": Cure.TIME,
-        "no-cpu": Cure.TIME,
-        "no-room": Cure.SPEC,
-        "unread": Cure.SPEC,
+        "no-user": Remedy.TIME,
+        "no-group": Remedy.TIME,
+        "no-cpu": Remedy.TIME,
+        "no-room": Remedy.SPEC,
+        "unread": Remedy.SPEC,
     }
 )
 
 
-def may_heal(code: str) -> bool:
+def is_retryable(code: str) -> bool:
     """Whether trying again can help. What is not in the table is tried: that costs little, and giving up a relay
     wrongly costs much."""
-    return CURES.get(code, Cure.TIME) is Cure.TIME
+    return REMEDIES.get(code, Remedy.TIME) is Remedy.TIME

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 
-class Said:
+class ChangeLog:
     """By what it is about."""
 
     def __init__(self, log: logging.Logger) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 
 
-class Wake:
+class Wakeup:
     """Its descriptor is readable once somebody has roused it."""
 
     def __init__(self) -> None:

@@ -87,7 +87,7 @@ def _add(names: dict[Path, set[str]], more: dict[Path, set[str]]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Touch:
+class FileChange:
     """Something happened; `writing`: last of all somebody wrote, and has not closed the file yet, or took one of
     several away, which he may be about to write anew."""
 
@@ -153,18 +153,18 @@ class FileWatch:
                 every[number] = (directory, names | every.get(number, (directory, set()))[1])
         return every
 
-    def touched(self) -> Touch | None:
+    def touched(self) -> FileChange | None:
         """What happened since the last call, without waiting; None: nothing that matters."""
-        touch: Touch | None = None
+        touch: FileChange | None = None
         paths: set[Path] = set()
         every = self._watched
         for event in self._inotify.read():
             directory, names = every.get(event.wd, (None, set()))
             if event.mask & ABOUT_THE_WATCH and (directory is not None or event.mask & flags.Q_OVERFLOW):
-                touch = Touch(writing=False)
+                touch = FileChange(writing=False)
             elif directory is not None and (event.name in names or (ANY in names and is_spec_name(event.name))):
                 one_of_several = ANY in names and bool(event.mask & GONE)
-                touch = Touch(writing=one_of_several or self._still_open(event.mask, directory / event.name))
+                touch = FileChange(writing=one_of_several or self._still_open(event.mask, directory / event.name))
                 paths.add(directory / event.name)
         return replace(touch, paths=frozenset(paths)) if touch is not None else None
 

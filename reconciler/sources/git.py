@@ -212,6 +212,7 @@ class GitSource:
         head = self._git.run("cat-file", "commit", revision).partition(b"\n\n")[0]
         return any(line.startswith(b"gpgsig") for line in head.splitlines())
 
+
 _ABSENT = "couldn't find remote ref"
 _WHOLE = "does not support shallow"
 """Of a web server that only hands out files, and knows nothing of Git."""

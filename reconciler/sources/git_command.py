@@ -60,8 +60,7 @@ CPU_S = 600
 """Of one process; receiving 256 MiB takes some 10 s."""
 BOUNDED = (
     # In the shell that git replaces: set before it can start anything. What may be started again dies first.
-    "echo 500 2>/dev/null >/proc/self/oom_score_adj; "
-    f'ulimit -v {MEMORY_KIB}; ulimit -t {CPU_S}; ulimit -c 0; exec "$@"'
+    f'echo 500 2>/dev/null >/proc/self/oom_score_adj; ulimit -v {MEMORY_KIB}; ulimit -t {CPU_S}; ulimit -c 0; exec "$@"'
 )
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 MAX_SAID_BYTES = 64 * 1024

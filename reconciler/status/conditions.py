@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.api.client import Observation
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import missing_words
-from reconciler.policy.removal_guards import Held
+from reconciler.policy.removal_guards import HeldBack
 from schema.model import Pin
 
 Fault = tuple[str, bool]
@@ -57,25 +57,25 @@ class RelayStatus:
     """Who wants it."""
 
 
-def relay_statuses(sighting: Sighting, report: Mapping[str, Any] | None) -> list[RelayStatus]:
+def relay_statuses(snapshot: HostSnapshot, report: Mapping[str, Any] | None) -> list[RelayStatus]:
     """All relays that are live or in force, sorted. `report` is the watch loop's, if there is one."""
     wanted = ((report or {}).get("in_force") or {}).get("relays") or {}
     faults = _faults(report)
-    held = {each["resource"]: Held(**each) for each in (report or {}).get("held") or ()}
-    homes = sighting.live
+    held = {each["resource"]: HeldBack(**each) for each in (report or {}).get("held") or ()}
+    homes = snapshot.live
     found = []
     for id_ in sorted({int(id_) for id_ in wanted} | set(homes)):
         if id_ in homes:
             unwanted = bool(report) and str(id_) not in wanted and f"relay:{id_}" not in held
-            found.append(_live(id_, homes[id_], sighting.seen[homes[id_]], faults.get(id_), unwanted))
+            found.append(_live(id_, homes[id_], snapshot.seen[homes[id_]], faults.get(id_), unwanted))
         else:
-            shard = sighting.remembered.get(id_, 0)
-            found.append(_missing(id_, shard, wanted[str(id_)], faults.get(id_), _absence(shard, sighting)))
+            shard = snapshot.remembered.get(id_, 0)
+            found.append(_missing(id_, shard, wanted[str(id_)], faults.get(id_), _absence(shard, snapshot)))
     owned = [replace(each, owner=wanted.get(str(each.id), {}).get("owner", each.owner)) for each in found]
     return [_held_back(each, held.get(f"relay:{each.id}")) for each in owned]
 
 
-def _held_back(status: RelayStatus, held: Held | None) -> RelayStatus:
+def _held_back(status: RelayStatus, held: HeldBack | None) -> RelayStatus:
     """Forwarding as before is not what the spec wants of it."""
     if held is None:
         return status
@@ -88,13 +88,13 @@ def _faults(report: Mapping[str, Any] | None) -> dict[int, Fault]:
     return {int(o["relay"]): (str(o["message"]), bool(o.get("pending"))) for o in outcomes if not o["applied"]}
 
 
-def _absence(shard: int, sighting: Sighting) -> str:
+def _absence(shard: int, snapshot: HostSnapshot) -> str:
     """Why what belongs on this shard can't be live; empty when its engine is ready."""
-    if shard in sighting.seen:
+    if shard in snapshot.seen:
         return ""
-    if not sighting.seen and not sighting.silent:
+    if not snapshot.seen and not snapshot.silent:
         return "no engine answers"
-    return sighting.silent.get(shard, missing_words(shard))
+    return snapshot.silent.get(shard, missing_words(shard))
 
 
 def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwanted: bool) -> RelayStatus:

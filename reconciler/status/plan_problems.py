@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.host.host import Host
-from reconciler.host.refusal import Obstacle
+from reconciler.host.refusal import PlanProblem
 from reconciler.observe.host_engine import objections
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import files_short, memory_short
 from reconciler.planning.host_plan import HostPlan
-from reconciler.planning.planned_action import Errand
+from reconciler.planning.planned_action import PlannedAction
 from reconciler.runtime.lock import WATCH, is_held
 from reconciler.status.namespace_view import View
 from reconciler.status.report import read_report
@@ -26,20 +26,20 @@ from schema.model import Action, Kind, Port, Socket
 from schema.spec import Spec
 
 if TYPE_CHECKING:
-    from reconciler.observe.engines import Fleet
+    from reconciler.observe.engines import Engines
 
 
-def problems_of(todo: HostPlan, sighting: Sighting, host: Host, fleet: Fleet) -> tuple[Obstacle, ...]:
+def problems_of(todo: HostPlan, snapshot: HostSnapshot, host: Host, fleet: Engines) -> tuple[PlanProblem, ...]:
     """Everything that will not work, each once, in the order of the plan."""
     views = {shard: View(hello.pid) for shard, hello in fleet.heard.items()}
     whole = _whole(todo)
     found = [
-        *memory_short(todo, sighting, host),
-        *files_short(todo, sighting),
+        *memory_short(todo, snapshot, host),
+        *files_short(todo, snapshot),
         *fleet.mounts.objections(todo.all_actions),
-        *objections(whole, _new(todo, sighting), fleet.vfs),
-        *_places(todo, sighting, views),
-        *broken(todo, sighting),
+        *objections(whole, _new(todo, snapshot), fleet.vfs),
+        *_places(todo, snapshot, views),
+        *broken(todo, snapshot),
     ]
     return tuple(dict.fromkeys(found))
 
@@ -49,9 +49,9 @@ def _whole(todo: HostPlan) -> Mapping[str, int]:
     return {relay.port: id_ for target in todo.targets.values() for id_, relay in target.relays.items()}
 
 
-def _new(todo: HostPlan, sighting: Sighting) -> list[Action]:
+def _new(todo: HostPlan, snapshot: HostSnapshot) -> list[Action]:
     """Without what a new process only has again: that works now."""
-    live = sighting.states.values()
+    live = snapshot.states.values()
     again = {(Kind.PORT, name): port for state in live for name, port in state.ports.items()}
     known: Mapping[object, object] = again | {
         (Kind.SOCKET, path): socket for state in live for path, socket in state.sockets.items()
@@ -60,18 +60,20 @@ def _new(todo: HostPlan, sighting: Sighting) -> list[Action]:
     return [*todo.actions, *follows]
 
 
-def _places(todo: HostPlan, sighting: Sighting, views: Mapping[int, View]) -> Iterator[Obstacle]:
-    ours = frozenset(path for state in sighting.states.values() for path in state.sockets)
+def _places(todo: HostPlan, snapshot: HostSnapshot, views: Mapping[int, View]) -> Iterator[PlanProblem]:
+    ours = frozenset(path for state in snapshot.states.values() for path in state.sockets)
     holders = _whole(todo)
     fallback = View(None)
-    new = set(map(id, _new(todo, sighting)))
-    for errand in (e for e in (*todo.errands, *todo.follows) if id(e.action) in new):
-        view = views.get(errand.shard, fallback)
-        yield from _of_errand(errand, view, ours, holders)
+    new = set(map(id, _new(todo, snapshot)))
+    for planned in (e for e in (*todo.planned_actions, *todo.follows) if id(e.action) in new):
+        view = views.get(planned.shard, fallback)
+        yield from _of_errand(planned, view, ours, holders)
 
 
-def _of_errand(errand: Errand, view: View, ours: frozenset[str], holders: Mapping[str, int]) -> Iterator[Obstacle]:
-    action, after = errand.action, errand.action.after
+def _of_errand(
+    planned: PlannedAction, view: View, ours: frozenset[str], holders: Mapping[str, int]
+) -> Iterator[PlanProblem]:
+    action, after = planned.action, planned.action.after
     if isinstance(after, Socket) and action.before is None:
         why = view.socket_refused(after, after.path in ours)
     elif isinstance(after, Port):
@@ -80,31 +82,31 @@ def _of_errand(errand: Errand, view: View, ours: frozenset[str], holders: Mappin
         return
     relay = action.relay if action.relay is not None else holders.get(str(action.key))
     if why:
-        yield Obstacle(f"relay:{relay}" if relay is not None else action.resource, why)
+        yield PlanProblem(f"relay:{relay}" if relay is not None else action.resource, why)
 
 
-def broken(todo: HostPlan, sighting: Sighting) -> Iterator[Obstacle]:
+def broken(todo: HostPlan, snapshot: HostSnapshot) -> Iterator[PlanProblem]:
     """What is live as it is wanted, to which the plan does nothing, and which does not work all the same."""
     touched = {action.relay for action in todo.all_actions}
-    for observation in sighting.seen.values():
+    for observation in snapshot.seen.values():
         ports, sockets = observation.live.get("ports", {}), observation.live.get("sockets", {})
         for id_, relay in sorted(observation.state.relays.items()):
             if id_ in touched:
                 continue
             if not ports.get(relay.port, {}).get("present", True):
-                yield Obstacle(f"relay:{id_}", f"{relay.port} is gone; it is used again when it is back")
+                yield PlanProblem(f"relay:{id_}", f"{relay.port} is gone; it is used again when it is back")
             if not sockets.get(relay.socket, {}).get("reachable", True):
                 words = f"{relay.socket} was removed or replaced: a guest that is connected goes on, no other finds it"
-                yield Obstacle(f"relay:{id_}", words)
+                yield PlanProblem(f"relay:{id_}", words)
 
 
-def frontends_refused(spec: Spec, run_dir: Path) -> Iterator[Obstacle]:
+def frontends_refused(spec: Spec, run_dir: Path) -> Iterator[PlanProblem]:
     """Which ways in beside the file can't be opened by a watch."""
     view = View((read_report(run_dir) or {}).get("pid") if is_held(run_dir / WATCH) else None)
     for name, endpoint in endpoints(spec).items():
         why = view.endpoint_refused(endpoint.path)
         if why:
-            yield Obstacle(name, why)
+            yield PlanProblem(name, why)
 
 
 def endpoints(spec: Spec) -> dict[str, EndpointSpec]:

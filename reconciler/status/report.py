@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.apply.history import LastApply
 from reconciler.desired.spec_in_force import InForce, RefusedSpec
-from reconciler.policy.removal_guards import Held
+from reconciler.policy.removal_guards import HeldBack
 from reconciler.status.transitions import Standings, counted
 from schema.system.files import read_text, write_atomically
 
@@ -99,7 +99,7 @@ PARTS = {
 }
 """What is nested in a report, with its parts."""
 STANDING = frozenset(("condition", "message", "since"))
-HELD = frozenset(each.name for each in fields(Held))
+HELD = frozenset(each.name for each in fields(HeldBack))
 
 
 def in_a_line(report: Report, refused: bool, paused: str) -> str:

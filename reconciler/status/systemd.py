@@ -8,7 +8,7 @@ READY_WITHIN_S = 60.0
 """A host's boot must not hang on an engine that does not come: then the status says so, and the loop goes on."""
 
 
-class Pulse:
+class ServiceStatus:
     """Told what happens, with `now` in seconds of a steady clock."""
 
     def __init__(self, notifier: Notifier, now: float) -> None:

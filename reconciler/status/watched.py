@@ -42,6 +42,7 @@ class Watched:
     pid: int
     defaults: bool = False
     """Whether it is virtio-forwarder's."""
+
     def is_(self, path: str) -> bool:
         """Whether a path leads there; an empty one leads nowhere."""
         return bool(path) and os.path.realpath(path) == os.path.realpath(self.file)

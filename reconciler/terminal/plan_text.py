@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconciler.planning.describe import words
-from reconciler.planning.planned_action import Errand
+from reconciler.planning.planned_action import PlannedAction
 from schema.model import Action, Pin, Verb
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def lines(saved: SavedPlan, missing: Iterable[str] = ()) -> Iterator[Line]:
     process. `missing` are sentences on engines that are needed and not there."""
     waits = [*(f"Waiting: {why}" for why in missing), *(f"Held back: {each}" for each in saved.held)]
     yield from ((line, None) for line in waits)
-    if saved.errands:
+    if saved.planned_actions:
         yield from _changes(saved)
     elif waits or saved.problems:
         yield "Nothing else is to be done." if waits else "Nothing is to be done.", None
@@ -47,15 +47,15 @@ def lines(saved: SavedPlan, missing: Iterable[str] = ()) -> Iterator[Line]:
 
 
 def _changes(saved: SavedPlan) -> Iterator[Line]:
-    several, everything = saved.several, (*saved.errands, *saved.follows)
-    used = [verb for verb in Verb if any(errand.action.verb is verb for errand in everything)]
+    several, everything = saved.several, (*saved.planned_actions, *saved.follows)
+    used = [verb for verb in Verb if any(planned.action.verb is verb for planned in everything)]
     yield f"The {'engines are' if several else 'engine is'} to be changed as follows:", None
     yield from ((f"  {SYMBOLS[verb]:>3} {LEGEND[verb]}", verb) for verb in used)
-    drifted = [errand for place, errand in enumerate(saved.errands) if place in saved.drift]
+    drifted = [planned for place, planned in enumerate(saved.planned_actions) if place in saved.drift]
     if drifted:
         yield from (("", None), ("Somebody changed what was applied. To set that right (drift):", None))
         yield from _errands(drifted, several)
-    wanted = [errand for place, errand in enumerate(saved.errands) if place not in saved.drift]
+    wanted = [planned for place, planned in enumerate(saved.planned_actions) if place not in saved.drift]
     if drifted and wanted:
         yield from (("", None), ("What the spec wants otherwise than before:", None))
     yield from _errands(wanted, several)
@@ -72,17 +72,17 @@ def _problems(saved: SavedPlan) -> Iterator[Line]:
         yield from ((f"  {each}", Verb.REMOVE) for each in saved.problems)
 
 
-def _errands(todo: Sequence[Errand], several: bool) -> Iterator[Line]:
+def _errands(todo: Sequence[PlannedAction], several: bool) -> Iterator[Line]:
     """In their order, with a heading wherever another shard has its turn; one alone has none."""
-    width = max((len(errand.action.resource) for errand in todo), default=0)
-    for shard, errands in groupby(todo, key=lambda errand: errand.shard):
+    width = max((len(planned.action.resource) for planned in todo), default=0)
+    for shard, planned_actions in groupby(todo, key=lambda planned: planned.shard):
         yield "", None
         if several:
             yield f"  Shard {shard}:", None
-        for errand in errands:
-            yield from ((line, errand.action.verb) for line in _action(errand.action, errand.pin, width))
-            if errand.held:
-                yield f"        held back: {errand.held}", errand.action.verb
+        for planned in planned_actions:
+            yield from ((line, planned.action.verb) for line in _action(planned.action, planned.pin, width))
+            if planned.held:
+                yield f"        held back: {planned.held}", planned.action.verb
 
 
 def _action(action: Action, pin: Pin | None, width: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ import zmq
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.apply.commit_confirmed import undone
 from reconciler.apply.drift import (
-    Settled,
+    LastVerified,
     differences,
     drifted,
     hold,
@@ -22,51 +22,51 @@ from reconciler.apply.drift import (
     spot_of,
     still,
 )
-from reconciler.apply.engine_start import Readying
+from reconciler.apply.engine_start import EngineStart
 from reconciler.apply.executor import Outcome, Verdict, apply_host
-from reconciler.apply.history import Ledger
+from reconciler.apply.history import WatchHistory
 from reconciler.apply.saved_plan import save
 from reconciler.apply.transaction import reached
 from reconciler.desired.desired_state import with_owners
 from reconciler.desired.local import Local
 from reconciler.desired.spec_in_force import Accepted, SpecFile
-from reconciler.frontends.frontends import Doors
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.frontends import Frontends
+from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.engine_version import fingerprint
-from reconciler.observe.engines import Events, Fleet
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.engines import Engines, Events
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import shortages
 from reconciler.planning.host_plan import HostPlan, plan_host
 from reconciler.policy.pause import pause_file, read_pause
 from reconciler.policy.removal_guards import Guarded, carried_over, policy_of
 from reconciler.runtime.lock import APPLY, WATCH, Locked, locked
-from reconciler.runtime.log_changes import Said
+from reconciler.runtime.log_changes import ChangeLog
 from reconciler.runtime.supervised_thread import Threads
-from reconciler.runtime.wake import Wake
+from reconciler.runtime.wake import Wakeup
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.pollers import Sources
 from reconciler.status.conditions import relay_statuses
 from reconciler.status.report import Report, in_a_line, read_report, write_report
-from reconciler.status.systemd import Pulse
+from reconciler.status.systemd import ServiceStatus
 from reconciler.status.transitions import standings
-from reconciler.watch.goal import Aim, Wish, aim, origin, undone_instead
-from reconciler.watch.schedule import LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
+from reconciler.watch.goal import Goal, SpecGoal, aim, origin, undone_instead
+from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
 from schema.model import State
 from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
 from schema.system.files import left_aside
 from schema.system.log_level import log_from
 from schema.wire.notify import Notifier
-from state.last_applied import Spot, keep_target, last_target
+from state.last_applied import ResourceRef, keep_target, last_target
 from state.relay_requests import gone, released
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.watch")
 
 
-class Watch:
+class Controller:
     """Keeps a host's engines as one file wants it. `run` until `stop`."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Watch:
         """`defaults`: the file is virtio-forwarder's, and no spec."""
         self._run_dir = run_dir
         self._state_dir = state_dir
-        self._wake = Wake()
+        self._wake = Wakeup()
         self._read_anew = False
         """Somebody wants everything to be read."""
         self._store = Store(state_dir)
@@ -91,20 +91,20 @@ class Watch:
         self._sources = Sources(host.name, state_dir, self._threads)
         self._file = SpecFile(Local(file, defaults), host, self._store, self._sources, self._wake.rouse)
         self._files = FileWatch(self._wake.rouse)
-        self._machine = Machine(time.monotonic(), timing)
+        self._machine = Schedule(time.monotonic(), timing)
         before = read_report(run_dir) or {}
         stood = before.get("standings") or {}
         self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood, defaults=defaults)
-        self._pulse = Pulse(notifier or Notifier({}), time.monotonic())
-        self._exchange = Exchange(self._wake.rouse)
-        self._doors = Doors(run_dir, state_dir, host, self._exchange, self._threads)
+        self._pulse = ServiceStatus(notifier or Notifier({}), time.monotonic())
+        self._exchange = Tickets(self._wake.rouse)
+        self._doors = Frontends(run_dir, state_dir, host, self._exchange, self._threads)
         self._ticket = 0
         """What doors asked for up to this was read."""
         self._owed = False
         """Whether some of that is not carried out yet."""
         self._stopping = False
-        self._ledger = Ledger(self._store)
-        self._settled: Settled | None = None
+        self._ledger = WatchHistory(self._store)
+        self._settled: LastVerified | None = None
         self._read_before = False
         """Whether another spec is news, and not what was in force before the last end of this process."""
         self._paused_before = False
@@ -113,9 +113,9 @@ class Watch:
         self._impossible = ""
         self._short = ""
         """What of it this host has too little for: as much as fits is done all the same."""
-        self._readying = Readying(run_dir, state_dir)
+        self._readying = EngineStart(run_dir, state_dir)
         self._host = host
-        self._said = Said(LOG)
+        self._said = ChangeLog(LOG)
         self._tell = self._said.tell
 
     def stop(self) -> None:
@@ -130,7 +130,7 @@ class Watch:
 
     def run(self) -> None:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
-        with locked(self._run_dir / WATCH, wait_s=1.0), Fleet(self._run_dir, self._state_dir) as fleet:
+        with locked(self._run_dir / WATCH, wait_s=1.0), Engines(self._run_dir, self._state_dir) as fleet:
             LOG.info("keeping the engine as %s wants it", self._file.path)
             events = Events(fleet)
             poller = zmq.Poller()
@@ -188,7 +188,7 @@ class Watch:
         self._pulse.reloading(time.monotonic())
         self._sources.poke()
 
-    def _do(self, command: ReadFile | LookAtEngine | Reconcile, fleet: Fleet) -> None:
+    def _do(self, command: ReadFile | LookAtEngine | Reconcile, fleet: Engines) -> None:
         match command:
             case ReadFile(half):
                 paths = self._paths()
@@ -209,7 +209,7 @@ class Watch:
         own = (sync_file(self._run_dir), pause_file(self._state_dir))
         return [self._file.path, policy_file(), *own]
 
-    def _read(self, fleet: Fleet, half: bool) -> None:
+    def _read(self, fleet: Engines, half: bool) -> None:
         self._ticket = self._exchange.asked()
         changed = self._file.go_on() if half else self._file.read(self._hear_files)
         refused, accepted = self._file.refused, self._file.accepted
@@ -236,7 +236,7 @@ class Watch:
             self._pulse.read(accepted is None)
         self._store.heal()
 
-    def _prepare(self, fleet: Fleet, seen: Sighting | None = None) -> None:
+    def _prepare(self, fleet: Engines, seen: HostSnapshot | None = None) -> None:
         """Readies the host and leaves parameters for the engines that this will need, so that they can start. Where one
         runs that can be done by applying, which comes next."""
         accepted = self._file.accepted
@@ -244,51 +244,51 @@ class Watch:
             return
         if undone_instead(self._store, accepted.spec.sha256):
             return
-        sighting = fleet.see() if seen is None else seen
-        self._tell("memory", self._readying.prepare(accepted.target, fleet.mounts, sighting), "%s", "")
+        snapshot = fleet.see() if seen is None else seen
+        self._tell("memory", self._readying.prepare(accepted.target, fleet.mounts, snapshot), "%s", "")
 
-    def _look(self, fleet: Fleet) -> None:
-        sighting = fleet.see()
-        moments, states = sighting.moments, [hello.state for hello in fleet.heard.values()]
-        self._report = replace(self._report, engine="ready" if moments else states[0] if states else "absent")
-        self._stand(sighting)
-        if moments:
-            gone(self._store, released(self._store) - sighting.live.keys())
-            boots = ", ".join(str(moment.boot_id) for moment in moments)
+    def _look(self, fleet: Engines) -> None:
+        snapshot = fleet.see()
+        versions, states = snapshot.versions, [hello.state for hello in fleet.heard.values()]
+        self._report = replace(self._report, engine="ready" if versions else states[0] if states else "absent")
+        self._stand(snapshot)
+        if versions:
+            gone(self._store, released(self._store) - snapshot.live.keys())
+            boots = ", ".join(str(version.boot_id) for version in versions)
             self._tell("engine", "", "", f"the engine is ready (boot id {boots})")
-            self._machine.engine_seen(time.monotonic(), *fingerprint(moments))
+            self._machine.engine_seen(time.monotonic(), *fingerprint(versions))
             return
         self._machine.engine_absent(time.monotonic())
         if self._readying.due(time.monotonic()):
-            self._prepare(fleet, sighting)
+            self._prepare(fleet, snapshot)
         self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
 
-    def _reconcile(self, fleet: Fleet) -> None:
+    def _reconcile(self, fleet: Engines) -> None:
         accepted = self._file.accepted
         assert accepted is not None, "the machine reconciles only with a spec"
-        sighting = Sighting()
+        snapshot = HostSnapshot()
         try:
             with locked(self._run_dir / APPLY):
-                sighting = fleet.see_any()
+                snapshot = fleet.observe_any()
                 last = last_target(self._store)
                 policy = policy_of(accepted.spec, released=released(self._store))
-                wish = Wish(accepted.spec.sha256, accepted.target, policy, accepted.others)
-                aimed = aim(self._store, wish, sighting, last, time.time())
-                if aimed is None:  # an apply waits to be confirmed, and whoever made it has died
+                wish = SpecGoal(accepted.spec.sha256, accepted.target, policy, accepted.others)
+                goal = aim(self._store, wish, snapshot, last, time.time())
+                if goal is None:  # an apply waits to be confirmed, and whoever made it has died
                     self._machine.busy(time.monotonic())
                     return
-                guarded = aimed.guarded
-                todo = with_owners(plan_host(guarded.target, sighting), accepted.owners)
-                self._short = "; ".join(shortages(todo, sighting, self._host))
-                if aimed.undoing is None and self._paused(todo, sighting):
+                guarded = goal.guarded
+                todo = with_owners(plan_host(guarded.target, snapshot), accepted.owners)
+                self._short = "; ".join(shortages(todo, snapshot, self._host))
+                if goal.undoing is None and self._paused(todo, snapshot):
                     return
-                todo, drift = self._held(todo, sighting, guarded.target, accepted.spec.drift == "report")
-                outcome = self._apply(todo, sighting, fleet)
+                todo, drift = self._held(todo, snapshot, guarded.target, accepted.spec.drift == "report")
+                outcome = self._apply(todo, snapshot, fleet)
                 self._settled = learned(self._settled, guarded.target, outcome, drift)
-                reached_now = reached(guarded, carried_over(guarded, aimed.policy, last), outcome)
+                reached_now = reached(guarded, carried_over(guarded, goal.policy, last), outcome)
                 keep_target(self._store, replace(reached_now, open=self._settled.open))
-                if aimed.undoing is not None and outcome.verdict is Verdict.APPLIED:
-                    undone(self._store, aimed.undoing, outcome)
+                if goal.undoing is not None and outcome.verdict is Verdict.APPLIED:
+                    undone(self._store, goal.undoing, outcome)
                     self._machine.asked(time.monotonic())  # what others asked for meanwhile
         except (EngineUnavailable, EngineError) as error:
             self._tell("engine", str(error), "%s", "")
@@ -296,32 +296,34 @@ class Watch:
             return
         except (SpecUnfit, OSError) as error:
             self._impossible = str(error)
-            heals = not isinstance(error, SpecUnfit) or error.may_heal
-            self._machine.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(sighting.moments), heals)
+            heals = not isinstance(error, SpecUnfit) or error.is_retryable
+            self._machine.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(snapshot.versions), heals)
             return
         self._impossible = ""
-        if aimed.undoing is None:
-            self._answer_doors(accepted, aimed, outcome)
-        self._machine.reconciled(time.monotonic(), outcome.verdict, *fingerprint(outcome.moments), outcome.may_heal)
+        if goal.undoing is None:
+            self._answer_doors(accepted, goal, outcome)
+        self._machine.reconciled(
+            time.monotonic(), outcome.verdict, *fingerprint(outcome.versions), outcome.is_retryable
+        )
         if outcome.steps:
             self._machine.changed(time.monotonic())
         else:
-            self._stand(sighting)
+            self._stand(snapshot)
         healed = self._ledger.failing and outcome.verdict is Verdict.APPLIED
         news = self._tell_held(guarded)
-        self._tell_instead(aimed)
+        self._tell_instead(goal)
         if todo.actions or todo.missing or healed or news:
-            saved = save(todo, sighting, origin(aimed, accepted, last))
-            text = accepted.spec.text if aimed.undoing is None else ""
-            last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, aimed.own)
+            saved = save(todo, snapshot, origin(goal, accepted, last))
+            text = accepted.spec.text if goal.undoing is None else ""
+            last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, goal.own)
             self._report = replace(self._report, last_apply=last_apply)
 
-    def _answer_doors(self, accepted: Accepted, aimed: Aim, outcome: Outcome) -> None:
+    def _answer_doors(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
         """Tells what became of what doors asked for, as far as that is settled."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD):
             self._owed = False
-            self._exchange.settle(self._ticket, {**failed, **aimed.left_out, **accepted.left_out})
+            self._exchange.settle(self._ticket, {**failed, **goal.left_out, **accepted.left_out})
 
     def _tell_held(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -332,48 +334,48 @@ class Watch:
         self._tell("held", words, "held back: %s", "nothing is held back any more")
         return bool(news)
 
-    def _tell_instead(self, aimed: Aim) -> None:
+    def _tell_instead(self, goal: Goal) -> None:
         """Says when it is not the spec that is kept up."""
-        reason = aimed.hold.reason if aimed.hold is not None else ""
-        if aimed.undoing is not None:
-            reason = f"{aimed.undoing.source} is being rolled back: {aimed.undoing.reason}"
+        reason = goal.hold.reason if goal.hold is not None else ""
+        if goal.undoing is not None:
+            reason = f"{goal.undoing.source} is being rolled back: {goal.undoing.reason}"
         self._report = replace(self._report, instead=reason)
         self._tell("instead", reason, "the spec is not carried out: %s", "the spec is carried out again")
 
-    def _paused(self, todo: HostPlan, sighting: Sighting) -> bool:
+    def _paused(self, todo: HostPlan, snapshot: HostSnapshot) -> bool:
         """Whether nothing may be changed; what would be is shown instead."""
         pause = read_pause(self._state_dir)
         words = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
         self._tell("pause", words, "paused %s", "resumed")
-        waiting = differences(todo, frozenset(map(spot_of, todo.errands))) if pause is not None else ()
+        waiting = differences(todo, frozenset(map(spot_of, todo.planned_actions))) if pause is not None else ()
         self._report = replace(self._report, waiting=waiting)
         if pause is not None:
-            self._machine.reconciled(time.monotonic(), Verdict.HELD, *fingerprint(sighting.moments))
-            self._stand(sighting)
+            self._machine.reconciled(time.monotonic(), Verdict.HELD, *fingerprint(snapshot.versions))
+            self._stand(snapshot)
         return pause is not None
 
-    def _stand(self, sighting: Sighting) -> None:
+    def _stand(self, snapshot: HostSnapshot) -> None:
         shown = replace(self._report, in_force=self._file.accepted.shown if self._file.accepted is not None else None)
-        found = standings(self._report.standings, relay_statuses(sighting, shown.to_json()), time.time())
+        found = standings(self._report.standings, relay_statuses(snapshot, shown.to_json()), time.time())
         self._report = replace(self._report, standings=found)
 
     def _held(
-        self, todo: HostPlan, sighting: Sighting, target: State, report: bool
-    ) -> tuple[HostPlan, frozenset[Spot]]:
+        self, todo: HostPlan, snapshot: HostSnapshot, target: State, report: bool
+    ) -> tuple[HostPlan, frozenset[ResourceRef]]:
         """The plan without what is to be left alone, and what of that is drift."""
         settled = still(self._settled, target)
-        spots = drifted(todo, sighting, settled)
+        spots = drifted(todo, snapshot, settled)
         words = "; ".join(differences(todo, spots))
         done = "and that stays" if report else "and it is set right"
         self._tell("drift", words, f"somebody changed what is live, {done}: %s", "")
         self._report = replace(self._report, drift=differences(todo, spots) if report else ())
         drift = spots if report else frozenset()
-        return hold(todo, sighting, settled, drift), drift
+        return hold(todo, snapshot, settled, drift), drift
 
-    def _apply(self, todo: HostPlan, sighting: Sighting, fleet: Fleet) -> Outcome:
+    def _apply(self, todo: HostPlan, snapshot: HostSnapshot, fleet: Engines) -> Outcome:
         self._shards = tuple(todo.targets)
         self._readying.leave(todo)
-        outcome = apply_host(todo, sighting.seen, fleet.clients, lambda _: self._pulse.beat(time.monotonic()))
+        outcome = apply_host(todo, snapshot.seen, fleet.clients, lambda _: self._pulse.beat(time.monotonic()))
         if outcome.verdict is Verdict.APPLIED:
             self._readying.forget(todo)
         return outcome

@@ -8,25 +8,25 @@ from dataclasses import dataclass, field, replace
 from reconciler.apply.commit_confirmed import UNDOING
 from reconciler.apply.saved_plan import Origin
 from reconciler.desired.spec_in_force import Accepted
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.owned_relays import beside, files_own
 from reconciler.policy.removal_guards import Guarded, Policy, guard
 from schema.model import State
 from state.last_applied import LastTarget
 from state.pending import Pending, current_pending, undo
-from state.rollback_hold import Hold, current_hold, drop_hold
+from state.rollback_hold import RollbackHold, current_hold, drop_hold
 from state.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class Goal:
     """What is wanted, and why that is not what the spec says, if it is not."""
 
     guarded: Guarded
     policy: Policy
     undoing: Pending | None = None
     """The apply that this rolls back."""
-    hold: Hold | None = None
+    hold: RollbackHold | None = None
     others: frozenset[int] = frozenset()
     """Relays that are not the file's."""
     left_out: Mapping[int, str] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Aim:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SpecGoal:
     """What the spec in force says."""
 
     sha256: str
@@ -49,15 +49,15 @@ class Wish:
     """Relays of the target that are not the file's."""
 
 
-def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, now: float) -> Aim | None:
+def aim(store: Store, wish: SpecGoal, snapshot: HostSnapshot, last: LastTarget | None, now: float) -> Goal | None:
     """None as long as an apply may still be confirmed: then everything stays. To be called by whoever holds the lock
     for applying. A rollback is not guarded: it takes back what should not have been done, and nothing between."""
     left = current_pending(store)
     if left is not None:
-        why = left.due(now, {moment.shard: str(moment.boot_id) for moment in sighting.moments})
+        why = left.due(now, {version.shard: str(version.boot_id) for version in snapshot.versions})
         if not why or not undo(store, left, why):
             return None
-        return Aim(Guarded(left.before), Policy(left.protected), replace(left, reason=why), others=left.others)
+        return Goal(Guarded(left.before), Policy(left.protected), replace(left, reason=why), others=left.others)
     hold = current_hold(store)
     if hold is not None and wish.sha256 not in hold.contents:
         drop_hold(store)  # the content has changed
@@ -66,7 +66,7 @@ def aim(store: Store, wish: Wish, sighting: Sighting, last: LastTarget | None, n
     target = beside(hold.state, wish.target, wish.others) if hold is not None else wish.target
     others = frozenset(id_ for id_ in wish.others if target.relays.get(id_) == wish.target.relays[id_])
     left_out = dict.fromkeys(wish.others - others, "what is kept up in place of the spec has its id, VF or socket")
-    return Aim(guard(target, sighting, policy, last), policy, hold=hold, others=others, left_out=left_out)
+    return Goal(guard(target, snapshot, policy, last), policy, hold=hold, others=others, left_out=left_out)
 
 
 def undone_instead(store: Store, sha256: str) -> bool:
@@ -75,9 +75,9 @@ def undone_instead(store: Store, sha256: str) -> bool:
     return current_pending(store) is not None or (hold is not None and sha256 in hold.contents)
 
 
-def origin(aimed: Aim, accepted: Accepted, last: LastTarget | None) -> Origin:
+def origin(goal: Goal, accepted: Accepted, last: LastTarget | None) -> Origin:
     """Where a plan for it comes from."""
     file, sha256, revisions = accepted.shown.file, accepted.spec.sha256, accepted.revisions
-    if aimed.undoing is not None:
-        file, sha256, revisions = f"{UNDOING}{aimed.undoing.source}", aimed.undoing.sha256, {}
-    return Origin(file, sha256, aimed.guarded, aimed.policy, last, revisions)
+    if goal.undoing is not None:
+        file, sha256, revisions = f"{UNDOING}{goal.undoing.source}", goal.undoing.sha256, {}
+    return Origin(file, sha256, goal.guarded, goal.policy, last, revisions)

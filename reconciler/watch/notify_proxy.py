@@ -20,7 +20,7 @@ def without_manager(environment: Mapping[str, str] = os.environ) -> dict[str, st
     return {name: value for name, value in environment.items() if name not in OURS}
 
 
-class GoBetween:
+class NotifyProxy:
     """Told what time it is, now and then. Without a manager only the watching is left."""
 
     def __init__(self, notifier: Notifier | None = None, silent_s: float = SILENT_S) -> None:

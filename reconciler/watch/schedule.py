@@ -66,7 +66,7 @@ BUSY_RETRY_S = 0.2
 NEVER = float("inf")
 
 
-class Machine:
+class Schedule:
     """The watch loop's memory of what is due."""
 
     def __init__(self, now: float, timing: Timing | None = None) -> None:
@@ -166,9 +166,11 @@ class Machine:
         late = self._absent_looks > LATE_LOOKS
         self._look_at = now + (self.timing.absent_late_s if late else self.timing.absent_s)
 
-    def reconciled(self, now: float, verdict: Verdict, boot_id: str, generation: int, may_heal: bool = True) -> None:
+    def reconciled(
+        self, now: float, verdict: Verdict, boot_id: str, generation: int, is_retryable: bool = True
+    ) -> None:
         """What became of `Reconcile`; `may_heal`: whether trying again can help where it failed."""
-        if verdict in (Verdict.APPLIED, Verdict.HELD) or (verdict is Verdict.FAILED and not may_heal):
+        if verdict in (Verdict.APPLIED, Verdict.HELD) or (verdict is Verdict.FAILED and not is_retryable):
             self.failures = 0
             self._engine = (boot_id, generation)
         elif verdict is Verdict.STALE:

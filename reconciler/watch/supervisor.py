@@ -21,7 +21,7 @@ from pathlib import Path
 from reconciler.desired.local import Local
 from reconciler.observe.engine_files import known_shards, left_log_level
 from reconciler.runtime.bounded import Bounded, Unanswered
-from reconciler.watch.notify_proxy import GoBetween, without_manager
+from reconciler.watch.notify_proxy import NotifyProxy, without_manager
 from reconciler.watch.only_run import only_run
 from reconciler.watch.restart_policy import AGAIN_AT_ONCE, Child
 from schema.paths import run_dir, state_dir, sync_file
@@ -45,12 +45,12 @@ KILLED_WITHIN_S = 5.0
 LOOK_S = 0.5
 """How often it is looked whether another engine is needed."""
 
-Wanted = Callable[[], dict[str, Sequence[str]]]
+NeededChildren = Callable[[], dict[str, Sequence[str]]]
 """The children that are needed just now beside those that always are, by name, with their command."""
 
 
 @dataclass(slots=True)
-class Started:
+class ChildProcess:
     """A child with its process, if it has one now."""
 
     child: Child
@@ -75,10 +75,12 @@ def run(local: Local) -> int:
 
 
 def _run(local: Local) -> int:
-    between = GoBetween()
+    between = NotifyProxy()
     file = [*(["--defaults"] if local.defaults else []), str(local.path.absolute())]
-    watch = Started(Child(WATCH), [*BASE, "watch", *file], environment=between.environment, inherited=between.inherited)
-    engine = Started(Child("engine"), [*BASE, "engine"])
+    watch = ChildProcess(
+        Child(WATCH), [*BASE, "watch", *file], environment=between.environment, inherited=between.inherited
+    )
+    engine = ChildProcess(Child("engine"), [*BASE, "engine"])
     try:
         return keep_up([engine, watch], further_engines(state_dir(), run_dir()), between, _read_anew)
     finally:
@@ -91,7 +93,7 @@ def _read_anew() -> None:
         sync_file(run_dir()).touch()
 
 
-def further_engines(state: Path, run: Path) -> Wanted:
+def further_engines(state: Path, run: Path) -> NeededChildren:
     """The first engine is always there; the others while the watch, or an apply, leaves them parameters. A directory
     that is gone, can't be read or does not answer ends none: they go on."""
     latest: dict[str, Sequence[str]] = {}
@@ -116,9 +118,9 @@ def _left(state: Path, run: Path) -> tuple[str, list[int], bool]:
 
 
 def keep_up(
-    always: Sequence[Started],
-    wanted: Wanted | None = None,
-    between: GoBetween | None = None,
+    always: Sequence[ChildProcess],
+    wanted: NeededChildren | None = None,
+    between: NotifyProxy | None = None,
     read_anew: Callable[[], None] | None = None,
 ) -> int:
     """Starts these in order and again when they die; ends them when told to, the watch first. As `run`. `read_anew` is
@@ -140,10 +142,10 @@ def keep_up(
 
 
 def _until_told_to_end(
-    children: list[Started],
+    children: list[ChildProcess],
     libc: ctypes.CDLL,
-    wanted: Wanted | None,
-    between: GoBetween | None,
+    wanted: NeededChildren | None,
+    between: NotifyProxy | None,
     signals: frozenset[signal.Signals],
     read_anew: Callable[[], None] | None,
 ) -> None:
@@ -182,7 +184,7 @@ def _next_signal(signals: frozenset[signal.Signals], wait_s: float) -> signal.st
         return None
 
 
-def _end_silent(between: GoBetween, watch: Started, now: float) -> None:
+def _end_silent(between: NotifyProxy, watch: ChildProcess, now: float) -> None:
     """A watch that hangs is killed; that it ended is noticed like any other end. No other is started before that."""
     if not between.turn(now, watch.child.started) or watch.process is None or watch.process.poll() is not None:
         return
@@ -199,7 +201,7 @@ def _waits(pid: int) -> str:
     return f"process {pid} waits for a disk or a server that does not answer"
 
 
-def _fit(children: list[Started], fixed: frozenset[str], wanted: dict[str, Sequence[str]], now: float) -> None:
+def _fit(children: list[ChildProcess], fixed: frozenset[str], wanted: dict[str, Sequence[str]], now: float) -> None:
     """Makes room for who is wanted now, and tells who is not to end; who has ended is forgotten."""
     for started in list(children):
         if started.child.name in fixed or (started.child.name in wanted and started.kill_at is None):
@@ -214,10 +216,12 @@ def _fit(children: list[Started], fixed: frozenset[str], wanted: dict[str, Seque
             started.process.kill()
     names = {started.child.name for started in children}
     for name in sorted(wanted.keys() - names):
-        children.insert(1, Started(Child(name), wanted[name]))  # behind the first engine: the watch is ended before
+        children.insert(
+            1, ChildProcess(Child(name), wanted[name])
+        )  # behind the first engine: the watch is ended before
 
 
-def _start(started: Started, libc: ctypes.CDLL) -> None:
+def _start(started: ChildProcess, libc: ctypes.CDLL) -> None:
     parent = os.getpid()
 
     def before_exec() -> None:
@@ -248,7 +252,7 @@ def _start(started: Started, libc: ctypes.CDLL) -> None:
     LOG.info("%s started (pid %d)", started.child.name, started.process.pid)
 
 
-def _bury(started: Started, now: float) -> None:
+def _bury(started: ChildProcess, now: float) -> None:
     if started.process is None or (code := started.process.poll()) is None:
         return
     started.process, started.killed_at, started.stuck = None, None, False
@@ -267,7 +271,7 @@ def _how(code: int) -> str:
     return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
-def _end_all(children: Sequence[Started]) -> bool:
+def _end_all(children: Sequence[ChildProcess]) -> bool:
     """Ends the watch, then all engines at once, which together have to be done when a service manager loses patience.
     Whether all ended by themselves."""
     watch = [started for started in children if started.child.name == WATCH]
@@ -275,7 +279,7 @@ def _end_all(children: Sequence[Started]) -> bool:
     return all([*_end(watch, WATCH_ENDS_WITHIN_S), *_end(engines, ENGINE_ENDS_WITHIN_S)])
 
 
-def _end(children: Sequence[Started], within_s: float) -> list[bool]:
+def _end(children: Sequence[ChildProcess], within_s: float) -> list[bool]:
     running = [(started.child.name, started.process) for started in children if started.process is not None]
     for _, process in running:
         process.terminate()

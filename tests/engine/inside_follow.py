@@ -14,8 +14,8 @@ from schema.paths import cache_dir
 with numba_cache(cache_dir(), library.load().version):
     from engine.burst.compiled.memory import Block
     from engine.dataplane.ports import Attached
-    from engine.dataplane.relays import Live
-    from engine.dataplane.sockets import Open
+    from engine.dataplane.relays import LiveRelay
+    from engine.dataplane.sockets import OpenSocket
     from engine.dpdk.mbuf import Pool
     from engine.engine import EngineCore
 
@@ -31,11 +31,11 @@ def core_with(port: Port, several: bool = True) -> Any:
     core.sockets, core.relays, core._machine = MagicMock(), MagicMock(), MagicMock()
     core._unclaimed = False
     core._machine.numa.several = several
-    core.relays.by_id = {1: Live(Relay(1, port.name, PATH), Pin(1, 1, 1), block, block, block)}
+    core.relays.by_id = {1: LiveRelay(Relay(1, port.name, PATH), Pin(1, 1, 1), block, block, block)}
     core.ports.by_name = {port.name: attached}
     core.ports.look_at_link.return_value = False
     core.ports.pool_on.return_value = THERE
-    core.sockets.by_path = {PATH: Open(Socket(PATH), 0, located=(1, 1))}
+    core.sockets.by_path = {PATH: OpenSocket(Socket(PATH), 0, located=(1, 1))}
     core.sockets.locate.return_value = 1
     return core
 

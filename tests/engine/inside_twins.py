@@ -28,7 +28,7 @@ with numba_cache(cache_dir(), library.load().version):
     from engine.burst.compiled import layout as at
     from engine.burst.compiled.memory import Block
     from engine.burst.vhost import connection, events
-    from engine.dataplane.context import Machine
+    from engine.dataplane.context import Context
 
 settings.register_profile("twins", deadline=None, max_examples=times(80, 500), suppress_health_check=list(HealthCheck))
 settings.load_profile("twins")
@@ -329,7 +329,7 @@ class Ring:
         self.doors.write(at.DOORS_EVENT_FD, self.event_fd)
 
     def take(self) -> list[tuple[int, int]]:
-        return [(event.kind, event.guest) for event in Machine.take_events(cast(Any, SimpleNamespace(**vars(self))))]
+        return [(event.kind, event.guest) for event in Context.take_events(cast(Any, SimpleNamespace(**vars(self))))]
 
     def close(self) -> None:
         os.close(self.event_fd)

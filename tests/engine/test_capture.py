@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.api.capture_reader import Captured, Merge, Records
+from engine.api.capture_reader import Captured, RecordMerge, Records
 from tests.engine import apart
 
 FILE = "inside_capture.py"
@@ -56,7 +56,7 @@ def test_records_may_be_cut_anywhere() -> None:
 
 
 def test_both_directions_come_in_the_order_of_their_time() -> None:
-    merge, late = Merge(), 10 * HZ
+    merge, late = RecordMerge(), 10 * HZ
     given = merge.feed(
         answer(
             late,
@@ -69,7 +69,7 @@ def test_both_directions_come_in_the_order_of_their_time() -> None:
 
 def test_what_another_direction_may_still_precede_waits() -> None:
     """The first direction has more to give, all of it later than its last record here."""
-    merge, late = Merge(), 10 * HZ
+    merge, late = RecordMerge(), 10 * HZ
     first = merge.feed(answer(late, vf_to_vm=(record(1, b"1"), True), vm_to_vf=(record(5, b"5"), False)))
     assert order(list(first)) == [b"1"]
     second = merge.feed(answer(late, vf_to_vm=(record(3, b"3"), False), vm_to_vf=(b"", False)))
@@ -77,21 +77,21 @@ def test_what_another_direction_may_still_precede_waits() -> None:
 
 
 def test_what_is_too_fresh_waits_until_it_is_flushed() -> None:
-    merge, now = Merge(), 10 * HZ
+    merge, now = RecordMerge(), 10 * HZ
     fresh = answer(now, vf_to_vm=(record(now - 1, b"fresh"), False))
     assert list(merge.feed(fresh)) == []
     assert order(list(merge.flush(fresh))) == [b"fresh"]
 
 
 def test_time_is_the_hosts_and_never_goes_back() -> None:
-    merge = Merge()
+    merge = RecordMerge()
     first = list(merge.feed(answer(10 * HZ, now_ns=110 * HZ, vf_to_vm=(record(9 * HZ, b"a"), False))))
     second = list(merge.feed(answer(20 * HZ, now_ns=90 * HZ, vf_to_vm=(record(19 * HZ, b"b"), False))))
     assert [each.time_ns for each in first + second] == [109 * HZ, 109 * HZ]
 
 
 def test_half_a_record_of_a_capture_that_ended_is_forgotten() -> None:
-    merge, late = Merge(), 10 * HZ
+    merge, late = RecordMerge(), 10 * HZ
     assert list(merge.feed(answer(late, vf_to_vm=(record(1, b"1")[:20], False)))) == []
     merge.cut()
     assert order(list(merge.feed(answer(late, vf_to_vm=(record(2, b"2"), False))))) == [b"2"]

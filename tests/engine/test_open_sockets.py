@@ -91,7 +91,7 @@ def test_a_client_owns_nothing(machine: StandInMachine, opened: Sockets, directo
 def test_a_client_is_observed_as_recorded(directory: Path) -> None:
     path = directory / "vm1.sock"
     with bind(path):
-        assert sockets.observed(sockets.Open(client(path), 0)) == client(path)
+        assert sockets.observed(sockets.OpenSocket(client(path), 0)) == client(path)
 
 
 def test_what_is_no_socket_is_refused_by_name(opened: Sockets, directory: Path) -> None:
@@ -112,7 +112,7 @@ def test_it_knocks_when_a_socket_appears_and_once_only(
     assert opened.appeared() == []
     with bind(path):
         assert opened.appeared() == [str(path)]
-        opened.knock(str(path))
+        opened.reopen(str(path))
         assert opened.appeared() == []
     assert [said[0] for said in machine.vhost.said] == ["open", "close", "open"]
 
@@ -155,7 +155,7 @@ def test_a_knock_that_fails_closes(machine: StandInMachine, opened: Sockets, dir
     block = opened.guest_block(str(path))
     machine.vhost.broken = True
     with pytest.raises(Refused, match="cannot be opened"):
-        opened.knock(str(path))
+        opened.reopen(str(path))
     assert opened.by_path == {}
     assert opened.guest_block(str(path)) != block
     machine.vhost.broken = False
@@ -169,7 +169,7 @@ def test_a_removed_file_is_made_again(opened: Sockets, directory: Path) -> None:
     assert opened.vanished() == []
     path.unlink()
     assert opened.vanished() == [str(path)]
-    opened.knock(str(path))
+    opened.reopen(str(path))
     assert opened.vanished() == []
     assert path.is_socket()
 

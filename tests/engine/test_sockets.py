@@ -15,7 +15,7 @@ import pytest
 from engine.api import parameters
 from engine.api.fault import Refused
 from engine.dataplane import socket_file as socketfile
-from engine.dataplane.sockets import Open, observed
+from engine.dataplane.sockets import OpenSocket, observed
 from schema.model import Engine, Socket, Worker
 from tests.kit import cleanup
 from tests.kit.user import NOBODY, umask
@@ -229,7 +229,7 @@ def test_a_directory_that_shuts_out_the_owner_is_named(directory: Path) -> None:
 
 
 def test_what_lies_in_its_place_is_named(stale: Path) -> None:
-    made = Open(Socket(str(stale), uid=1, permissions=0o600), 0, made=(1, 2))
+    made = OpenSocket(Socket(str(stale), uid=1, permissions=0o600), 0, made=(1, 2))
     uid = os.getuid()
     assert socketfile.replaced_by(str(stale)) == f"was replaced by another socket of user {uid}"
     assert observed(made) == made.socket, "whose permissions are not ours to mend"
@@ -266,13 +266,13 @@ def test_the_file_gets_its_owner_and_permissions(permissions: int, stale: Path) 
     socketfile.own(socket)
     found = stale.lstat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (uid, gid, permissions)
-    opened = Open(Socket(str(stale)), 0, made=socketfile.file_at(socket))
+    opened = OpenSocket(Socket(str(stale)), 0, made=socketfile.file_at(socket))
     assert observed(opened) == socket
 
 
 def test_a_file_that_is_gone_is_observed_as_it_was(directory: Path) -> None:
     socket = Socket(str(directory / "vm1.sock"), uid=1, gid=2, permissions=0o600)
-    assert observed(Open(socket, 0, made=(1, 2))) == socket
+    assert observed(OpenSocket(socket, 0, made=(1, 2))) == socket
     with pytest.raises(OSError, match=re.escape(socket.path)):
         socketfile.own(socket)
 

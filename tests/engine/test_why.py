@@ -12,7 +12,7 @@ import pytest
 
 from engine.dpdk.error_causes import GIVEN, why
 from engine.dpdk.library import DpdkError
-from reconciler.runtime.errors import CURES
+from reconciler.runtime.errors import REMEDIES
 from tests.kit.vio4wd import ROOT
 
 PROBE = "rte_dev_probe(x)"
@@ -63,7 +63,7 @@ def test_a_number_that_nobody_has_foreseen_is_named() -> None:
 def test_every_sentence_says_more_than_a_number_and_has_a_known_code() -> None:
     for (call, code), found in GIVEN.items():
         said = why(DpdkError(f"{call} failed", -(code or errno.EXDEV)))
-        assert found.code in CURES
+        assert found.code in REMEDIES
         assert "{" not in said.sentence
         assert found.sentence[0].islower() or found.sentence.startswith("DPDK"), (call, code)
 

@@ -21,7 +21,7 @@ from reconciler import cli
 from reconciler.desired.local import Local
 from reconciler.desired.resolve import Unread, read_now
 from reconciler.host.host import ThisHost
-from reconciler.observe.engines import Fleet
+from reconciler.observe.engines import Engines
 from reconciler.planning.host_plan import HostPlan, plan_host
 from schema import SpecError
 from schema.model import State
@@ -58,7 +58,7 @@ class Instance:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.most_descriptors: int | None = None
         """How many what is started may have open; None: as many as this process."""
-        self._fleet: Fleet | None = None
+        self._fleet: Engines | None = None
         if spec:
             self.save(spec)
 
@@ -168,10 +168,10 @@ class Instance:
         return json.loads(said.getvalue())
 
     @property
-    def fleet(self) -> Fleet:
+    def fleet(self) -> Engines:
         """All its engines."""
         if self._fleet is None:
-            self._fleet = Fleet(self.run_dir, self.state_dir)
+            self._fleet = Engines(self.run_dir, self.state_dir)
         return self._fleet
 
     @property
@@ -199,7 +199,7 @@ class Instance:
         with contextlib.suppress(SpecError, Unread, EngineUnavailable, EngineError):
             with contextlib.closing(Store(self.state_dir)) as store:
                 target = read_now(Local(self.file), ThisHost(), store, lambda _: None).wanted.target
-            return plan_host(target, self.fleet.see_any())
+            return plan_host(target, self.fleet.observe_any())
         return None
 
     def wait_applied(self, timeout_s: float = READY_S) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.api.capture_reader import Captured, Reading
+from engine.api.capture_reader import Captured, CaptureReader
 from engine.api.client import EngineError
 from engine.dataplane.capture import LEASE_S, MAX_SNAPLEN, RING_BYTES
 from tests.kit import cleanup
@@ -140,7 +140,7 @@ def test_a_reader_that_was_stopped_goes_on(relayed: Scene) -> None:
 def test_a_reader_that_is_slow_misses_packets_and_costs_no_neighbour_any(relayed: Scene) -> None:
     """Between two reads there comes more than a ring holds."""
     client = relayed.instance.client
-    with relayed.flow(2) as neighbour, Reading(client, 1, "vf-to-vm", 262_144) as reading:
+    with relayed.flow(2) as neighbour, CaptureReader(client, 1, "vf-to-vm", 262_144) as reading:
         wait_frames(neighbour)
 
         def missed_some() -> bool:
@@ -179,7 +179,7 @@ def test_a_relay_that_goes_ends_its_capture(relayed: Scene) -> None:
 def test_refusals_are_sentences(relayed: Scene) -> None:
     unknown = relayed.instance.call("capture", "63")
     assert (unknown.returncode, "no relay 63" in unknown.stderr) == (1, True)
-    with Reading(relayed.instance.client, 1, "both", 64):
+    with CaptureReader(relayed.instance.client, 1, "both", 64):
         twice = relayed.instance.call("capture", "1")
     assert (twice.returncode, "being captured already" in twice.stderr) == (1, True)
     assert f"{LEASE_S:g} s" in twice.stderr
@@ -215,7 +215,7 @@ def test_what_was_never_begun_can_neither_be_read_nor_stopped(relayed: Scene) ->
 
 def test_readings_of_two_relays_are_apart(relayed: Scene) -> None:
     client = relayed.instance.client
-    with Reading(client, 1, "vf-to-vm", 64) as one, Reading(client, 2, "vf-to-vm", 64) as two:
+    with CaptureReader(client, 1, "vf-to-vm", 64) as one, CaptureReader(client, 2, "vf-to-vm", 64) as two:
         before = relayed.counters(2)["vf_to_vm"]["rx_packets"]
         send(relayed, 2, 5)
         wait_for("the frames", lambda: relayed.counters(2)["vf_to_vm"]["rx_packets"] >= before + 5)

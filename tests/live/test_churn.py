@@ -16,7 +16,7 @@ from tests.live.churn import Churn
 from tests.live.counts import times
 from tests.live.faults import NEIGHBOUR, WAYS, neighbour
 from tests.live.scene import CPUS, Scene, scene, unaccounted
-from tests.live.test_leaks import Held, held
+from tests.live.test_leaks import HeldBack, held
 
 CHANGES = times(40, 1000)
 ROUND = times(20, 50)
@@ -51,7 +51,7 @@ def other_mode_and_back(made: Scene) -> None:
         made.instance.wait_applied()
 
 
-def check(made: Scene, early: Held) -> None:
+def check(made: Scene, early: HeldBack) -> None:
     state, late = made.instance.client.observe().state, held(made.instance.engine_pid)
     print(f"held: {late}")
     assert (len(state.relays), len(state.ports), len(state.sockets)) == (1, 1, 1)

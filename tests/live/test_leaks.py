@@ -37,7 +37,7 @@ BASE: tuple[Resource, ...] = (Engine(main_cpu=MAIN_CPU), Worker(WORKER_CPU))
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldBack:
     """What a process holds."""
 
     descriptors: int
@@ -47,12 +47,12 @@ class Held:
     hugepages_kib: int
 
 
-def held(pid: int) -> Held:
+def held(pid: int) -> HeldBack:
     text = Path("/proc", str(pid), "smaps_rollup").read_text()
     sizes = {name: int(kib) for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
     hugepages_kib = sizes["Private_Hugetlb"] + sizes["Shared_Hugetlb"]
     ours = [name for name in descriptors(pid) if not name.startswith("/memfd:")]
-    return Held(len(ours), sizes["Anonymous"] + sizes["Swap"], hugepages_kib)
+    return HeldBack(len(ours), sizes["Anonymous"] + sizes["Swap"], hugepages_kib)
 
 
 class Bare:
@@ -68,7 +68,7 @@ class Bare:
         outcome = apply(plan(target, seen.state), target, seen, self.instance.client)
         assert outcome.verdict is Verdict.APPLIED, [step.message for step in outcome.steps if step.message]
 
-    def rounds(self, count: int, resources: Iterable[Resource]) -> tuple[Held, Held]:
+    def rounds(self, count: int, resources: Iterable[Resource]) -> tuple[HeldBack, HeldBack]:
         """Let resources come and go `count` times. What the engine holds after the first rounds, and at the end."""
         pid, there = self.instance.engine_pid, tuple(resources)
         early = held(pid)
@@ -89,7 +89,7 @@ def bare() -> Iterator[Bare]:
         yield Bare(instance)
 
 
-def check(early: Held, late: Held, hugepages_kib: int = 0) -> None:
+def check(early: HeldBack, late: HeldBack, hugepages_kib: int = 0) -> None:
     assert late.descriptors == early.descriptors
     assert late.hugepages_kib - early.hugepages_kib <= hugepages_kib
     assert late.memory_kib - early.memory_kib < GROWTH_KIB

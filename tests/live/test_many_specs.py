@@ -14,7 +14,7 @@ from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.scene import MAIN_CPU, WORKER_CPU
-from tests.live.test_leaks import GROWTH_KIB, Held, held
+from tests.live.test_leaks import GROWTH_KIB, HeldBack, held
 
 SPECS = times(16, 1000)
 WARM = times(8, 200)
@@ -37,11 +37,11 @@ def lines(choice: random.Random) -> list[RelayLine]:
 class Both:
     """What loop and engine hold."""
 
-    watch: Held
-    engine: Held
+    watch: HeldBack
+    engine: HeldBack
 
 
-def at_rest(pid: int) -> Held:
+def at_rest(pid: int) -> HeldBack:
     """What a process holds when it does nothing: it looks around now and then, and opens something for that."""
     seen = []
     for _ in range(20):

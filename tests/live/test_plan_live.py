@@ -70,8 +70,8 @@ def test_json_says_what_when_and_at_which_cost(alone: Scene) -> None:
     plan = alone.instance.report("plan", str(two))
     jsonschema.validate(plan, PLAN_SCHEMA)
     assert plan["format_version"] == "1"
-    (moment,) = plan["engine"]
-    assert (moment["shard"], moment["boot_id"], moment["generation"]) == (0, hello.boot_id, hello.generation)
+    (version,) = plan["engine"]
+    assert (version["shard"], version["boot_id"], version["generation"]) == (0, hello.boot_id, hello.generation)
     assert plan["summary"] == {"add": 3, "change": 0, "remove": 3, "migrate": 0, "impact": "guest"}
     changes = {f"{each['action']} {each['resource']}": each for each in plan["changes"]}
     removed, added = changes["remove relay:1"], changes["add relay:2"]

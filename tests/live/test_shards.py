@@ -110,7 +110,7 @@ def test_a_plan_is_one_document_for_all_shards_and_apply_says_who_is_missing() -
         assert "vio4wd engine --shard 1" in done.stdout + done.stderr
         assert len([relay for relay in instance.status()["relays"] if relay["shard"] == 0]) == 32
         plan = instance.report("plan", str(instance.file))
-        assert [moment["boot_id"] is None for moment in plan["engine"]] == [False, True]
+        assert [version["boot_id"] is None for version in plan["engine"]] == [False, True]
         assert {change["shard"] for change in plan["changes"]} == {1}
         instance.start("engine", "--shard", "1", name="engine 1")
         assert instance.call("apply", str(instance.file)).returncode == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.api.client import EngineClient
-from reconciler.watch.controller import Watch
+from reconciler.watch.controller import Controller
 from reconciler.watch.schedule import Timing
 from schema.wire.notify import Notifier
 from state.store import Store
@@ -53,7 +53,7 @@ class Steps:
 class Once(Notifier):
     """Ends a watch when it is ready: when its first reconcile has ended."""
 
-    watch: Watch
+    watch: Controller
 
     def ready(self) -> None:
         self.watch.stop()
@@ -65,7 +65,7 @@ def live(directories: list[str], last: int) -> int:
         steps.around(owner, name)
     run_dir, state_dir, file = map(Path, directories)
     once = Once({})
-    once.watch = Watch(file, run_dir, state_dir, TableHost(), SOON, once)
+    once.watch = Controller(file, run_dir, state_dir, TableHost(), SOON, once)
     once.watch.run()
     return steps.taken
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.status.report import read_report
-from reconciler.watch.controller import Watch
+from reconciler.watch.controller import Controller
 from reconciler.watch.schedule import Timing
 from schema.model import Verb
 from schema.wire.notify import Notifier
@@ -39,7 +39,7 @@ class Steered:
         self.engine = FakeEngine()
         self.host = TableHost()
         self.served: Served
-        self.watch: Watch | None = None
+        self.watch: Controller | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, timing: Timing = NEVER_POLL, notifier: Notifier | None = None, defaults: bool = False) -> None:
@@ -47,7 +47,9 @@ class Steered:
 
         def live() -> None:
             # Made where it runs: a database connection belongs to one thread.
-            self.watch = Watch(self.file, self.run_dir, self.directory / "state", self.host, timing, notifier, defaults)
+            self.watch = Controller(
+                self.file, self.run_dir, self.directory / "state", self.host, timing, notifier, defaults
+            )
             made.set()
             self.watch.run()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.apply.executor import Ending, Outcome, Verdict, apply, apply_host
+from reconciler.apply.executor import Outcome, StepResult, Verdict, apply, apply_host
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import plan
 from reconciler.planning.planned_action import alone
@@ -73,7 +73,7 @@ def test_a_failure_costs_only_its_own_relay(broken: tuple[Verb, str], skipped: s
     engine = FakeEngine.of(EMPTY, broken={broken: "no-device"})
     outcome = steer(engine, state(1, 2, 3))
     assert outcome.verdict is Verdict.FAILED
-    assert {s.action.resource for s in outcome.steps if s.ending is Ending.SKIPPED} == skipped
+    assert {s.action.resource for s in outcome.steps if s.ending is StepResult.SKIPPED} == skipped
     assert [(r.relay, r.applied) for r in outcome.relays] == [(1, True), (2, False), (3, True)]
     assert "is broken" in outcome.relays[1].message
     assert set(engine.state.relays) == {1, 3}
@@ -85,8 +85,8 @@ def test_a_relay_that_can_not_be_removed_keeps_its_port_and_socket_and_the_rest_
     engine = FakeEngine.of(state(1, 2), broken={(Verb.REMOVE, "relay:1"): "failed"})
     outcome = steer(engine, EMPTY)
     endings = {s.action.resource: s.ending for s in outcome.steps}
-    assert endings["port:net_null1"] is endings["socket:/tmp/1.sock"] is Ending.SKIPPED
-    assert endings["port:net_null2"] is endings["relay:2"] is Ending.DONE
+    assert endings["port:net_null1"] is endings["socket:/tmp/1.sock"] is StepResult.SKIPPED
+    assert endings["port:net_null2"] is endings["relay:2"] is StepResult.DONE
     assert [(r.relay, r.applied) for r in outcome.relays] == [(1, False)]
 
 
@@ -184,8 +184,8 @@ def steer_without(engine: FakeEngine, target: State, held: set[str]) -> Outcome:
     """Steers, and holds back these resources' actions."""
     client = LocalClient(engine)
     seen = client.observe()
-    errands = alone(plan(target, seen.state))
-    marked = tuple(replace(e, held="not now" if e.action.resource in held else "") for e in errands)
+    planned_actions = alone(plan(target, seen.state))
+    marked = tuple(replace(e, held="not now" if e.action.resource in held else "") for e in planned_actions)
     return apply_host(HostPlan(marked, {0: target}), {0: seen}, {0: client})
 
 
@@ -194,7 +194,7 @@ def test_what_is_held_back_is_left_as_it_is_and_so_is_what_needs_it() -> None:
     untouched = identities(engine, 1)
     outcome = steer_without(engine, state(2, 3), {"relay:1", "socket:/tmp/3.sock"})
     assert outcome.verdict is Verdict.HELD
-    assert {s.action.resource for s in outcome.steps if s.ending is Ending.HELD} == {
+    assert {s.action.resource for s in outcome.steps if s.ending is StepResult.HELD} == {
         *("relay:1", "port:net_null1", "socket:/tmp/1.sock", "socket:/tmp/3.sock", "relay:3")
     }
     assert [(r.relay, r.applied) for r in outcome.relays] == [(1, False), (2, True), (3, False)]

@@ -12,7 +12,7 @@ import pytest
 from reconciler.host.interface_usage import Network, usage
 from reconciler.host.netlink import addresses, routes
 from reconciler.host.pci import Facts
-from reconciler.host.refusal import Objected
+from reconciler.host.refusal import HostRefused
 from reconciler.host.vfio import HostVfs
 from reconciler.host.vfio_checks import to_bind
 from tests.kit.netns import Namespace, VethWire, run
@@ -36,7 +36,7 @@ def vfs(tmp_path: Path, pci: FakePci) -> Iterator[HostVfs]:
 
 def to_poll(vfs: HostVfs, address: str = VF) -> str:
     """What is said of one that is to be polled as it is."""
-    with pytest.raises(Objected) as caught:
+    with pytest.raises(HostRefused) as caught:
         vfs.require_pollable(address)
     return str(caught.value)
 
@@ -49,7 +49,7 @@ def host_nic(pci: FakePci) -> None:
 
 def refused(vfs: HostVfs, address: str = VF) -> str:
     """Why it is not bound, which is said beforehand too, and that it is as it was."""
-    with pytest.raises(Objected) as caught:
+    with pytest.raises(HostRefused) as caught:
         vfs.bind(address)
     objection = vfs.objection(address, binds=True)
     assert objection is not None
@@ -169,7 +169,7 @@ def test_the_host_is_asked_again_right_before_it_loses_the_function(
     pci.add(VF, "igbvf", group="10")
     index = pci.interface(VF, "eth1", DOWN)
     monkeypatch.setattr(pci, "load_vfio", lambda: pci.addresses[index].append("192.0.2.9/24"))
-    with pytest.raises(Objected, match="its interface eth1 has the address"):
+    with pytest.raises(HostRefused, match="its interface eth1 has the address"):
         vfs.bind(VF)
     facts = pci.facts(VF)
     assert facts is not None

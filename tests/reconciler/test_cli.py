@@ -175,9 +175,9 @@ def test_plan_json_is_as_its_schema_says(shell: Shell) -> None:
     jsonschema.Draft202012Validator.check_schema(PLAN_SCHEMA)
     jsonschema.validate(document_, PLAN_SCHEMA)
     assert document_["format_version"] == "1"
-    (moment,) = document_["engine"]
-    assert (moment["shard"], moment["boot_id"], moment["generation"]) == (0, shell.engine.boot_id, 7)
-    assert [relay["id"] for relay in moment["observed"]["relay"]] == [1, 2]
+    (version,) = document_["engine"]
+    assert (version["shard"], version["boot_id"], version["generation"]) == (0, shell.engine.boot_id, 7)
+    assert [relay["id"] for relay in version["observed"]["relay"]] == [1, 2]
     assert document_["summary"] == {"add": 3, "change": 1, "remove": 3, "migrate": 0, "impact": "guest"}
     again = shell.json("plan", shell.file)
     assert {**again, "made": 0, "expires": 0} == {**document_, "made": 0, "expires": 0}
@@ -406,7 +406,7 @@ def test_a_reader_that_stops_to_read_does_not_hold_up_an_apply(shell: Shell) -> 
     assert b"Applied and verified" in said
 
 
-@pytest.mark.parametrize(("how", "told"), [("exec \"$@\" >/dev/full", "No space left"), ("\"$@\" | :", "")])
+@pytest.mark.parametrize(("how", "told"), [('exec "$@" >/dev/full', "No space left"), ('"$@" | :', "")])
 def test_what_was_asked_for_and_could_not_be_said_is_an_error(how: str, told: str, shell: Shell) -> None:
     line = ["bash", "-c", f"set -o pipefail; {how}", "bash", *shell.command("status")]
     done = subprocess.run(line, env=shell.environment, capture_output=True, text=True, timeout=60)

@@ -70,7 +70,7 @@ def test_a_kept_plan_waits_for_the_shard_that_it_starts(first: Shell) -> None:
     assert first("plan", "-o", kept, first.file).returncode == 0
     kept_plan = json.loads(kept.read_text())
     jsonschema.validate(kept_plan, PLAN_SCHEMA)
-    assert [(moment["shard"], moment["boot_id"]) for moment in kept_plan["engine"]] == [
+    assert [(version["shard"], version["boot_id"]) for version in kept_plan["engine"]] == [
         (0, first.engine.boot_id),
         (1, None),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.api.client import Observation
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.status.conditions import relay_statuses
 from schema.model import Pin, Port, Relay, Socket, State, Worker
 
@@ -18,7 +18,7 @@ def status(port: dict[str, Any], worker: dict[str, Any]) -> tuple[str, str]:
         "sockets": {"/tmp/1": {"guest": True}},
         "workers": {"1": worker},
     }
-    [found] = relay_statuses(Sighting({0: Observation("b", 1, STATE, live)}), None)
+    [found] = relay_statuses(HostSnapshot({0: Observation("b", 1, STATE, live)}), None)
     return str(found.condition), found.message
 
 

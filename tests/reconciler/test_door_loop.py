@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.frontends.backend import StateFront
+from reconciler.frontends.backend import PortControlBackend
 from reconciler.host.vfio import HostVfs
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
@@ -110,13 +110,13 @@ def test_ok_means_in_force_when_another_reading_was_faster(
     start: Callable[..., Doored], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop reads between the record of a wish and the word that there is one, and can't apply yet."""
-    record = StateFront.put
+    record = PortControlBackend.put
 
-    def slow(self: StateFront, relay: int, wanted: Mapping[str, Any]) -> None:
+    def slow(self: PortControlBackend, relay: int, wanted: Mapping[str, Any]) -> None:
         record(self, relay, wanted)
         time.sleep(0.1)
 
-    monkeypatch.setattr(StateFront, "put", slow)
+    monkeypatch.setattr(PortControlBackend, "put", slow)
     made = start((1,), Timing(poll_s=0.02))
     with ThreadPoolExecutor(1) as pool, locked(made.run_dir / APPLY, 5.0):
         answer = pool.submit(made.asked, ADD, 2)

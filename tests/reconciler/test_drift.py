@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply.drift import Settled, drifted, hold, learned, still
+from reconciler.apply.drift import LastVerified, drifted, hold, learned, still
 from reconciler.apply.executor import Verdict, apply_host
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import plan
 from reconciler.planning.planned_action import alone
@@ -28,18 +28,18 @@ class Loop:
 
     def __init__(self, engine: FakeEngine, target: State, report: bool = True) -> None:
         self.engine, self.target, self.report = engine, target, report
-        self.settled: Settled | None = None
+        self.settled: LastVerified | None = None
 
     def turn(self) -> tuple[Verdict, set[str]]:
         """How it ended, and what had drifted."""
         client = LocalClient(self.engine)
         seen = {0: client.observe()}
-        sighting = Sighting(seen)
+        snapshot = HostSnapshot(seen)
         todo = HostPlan(alone(plan(self.target, seen[0].state)), {0: self.target})
         known = still(self.settled, self.target)
-        spots = drifted(todo, sighting, known)
+        spots = drifted(todo, snapshot, known)
         held = spots if self.report else frozenset()
-        outcome = apply_host(hold(todo, sighting, known, held), seen, {0: client})
+        outcome = apply_host(hold(todo, snapshot, known, held), seen, {0: client})
         self.settled = learned(self.settled, self.target, outcome, held)
         return outcome.verdict, {f"{kind}:{key}" for _, kind, key in spots}
 

@@ -44,7 +44,7 @@ def edit(shell: Shell, editor: str, *arguments: str | Path) -> subprocess.Comple
 def script(shell: Shell, *lines: str) -> str:
     """An editor that does this with its file, "$1"; $n counts its calls."""
     path = shell.directory / "editor"
-    count = f'n=$(cat {path}.n 2>/dev/null || echo 0); n=$((n+1)); echo $n > {path}.n'
+    count = f"n=$(cat {path}.n 2>/dev/null || echo 0); n=$((n+1)); echo $n > {path}.n"
     path.write_text("\n".join(("#!/bin/bash", count, *lines)) + "\n")
     path.chmod(0o755)
     return str(path)

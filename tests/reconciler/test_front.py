@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import schema
-from reconciler.frontends.backend import StateFront
+from reconciler.frontends.backend import PortControlBackend
 
 SPEC = schema.parse(
     "apiVersion: vio4wd/v1\nrelays: [{id: 1, vf: net_null1}, {id: 2, vf: net_null2}]\nengine: {worker_cpus: [1, 2]}\n",
@@ -16,7 +16,7 @@ SPEC = schema.parse(
 
 
 def test_cpus_that_can_not_be_kept_are_not_had_either(tmp_path: Path) -> None:
-    with contextlib.closing(StateFront(tmp_path, lambda: SPEC)) as front:
+    with contextlib.closing(PortControlBackend(tmp_path, lambda: SPEC)) as front:
         assert not front.pin({1: (1, 1)})
         front._store.fault, front._store._again_at = "the disk is full", math.inf  # as it is after a fault
         assert front.pin({1: (2, 2), 2: (2, 2)}) == "the disk is full"

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from reconciler.frontends import ovsdb, sampler
-from reconciler.frontends.frontends import Doors
+from reconciler.frontends.frontends import Frontends
 from reconciler.frontends.ipc import Ipc
 from reconciler.frontends.ovsdb import Ovsdb
 from reconciler.frontends.services import Services
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import ThisHost
 from reconciler.legacy.clients.wire import NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
@@ -34,8 +34,8 @@ class Open:
         self.directory = directory
         self.roused = 0
         self.threads = Threads()
-        self.exchange = Exchange(self._rouse)
-        self.doors = Doors(directory / "run", directory / "state", ThisHost(), self.exchange, self.threads)
+        self.exchange = Tickets(self._rouse)
+        self.doors = Frontends(directory / "run", directory / "state", ThisHost(), self.exchange, self.threads)
 
     def _rouse(self) -> None:
         self.roused += 1

@@ -232,7 +232,7 @@ def test_a_password_is_seen_by_nobody(port: int, tmp_path: Path, witness: Path) 
 def helper(path: Path, user: str) -> None:
     """A .gitconfig whose helper knows the password of this user."""
     word = f'test "$1" = get && grep -q "^username={user}$" && echo password=s3cr:t-word'
-    path.write_text(f"[credential]\n\thelper = \"!f() {{ {word.replace(chr(34), chr(92) + chr(34))}; }}; f\"\n")
+    path.write_text(f'[credential]\n\thelper = "!f() {{ {word.replace(chr(34), chr(92) + chr(34))}; }}; f"\n')
 
 
 def test_roots_own_helper_knows_the_password_of_a_name(

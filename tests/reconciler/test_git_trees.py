@@ -90,9 +90,7 @@ def test_a_path_whose_symlink_leads_nowhere(repository: Repository) -> None:
     assert "it has no b.yaml/c; set path to what it has" in refusal(repository, "b.yaml/c")
 
 
-def test_symlinks_are_followed_so_often_and_no_more(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_symlinks_are_followed_so_often_and_no_more(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gittree, "MAX_LISTED", 3)
     repository.push({f"{'d/' * 6}a.yaml": SPEC})
     assert "more than 3 directories; use fewer" in refusal(repository, "d/d/d/d/d/d")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine.api.client import Observation
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from state.last_applied import LastTarget
@@ -30,9 +30,9 @@ def of(*ids: int) -> State:
     return state(*map(relay, ids))
 
 
-def sighting(live: State, *guests: int) -> Sighting:
+def snapshot(live: State, *guests: int) -> HostSnapshot:
     sockets = {f"/tmp/{id_}": {"guest": True} for id_ in guests}
-    return Sighting({0: Observation("boot", 1, live, {"sockets": sockets})})
+    return HostSnapshot({0: Observation("boot", 1, live, {"sockets": sockets})})
 
 
 @dataclass
@@ -71,7 +71,7 @@ CASES = {
 
 def judged(case: Case) -> Guarded:
     last = LastTarget(case.live, frozenset(case.protected)) if case.protected else None
-    return guard(case.wanted, sighting(case.live, *case.guests), case.policy, last)
+    return guard(case.wanted, snapshot(case.live, *case.guests), case.policy, last)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -83,7 +83,7 @@ def test_what_is_held_back(case: Case) -> None:
 
 
 def test_what_is_held_back_stays_as_it_is_and_the_rest_goes_on() -> None:
-    found = guard(of(2, 3), sighting(of(1, 2), 1), Policy())
+    found = guard(of(2, 3), snapshot(of(1, 2), 1), Policy())
     assert found.target == of(1, 2, 3)
     assert str(found.held[0]) == (
         "relay:1 is left as it is: its guest is connected; to have it all the same: "
@@ -92,14 +92,14 @@ def test_what_is_held_back_stays_as_it_is_and_the_rest_goes_on() -> None:
 
 
 def test_who_needs_the_vf_of_a_held_relay_waits_and_is_not_half_set_up() -> None:
-    found = guard(state(relay(4, port=1), relay(2)), sighting(of(1, 2), 1), Policy())
+    found = guard(state(relay(4, port=1), relay(2)), snapshot(of(1, 2), 1), Policy())
     assert [(each.resource, each.allow) for each in found.held] == [("relay:1", "relay:1"), ("relay:4", "relay:1")]
     assert found.target == of(1, 2)
 
 
 def test_a_live_relay_that_needs_a_held_ones_socket_stays_with_its_own_and_so_on() -> None:
     wanted = state(relay(2, socket=1), relay(3, socket=2))
-    found = guard(wanted, sighting(of(1, 2, 3), 1), Policy())
+    found = guard(wanted, snapshot(of(1, 2, 3), 1), Policy())
     assert [each.resource for each in found.held] == ["relay:1", "relay:2", "relay:3"]
     assert found.target == of(1, 2, 3)
 
@@ -107,40 +107,40 @@ def test_a_live_relay_that_needs_a_held_ones_socket_stays_with_its_own_and_so_on
 def test_a_bond_that_takes_a_held_relays_vf_waits() -> None:
     bond = Port("net_bonding0", bond_mode="active-backup", members=("net_null1",))
     wanted = State.of([Engine(), Worker(1), bond, Socket("/tmp/7"), Relay(7, bond.name, "/tmp/7")])
-    found = guard(wanted, sighting(of(1), 1), Policy())
+    found = guard(wanted, snapshot(of(1), 1), Policy())
     assert [each.resource for each in found.held] == ["relay:1", "relay:7"]
     assert (set(found.target.relays), set(found.target.ports)) == ({1}, {"net_null1"})
 
 
 def test_sockets_of_the_template_stay_without_a_relay() -> None:
     wanted = state(relay(4, port=1), sockets=("/tmp/4", "/tmp/5"))
-    found = guard(wanted, sighting(of(1), 1), Policy())
+    found = guard(wanted, snapshot(of(1), 1), Policy())
     assert set(found.target.sockets) == {"/tmp/1", "/tmp/4", "/tmp/5"}
 
 
 def test_no_new_process_while_something_is_held_back() -> None:
-    found = guard(state(relay(2), main_cpu=5), sighting(of(1, 2), 1), Policy())
+    found = guard(state(relay(2), main_cpu=5), snapshot(of(1, 2), 1), Policy())
     assert [each.resource for each in found.held] == ["engine:0", "relay:1"]
     assert found.target == of(1, 2)
 
 
 def test_a_held_relay_whose_cpu_is_taken_away_moves_and_lives() -> None:
-    found = guard(state(relay(2), cpus=(2,)), sighting(of(1, 2), 1), Policy())
+    found = guard(state(relay(2), cpus=(2,)), snapshot(of(1, 2), 1), Policy())
     assert set(found.target.relays) == {1, 2}
     assert 1 not in found.target.pins
 
 
 def test_a_protected_relay_is_wanted_even_when_its_engine_has_died() -> None:
     last = LastTarget(of(1, 2), frozenset({1}))
-    found = guard(of(2), sighting(of()), Policy(), last)
+    found = guard(of(2), snapshot(of()), Policy(), last)
     assert found.target == of(1, 2)
     assert carried_over(found, Policy(), last) == {1}
 
 
 def test_protection_that_is_taken_out_together_with_the_relay_still_protects() -> None:
     last = LastTarget(of(1), frozenset({1}))
-    found = guard(of(), sighting(of(1)), Policy(), last)
+    found = guard(of(), snapshot(of(1)), Policy(), last)
     again = LastTarget(found.target, carried_over(found, Policy(), last))
-    assert [each.resource for each in guard(of(), sighting(of(1)), Policy(), again).held] == ["relay:1"]
-    kept = guard(of(1), sighting(of(1)), Policy(), last)
+    assert [each.resource for each in guard(of(), snapshot(of(1)), Policy(), again).held] == ["relay:1"]
+    kept = guard(of(1), snapshot(of(1)), Policy(), last)
     assert carried_over(kept, Policy(), last) == frozenset()

@@ -12,7 +12,7 @@ import pytest
 import schema
 from reconciler.frontends import ipc
 from reconciler.frontends.ipc import Ipc
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.tickets import Tickets
 from schema import Spec
 from state.relay_requests import put, wishes
 from state.store import Store
@@ -30,7 +30,7 @@ class Door:
         self.path.parent.mkdir()
         self.host = Sysfs(directory / "sys")
         self.woken = 0
-        self.exchange = Exchange(self._wake)
+        self.exchange = Tickets(self._wake)
         self.state = directory / "state"
         self.store = Store(self.state)
         self.door = Ipc(str(self.path), self.state, lambda: spec, self.exchange)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.apply.executor import Verdict
-from reconciler.watch.schedule import Command, LookAtEngine, Machine, ReadFile, Reconcile, Timing, Wait
+from reconciler.watch.schedule import Command, LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
 
 
 class Clock:
@@ -13,7 +13,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.machine = Machine(self.now, Timing())
+        self.machine = Schedule(self.now, Timing())
         self.boot, self.generation = "a", 0
 
     def next(self) -> Command:
@@ -129,7 +129,7 @@ def test_what_can_not_heal_is_not_tried_again() -> None:
     clock = settled()
     clock.machine.file_read(clock.now, changed=True)
     assert clock.next() == Reconcile()
-    clock.machine.reconciled(clock.now, Verdict.FAILED, clock.boot, clock.generation, may_heal=False)
+    clock.machine.reconciled(clock.now, Verdict.FAILED, clock.boot, clock.generation, is_retryable=False)
     assert clock.machine.retry_at is None
     clock.seen()
     assert clock.wait() == 5

@@ -14,10 +14,10 @@ import pytest
 
 from reconciler.apply.engine_start import ready
 from reconciler.desired.from_spec import desired
-from reconciler.host.refusal import Objected, Obstacle
+from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.memory.hugetlb import Entry, parse_mounts
 from reconciler.memory.memory import HostMounts
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.describe import words
 from reconciler.planning.plan import plan
 from reconciler.resources.host_memory import coming
@@ -64,7 +64,7 @@ def refusal(host: HostMounts, target: State) -> tuple[str, str]:
     for action in todo(host, target):
         try:
             host.carry_out(action)
-        except Objected as caught:
+        except HostRefused as caught:
             return caught.objection.code, str(caught)
     return "done", ""
 
@@ -211,7 +211,7 @@ def test_a_host_is_not_starved(host: HostMounts, kernel: FakeHugetlb, tmp_path: 
         "80 pages of 2M need 160 MiB more and this host has 100 MiB available: 60 MiB are missing, and none were "
         "reserved; reserve fewer, or give the host more memory"
     )
-    assert host.objections(todo(host, target)) == [Obstacle("pages:2M", sentence)]
+    assert host.objections(todo(host, target)) == [PlanProblem("pages:2M", sentence)]
     assert refusal(host, target) == ("no-memory", sentence)
     assert kernel.writes == []
 
@@ -293,7 +293,7 @@ def a_link(path: Path) -> str:
 def test_places_where_nothing_is_mounted(host: HostMounts, tmp_path: Path, lay: Callable[[Path], str]) -> None:
     sentence = lay(tmp_path / "huge")
     target = spec(pages(0, tmp_path / "huge"))
-    assert host.objections(todo(host, target)) == [Obstacle(f"mount:{tmp_path / 'huge'}", sentence)]
+    assert host.objections(todo(host, target)) == [PlanProblem(f"mount:{tmp_path / 'huge'}", sentence)]
     assert refusal(host, target) == ("failed", sentence)
 
 
@@ -329,9 +329,9 @@ def test_who_may_not_is_told_so(host: HostMounts, kernel: FakeHugetlb, monkeypat
 def test_before_the_first_engine_all_is_made_ready(host: HostMounts, kernel: FakeHugetlb, tmp_path: Path) -> None:
     kernel.room["2M"] = [40, 60]
     target = spec(pages(150, tmp_path / "huge"))
-    assert ready(host, target, Sighting(silent={0: "it starts"})) == ""
+    assert ready(host, target, HostSnapshot(silent={0: "it starts"})) == ""
     assert kernel.writes == []
-    assert "pages:2M: 50 of 150 pages of 2M (100 MiB) are missing" in ready(host, target, Sighting())
+    assert "pages:2M: 50 of 150 pages of 2M (100 MiB) are missing" in ready(host, target, HostSnapshot())
     assert set(host.mounts()) == {str(tmp_path / "huge")}
 
 

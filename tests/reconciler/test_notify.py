@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.status.systemd import READY_WITHIN_S, Pulse
-from reconciler.watch.notify_proxy import GoBetween
+from reconciler.status.systemd import READY_WITHIN_S, ServiceStatus
+from reconciler.watch.notify_proxy import NotifyProxy
 from reconciler.watch.schedule import Timing
 from schema.wire.notify import INHERITED, MAX_MESSAGES, Hearing, Notifier
 from tests.kit.waiting import wait_for
@@ -133,7 +133,7 @@ def test_status_is_said_when_it_changes_and_reloading_has_its_time(manager: Hear
 
 
 def test_ready_is_said_once_and_not_put_off_for_ever(manager: Hearing) -> None:
-    pulse = Pulse(notifier(manager), 100.0)
+    pulse = ServiceStatus(notifier(manager), 100.0)
     pulse.beat(100.0 + READY_WITHIN_S)
     assert manager.drain() == []
     pulse.beat(101.0 + READY_WITHIN_S)
@@ -142,7 +142,7 @@ def test_ready_is_said_once_and_not_put_off_for_ever(manager: Hearing) -> None:
 
 
 def test_a_reload_ends_with_ready_whether_anything_changed_or_not(manager: Hearing) -> None:
-    pulse = Pulse(notifier(manager), 100.0)
+    pulse = ServiceStatus(notifier(manager), 100.0)
     pulse.reloading(100.0)
     pulse.reconciled()
     assert manager.drain() == ["READY=1"], "who starts does not reload"
@@ -155,7 +155,7 @@ def test_a_reload_ends_with_ready_whether_anything_changed_or_not(manager: Heari
 
 
 def test_a_reload_after_a_long_time_has_its_own_time(manager: Hearing) -> None:
-    pulse = Pulse(notifier(manager), 100.0)
+    pulse = ServiceStatus(notifier(manager), 100.0)
     pulse.reconciled()
     pulse.reloading(9000.0)
     pulse.beat(9000.0 + READY_WITHIN_S)
@@ -196,7 +196,7 @@ def test_a_file_that_was_never_valid_is_no_reason_to_wait(steered: Steered, mana
 
 
 def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(manager: Hearing) -> None:
-    between = GoBetween(notifier(manager, 10.0), silent_s=5.0)
+    between = NotifyProxy(notifier(manager, 10.0), silent_s=5.0)
     watch = Notifier(between.environment)
     assert watch.watchdog_s == 5.0
     watch.ready()

@@ -13,7 +13,7 @@ from typing import Any
 import schema
 from engine.api.client import EngineClient, Observation
 from reconciler.desired.from_spec import desired
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.shard_cpus import allot
 from reconciler.status.conditions import relay_statuses
 from schema.model import Key, Kind
@@ -71,7 +71,7 @@ def status(port: dict[str, Any], socket: dict[str, Any]) -> tuple[str, str]:
         "sockets": {"/tmp/1.sock": {"guest": True, **socket}},
     }
     seen = Observation("b", 1, wanted(1, pins={1: 1}), live)
-    [found] = relay_statuses(Sighting({0: seen}), None)
+    [found] = relay_statuses(HostSnapshot({0: seen}), None)
     return str(found.condition), found.message
 
 

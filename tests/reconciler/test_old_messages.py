@@ -12,9 +12,9 @@ import pytest
 
 import schema
 from engine.api.client import Observation
-from reconciler.frontends.backend import StateFront
+from reconciler.frontends.backend import PortControlBackend
 from reconciler.frontends.port_control import OWNER
-from reconciler.frontends.replies import Snapshot, stats_reply
+from reconciler.frontends.replies import EngineCounts, stats_reply
 from reconciler.legacy.virtioforwarder_pb2 import (
     CoreSchedResponse,
     PortControlResponse,
@@ -22,7 +22,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from schema import Spec
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from state import relay_requests as wishes
@@ -50,7 +50,7 @@ class OldHost(Stage):
         self.state_dir = directory / "state"
         self.state_dir.mkdir()
         self.kind = kind
-        super().__init__(directory, lambda: StateFront(self.state_dir, lambda: spec(kind)))
+        super().__init__(directory, lambda: PortControlBackend(self.state_dir, lambda: spec(kind)))
 
     def wish(self, relay: int, **wanted: object) -> None:
         store = Store(self.state_dir)
@@ -149,12 +149,12 @@ COUNTED = {f"{way}_{unit}": 7 for way in ("rx", "tx") for unit in ("packets", "b
 }
 
 
-def seen(vf: bool, guest: bool) -> Snapshot:
+def seen(vf: bool, guest: bool) -> EngineCounts:
     """Relay 3, its VF on node 1."""
     parts: list[Resource] = [Engine(), Worker(1), Socket("/t/3"), Relay(3, VF, "/t/3"), Pin(3, 1, 1), Port(VF)]
     live = {"ports": {VF: {"present": vf, "numa": 1}}, "sockets": {"/t/3": {"guest": guest}}}
     counters = {"tsc_hz": 1, "now_tsc": 1, "relays": {"3": {"vf_to_vm": COUNTED, "vm_to_vf": COUNTED}}}
-    return Snapshot(1.0, Sighting({0: Observation("boot", 1, State.of(parts), live)}), counters)
+    return EngineCounts(1.0, HostSnapshot({0: Observation("boot", 1, State.of(parts), live)}), counters)
 
 
 @pytest.mark.parametrize(

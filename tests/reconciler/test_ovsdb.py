@@ -16,7 +16,7 @@ import pytest
 
 from reconciler.frontends import ovsdb
 from reconciler.frontends.ovsdb import Ovsdb
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.tickets import Tickets
 from state import relay_requests as wishes
 from state.store import Store
 from tests.kit.cleanup import short_directory
@@ -40,7 +40,7 @@ class Site:
             self.sysfs.netdev(f"eth{index}", device=self.vf(index))
         self.server = OvsdbServer(directory)
         self.asked = 0
-        self.exchange = Exchange(self._rouse)
+        self.exchange = Tickets(self._rouse)
         self.door: Ovsdb | None = None
 
     def _rouse(self) -> None:

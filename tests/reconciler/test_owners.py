@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 import schema
 from reconciler.apply.proposal import Intent, proposed
-from reconciler.desired.desired_state import Beside, wanted
+from reconciler.desired.desired_state import Requests, wanted
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.plan import plan
-from reconciler.policy.claims import Merged, claims, merged
+from reconciler.policy.claims import MergedRelays, claims, merged
 from reconciler.terminal import plan_text as render
 from schema import Spec
 from schema.model import Kind
-from state.relay_requests import Wish
+from state.relay_requests import RelayRequest
 from tests.reconciler.hosts import TableHost
 
 HOST = TableHost()
@@ -33,15 +33,15 @@ def relay(id_: int, vf: int | None = None, **more: Any) -> dict[str, Any]:
     return {"id": id_, "vf": f"net_null{id_ if vf is None else vf}", **more}
 
 
-def wish(owner: str, id_: int, vf: int, since: float, **more: Any) -> Wish:
-    return Wish(owner, id_, {"vf": f"net_null{vf}", **more}, since)
+def wish(owner: str, id_: int, vf: int, since: float, **more: Any) -> RelayRequest:
+    return RelayRequest(owner, id_, {"vf": f"net_null{vf}", **more}, since)
 
 
 def held_since(since: float, whole: Spec) -> dict[str, float]:
     return {thing: since for each in whole.relays for thing in claims(whole.vhost_user, each)}
 
 
-def ids(found: Merged) -> set[int]:
+def ids(found: MergedRelays) -> set[int]:
     return {each.id for each in found.spec.relays}
 
 
@@ -78,7 +78,7 @@ def test_a_socket_has_one_owner_too() -> None:
 
 def test_an_interface_below_a_vf_has_one_owner_too() -> None:
     whole = spec({"id": 1, "vf": "net_af_packet1,iface=veth1"})
-    late = Wish("ipc", 2, {"vf": "net_tap2,iface=veth1"}, 5.0)
+    late = RelayRequest("ipc", 2, {"vf": "net_tap2,iface=veth1"}, 5.0)
     left_out = merged(whole, [late], held_since(1.0, whole)).left_out
     assert "interface veth1 belongs to relay 1 of the file" in str(left_out)
     assert "interface veth1 belongs to relay 2 of ipc" in str(merged(whole, [late], {}).left_out)
@@ -98,7 +98,7 @@ def test_of_two_wishes_the_first_is_had() -> None:
 
 
 def test_a_wish_that_no_spec_could_have_is_left_out_with_its_reason() -> None:
-    found = merged(spec(relay(1)), [wish("ipc", 2, 2, 1.0, cpus=[9]), Wish("ipc", 3, {"vff": "x"}, 1.0)], {})
+    found = merged(spec(relay(1)), [wish("ipc", 2, 2, 1.0, cpus=[9]), RelayRequest("ipc", 3, {"vff": "x"}, 1.0)], {})
     assert ids(found) == {1}
     assert "CPU 9 is not among engine.worker_cpus" in str(found.left_out[0])
     assert "unknown key 'vff'" in str(found.left_out[1])
@@ -107,10 +107,12 @@ def test_a_wish_that_no_spec_could_have_is_left_out_with_its_reason() -> None:
 def test_wishes_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
     """Each bond of eight takes nine ports of the 128 that there are."""
     bonds = [
-        Wish("ipc", n, {"bond": {"name": f"net_bonding{n}", "members": [f"net_null{8 * n + m}" for m in range(8)]}}, n)
+        RelayRequest(
+            "ipc", n, {"bond": {"name": f"net_bonding{n}", "members": [f"net_null{8 * n + m}" for m in range(8)]}}, n
+        )
         for n in range(1, 20)
     ]
-    found = wanted(spec(relay(0)), Beside(tuple(bonds)), HOST)
+    found = wanted(spec(relay(0)), Requests(tuple(bonds)), HOST)
     assert 0 in found.target.relays
     assert 1 < len(found.target.relays) < 20
     assert "ports" in str(found.left_out[-1])
@@ -120,13 +122,13 @@ def test_a_file_that_does_not_fit_is_refused_whatever_the_wishes() -> None:
     whole = schema.parse('{"apiVersion": "vio4wd/v1", "vhost_user": {"owner": "nobody-here"}}', "f")
     for wishes in ([], [wish("ipc", 1, 1, 1.0)]):
         with pytest.raises(SpecUnfit, match="nobody-here"):
-            wanted(whole, Beside(tuple(wishes)), HOST)
+            wanted(whole, Requests(tuple(wishes)), HOST)
 
 
 def test_the_plan_says_whose_a_relay_is() -> None:
-    found = wanted(spec(relay(1)), Beside((wish("ovsdb", 2, 2, 5.0),)), HOST)
+    found = wanted(spec(relay(1)), Requests((wish("ovsdb", 2, 2, 5.0),)), HOST)
     intent = Intent("f", "0" * 64, found.target, owners=found.owners)
-    lines = "\n".join(line for line, _ in render.lines(proposed(intent, Sighting()).saved))
+    lines = "\n".join(line for line, _ in render.lines(proposed(intent, HostSnapshot()).saved))
     assert "the spec asks for it (owner: ovsdb)" in lines
     assert lines.count("owner: ovsdb") == lines.count("relay 2 needs it") + 1
     assert "relay 1 needs it (owner" not in lines
@@ -140,7 +142,7 @@ def _specs(draw: st.DrawFn) -> Spec:
 
 
 @st.composite
-def _wishes(draw: st.DrawFn) -> list[Wish]:
+def _wishes(draw: st.DrawFn) -> list[RelayRequest]:
     made = [
         wish(owner, id_, draw(st.integers(0, 6)), draw(st.integers(0, 9)))
         for owner in ("ovsdb", "ipc")
@@ -151,10 +153,12 @@ def _wishes(draw: st.DrawFn) -> list[Wish]:
 
 @given(before=_specs(), after=_specs(), wishes=_wishes())
 @settings(max_examples=300, deadline=None)
-def test_no_change_of_the_file_touches_another_owners_relays(before: Spec, after: Spec, wishes: list[Wish]) -> None:
+def test_no_change_of_the_file_touches_another_owners_relays(
+    before: Spec, after: Spec, wishes: list[RelayRequest]
+) -> None:
     first = merged(before, wishes, {})
     second = merged(after, wishes, dict.fromkeys(first.held, 100.0))
-    one, two = (wanted(each.spec, Beside(), HOST).target for each in (first, second))
+    one, two = (wanted(each.spec, Requests(), HOST).target for each in (first, second))
     theirs = first.owners.keys()
     touched = [a for a in plan(two, one).actions if a.relay in theirs and a.kind is not Kind.PIN]
     assert touched == []
@@ -163,9 +167,11 @@ def test_no_change_of_the_file_touches_another_owners_relays(before: Spec, after
 
 @given(whole=_specs(), before=_wishes(), after=_wishes())
 @settings(max_examples=300, deadline=None)
-def test_no_later_wish_touches_what_the_file_has(whole: Spec, before: list[Wish], after: list[Wish]) -> None:
+def test_no_later_wish_touches_what_the_file_has(
+    whole: Spec, before: list[RelayRequest], after: list[RelayRequest]
+) -> None:
     first = merged(whole, before, {})
-    late = [Wish(w.owner, w.relay, w.wanted, w.since + 200.0) for w in after]
+    late = [RelayRequest(w.owner, w.relay, w.wanted, w.since + 200.0) for w in after]
     second = merged(whole, late, dict.fromkeys(first.held, 100.0))
     ours = {each.id for each in first.spec.relays} - first.owners.keys()
     assert ours <= {each.id for each in second.spec.relays} - second.owners.keys()
@@ -173,7 +179,7 @@ def test_no_later_wish_touches_what_the_file_has(whole: Spec, before: list[Wish]
 
 @given(whole=_specs(), wishes=_wishes())
 @settings(max_examples=300, deadline=None)
-def test_everybody_has_it_or_is_told_why_not(whole: Spec, wishes: list[Wish]) -> None:
+def test_everybody_has_it_or_is_told_why_not(whole: Spec, wishes: list[RelayRequest]) -> None:
     found = merged(whole, wishes, {})
     had = {("file", each.id) for each in found.spec.relays if each.id not in found.owners}
     had |= {(owner, id_) for id_, owner in found.owners.items()}

@@ -14,8 +14,8 @@ from engine.api import parameters
 from engine.api.client import EngineUnavailable
 from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.observe.engine_files import known_shards, left_log_level, remembered_homes
-from reconciler.observe.engines import Fleet
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.engines import Engines
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from reconciler.watch.schedule import Timing
 from schema.model import Engine, Relay, State, Worker
@@ -115,15 +115,15 @@ def test_an_engine_that_answers_only_now_and_then_ends_no_watch(
 ) -> None:
     """A crowd at its API makes some looks fail; the next one, right after it, may be answered."""
     monkeypatch.setattr("reconciler.apply.engine_start.EVERY_S", 0.0)
-    looks, see = itertools.count(), Fleet.see
+    looks, see = itertools.count(), Engines.see
 
-    def see_now_and_then(fleet: Fleet) -> Sighting:
+    def see_now_and_then(fleet: Engines) -> HostSnapshot:
         if next(looks) % 3:
             return see(fleet)
         fleet.heard, fleet.faults = {}, {0: EngineUnavailable("its API is crowded")}
-        return Sighting()
+        return HostSnapshot()
 
-    monkeypatch.setattr(Fleet, "see", see_now_and_then)
+    monkeypatch.setattr(Engines, "see", see_now_and_then)
     steered = Steered(tmp_path, tmp_path / "vio4wd.yaml")
     steered.file.write_text(document(1))
     with Served(steered.engine, steered.run_dir) as steered.served:

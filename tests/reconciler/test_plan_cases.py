@@ -13,7 +13,7 @@ import schema
 from engine.api.client import Observation
 from reconciler.apply.proposal import Intent, proposed
 from reconciler.desired.from_spec import desired
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.plan import plan
 from reconciler.planning.predict import predict
 from reconciler.terminal.plan_text import lines
@@ -45,9 +45,9 @@ def applied(path: Path) -> State:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    sighting = Sighting({0: Observation("boot", 0, applied(case / "observed.yaml"), {})})
+    snapshot = HostSnapshot({0: Observation("boot", 0, applied(case / "observed.yaml"), {})})
     intent = Intent("desired.yaml", "0" * 64, state(case / "desired.yaml"), guarded=False)
-    text = "".join(f"{line}\n" for line, _ in lines(proposed(intent, sighting).saved))
+    text = "".join(f"{line}\n" for line, _ in lines(proposed(intent, snapshot).saved))
     expected = case / "plan.txt"
     if os.environ.get("VIO4WD_WRITE_PLANS"):
         expected.write_text(text)

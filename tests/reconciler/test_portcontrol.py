@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.frontends.port_control import OWNER, Desk, Held, Put, Take, decide
+from reconciler.frontends.port_control import OWNER, AddRelay, ClaimedRelay, RelayTable, RemoveRelay, decide
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 
 ADD, REMOVE, ADD_SOCK, REMOVE_SOCK, QUERY = range(5)
@@ -24,13 +24,13 @@ def name(function: int) -> str:
     return f"0000:05:08.{function}"
 
 
-def held(id_: int, *functions: int, owner: str = OWNER, bond: str = "", socket: str = "") -> Held:
+def held(id_: int, *functions: int, owner: str = OWNER, bond: str = "", socket: str = "") -> ClaimedRelay:
     members = frozenset(name(function) for function in functions)
-    return Held(id_, owner, bond or name(functions[0]), members, socket or f"/t/{id_}")
+    return ClaimedRelay(id_, owner, bond or name(functions[0]), members, socket or f"/t/{id_}")
 
 
-def desk(*relays: Held, dynamic: bool = True) -> Desk:
-    return Desk({each.id: each for each in relays}, tuple(f"/t/{id_}" for id_ in range(64)), dynamic, not dynamic)
+def desk(*relays: ClaimedRelay, dynamic: bool = True) -> RelayTable:
+    return RelayTable({each.id: each for each in relays}, tuple(f"/t/{id_}" for id_ in range(64)), dynamic, not dynamic)
 
 
 def asked(op: int, *functions: int, **given: Any) -> PortControlRequest:
@@ -110,11 +110,11 @@ OK = PortControlResponse.OK
         ((), asked(QUERY, vhost_path="/t/1"), errno.ENOENT),
     ],
 )
-def test_a_request_comes_to(there: tuple[Held, ...], request_: PortControlRequest, outcome: object) -> None:
+def test_a_request_comes_to(there: tuple[ClaimedRelay, ...], request_: PortControlRequest, outcome: object) -> None:
     found = decide(request_, desk(*there))
-    if isinstance(found, Put):
+    if isinstance(found, AddRelay):
         assert found.wanted == outcome
-    elif isinstance(found, Take):
+    elif isinstance(found, RemoveRelay):
         assert found.relay == outcome
     elif isinstance(outcome, str):
         assert (found.status, found.query_string) == (OK, outcome)
@@ -130,9 +130,9 @@ def test_a_request_comes_to(there: tuple[Held, ...], request_: PortControlReques
 def test_add_sock_takes_the_lowest_free_relay_until_there_is_none() -> None:
     taken = [held(id_, 0, bond=f"net_bonding{id_}") for id_ in (0, 1, 3)]
     found = decide(asked(ADD_SOCK, 7, vhost_path="/q"), desk(*taken))
-    assert isinstance(found, Put)
+    assert isinstance(found, AddRelay)
     assert found.relay == 2
-    every = [Held(id_, FILE, f"d{id_}", frozenset(), f"/s/{id_}") for id_ in range(64)]
+    every = [ClaimedRelay(id_, FILE, f"d{id_}", frozenset(), f"/s/{id_}") for id_ in range(64)]
     full = decide(asked(ADD_SOCK, 7, vhost_path="/q"), desk(*every))
     assert isinstance(full, PortControlResponse)
     assert full.error_code == errno.ENOSPC
@@ -160,9 +160,11 @@ def test_sockets_come_only_where_they_are_dynamic() -> None:
         ((ONE,), asked(QUERY), errno.ENOENT),
     ],
 )
-def test_on_sockets_of_the_template(there: tuple[Held, ...], request_: PortControlRequest, outcome: object) -> None:
+def test_on_sockets_of_the_template(
+    there: tuple[ClaimedRelay, ...], request_: PortControlRequest, outcome: object
+) -> None:
     found = decide(request_, desk(*there, dynamic=False))
-    if isinstance(found, Take):
+    if isinstance(found, RemoveRelay):
         assert found.relay == outcome
     else:
         assert isinstance(found, PortControlResponse)
@@ -170,7 +172,10 @@ def test_on_sockets_of_the_template(there: tuple[Held, ...], request_: PortContr
 
 
 def test_a_pci_address_is_told_in_capitals_and_nothing_else_is() -> None:
-    there = [Held(0, OWNER, "0000:5e:0a.3", frozenset(), "/q"), Held(1, FILE, "net_null0", frozenset(), "/r")]
+    there = [
+        ClaimedRelay(0, OWNER, "0000:5e:0a.3", frozenset(), "/q"),
+        ClaimedRelay(1, FILE, "net_null0", frozenset(), "/r"),
+    ]
     answers = [decide(asked(QUERY, vhost_path=path), desk(*there)) for path in ("/q", "/r")]
     assert [each.query_string for each in answers if isinstance(each, PortControlResponse)] == [
         "0000:5E:0A.3",
@@ -198,16 +203,16 @@ REQUESTS = st.builds(
 
 @given(st.lists(REQUESTS, max_size=30))
 def test_no_sequence_of_requests_gives_anything_to_two(requests: list[PortControlRequest]) -> None:
-    there: dict[int, Held] = {0: held(0, 0, owner=FILE)}
+    there: dict[int, ClaimedRelay] = {0: held(0, 0, owner=FILE)}
     for request in requests:
         found = decide(request, desk(*there.values()))
-        if isinstance(found, Put):
+        if isinstance(found, AddRelay):
             assert found.relay not in there
             bond = found.wanted.get("bond")
             members = frozenset(bond["members"] if bond else [found.wanted["vf"]])
             path = found.wanted.get("socket", f"/t/{found.relay}")
-            there[found.relay] = Held(found.relay, OWNER, bond["name"] if bond else min(members), members, path)
-        elif isinstance(found, Take):
+            there[found.relay] = ClaimedRelay(found.relay, OWNER, bond["name"] if bond else min(members), members, path)
+        elif isinstance(found, RemoveRelay):
             assert there.pop(found.relay).owner == OWNER
         used = [device for each in there.values() for device in each.members]
         assert len(used) == len(set(used))

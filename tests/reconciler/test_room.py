@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.host.host import ThisHost
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import MIB, port_bytes, refuse_shortage, shortages, strangers
 from reconciler.planning.host_plan import plan_host
 from schema.model import Port
@@ -18,9 +18,9 @@ COSTS = {"port_mbufs": 1664, "mbuf_bytes": 384, "tso_bytes": 2 * MIB}
 """As an engine on two CPUs says it: some 8.6 MiB for a port with one queue."""
 
 
-def seen(*live: int, **limits: int) -> Sighting:
+def seen(*live: int, **limits: int) -> HostSnapshot:
     observation = LocalClient(FakeEngine.of(wanted(*live, pins=dict.fromkeys(live, 1)))).observe()
-    return Sighting({0: observation}, {}, {0: {"ports": 32, **limits}})
+    return HostSnapshot({0: observation}, {}, {0: {"ports": 32, **limits}})
 
 
 def test_ports_cost_by_queues_members_and_frames() -> None:
@@ -34,49 +34,49 @@ def test_ports_cost_by_queues_members_and_frames() -> None:
 
 
 def test_hugepages() -> None:
-    sighting = seen(1, **COSTS)
-    todo = plan_host(wanted(1, *range(10, 20)), sighting)
-    assert shortages(todo, sighting, TableHost(free={0: 50 * MIB, 1: 50 * MIB})) == []
+    snapshot = seen(1, **COSTS)
+    todo = plan_host(wanted(1, *range(10, 20)), snapshot)
+    assert shortages(todo, snapshot, TableHost(free={0: 50 * MIB, 1: 50 * MIB})) == []
     with pytest.raises(SpecUnfit) as refused:
-        refuse_shortage(todo, sighting, TableHost(free={0: 20 * MIB, 1: 30 * MIB}))
+        refuse_shortage(todo, snapshot, TableHost(free={0: 20 * MIB, 1: 30 * MIB}))
     said = "about 87 MiB are needed for 10 more ports, and 50 MiB are free (node 0: 20, node 1: 30)"
     assert said in str(refused.value)
 
 
 def test_a_node_with_too_little_is_named_and_no_obstacle() -> None:
-    sighting = seen(**COSTS)
-    todo = plan_host(wanted(*range(4)), sighting)
+    snapshot = seen(**COSTS)
+    todo = plan_host(wanted(*range(4)), snapshot)
     nodes = dict.fromkeys(wanted(*range(4)).ports, 1)
     host = TableHost(free={0: 500 * MIB, 1: 20 * MIB}, nodes=nodes)
-    assert shortages(todo, sighting, host) == []
-    (said,) = strangers(todo, sighting, host)
+    assert shortages(todo, snapshot, host) == []
+    (said,) = strangers(todo, snapshot, host)
     assert "the ports on NUMA node 1 need about 35 MiB, and 20 MiB are free there" in said
     assert "/sys/devices/system/node/node1/hugepages" in said
-    assert strangers(todo, sighting, TableHost(free={0: 500 * MIB, 1: 40 * MIB}, nodes=nodes)) == []
-    assert strangers(todo, sighting, TableHost(free={0: 20 * MIB}, nodes=dict.fromkeys(nodes, 0))) == []
+    assert strangers(todo, snapshot, TableHost(free={0: 500 * MIB, 1: 40 * MIB}, nodes=nodes)) == []
+    assert strangers(todo, snapshot, TableHost(free={0: 20 * MIB}, nodes=dict.fromkeys(nodes, 0))) == []
 
 
 def test_further_engines_cost_too() -> None:
-    sighting = seen(**COSTS)
-    todo = plan_host(wanted(*range(40)), sighting)
-    (said,) = shortages(todo, sighting, TableHost(free={0: 350 * MIB}))
+    snapshot = seen(**COSTS)
+    todo = plan_host(wanted(*range(40)), snapshot)
+    (said,) = shortages(todo, snapshot, TableHost(free={0: 350 * MIB}))
     assert "needed for 40 more ports and 1 more engine process, and" in said
 
 
 def test_who_only_takes_away_is_never_short() -> None:
-    sighting = seen(1, 2, 3, **COSTS)
-    assert shortages(plan_host(wanted(1), sighting), sighting, TableHost(free={0: 0})) == []
+    snapshot = seen(1, 2, 3, **COSTS)
+    assert shortages(plan_host(wanted(1), snapshot), snapshot, TableHost(free={0: 0})) == []
 
 
 def test_file_descriptors() -> None:
-    sighting = seen(files=256)
-    (said,) = shortages(plan_host(wanted(*range(20)), sighting), sighting, TableHost())
+    snapshot = seen(files=256)
+    (said,) = shortages(plan_host(wanted(*range(20)), snapshot), snapshot, TableHost())
     assert "shard 0 with 20 relays needs about 564 and may open 256" in said
 
 
 def test_an_engine_that_does_not_say_is_not_reckoned_with() -> None:
-    sighting = seen()
-    assert shortages(plan_host(wanted(*range(20)), sighting), sighting, TableHost(free={})) == []
+    snapshot = seen()
+    assert shortages(plan_host(wanted(*range(20)), snapshot), snapshot, TableHost(free={})) == []
 
 
 def test_this_host_knows_its_hugepages() -> None:

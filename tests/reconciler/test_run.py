@@ -16,10 +16,10 @@ import pytest
 
 from reconciler.cli import main
 from reconciler.watch import supervisor
-from reconciler.watch.notify_proxy import GoBetween
+from reconciler.watch.notify_proxy import NotifyProxy
 from reconciler.watch.only_run import HOLDER, RunsAlready, only_run
 from reconciler.watch.restart_policy import AGAIN_AT_ONCE, LAST_S, Child
-from reconciler.watch.supervisor import BASE, Started, _end_silent, further_engines
+from reconciler.watch.supervisor import BASE, ChildProcess, _end_silent, further_engines
 from schema.paths import engine_parameters
 
 PATIENCE_S = 20.0
@@ -173,13 +173,13 @@ class Undead:
 
 
 def test_a_watch_that_can_not_be_killed_is_said_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    class Silent(GoBetween):
+    class Silent(NotifyProxy):
         def turn(self, now: float, born: float) -> bool:
             del now, born
             return True
 
     between, undead = Silent(), Undead()
-    watch = Started(Child("watch"), [], process=cast("subprocess.Popen[bytes]", undead))
+    watch = ChildProcess(Child("watch"), [], process=cast("subprocess.Popen[bytes]", undead))
     with caplog.at_level("INFO", "vio4wd.run"):
         for now in range(100):
             _end_silent(between, watch, float(now))

@@ -13,11 +13,11 @@ from reconciler.apply.proposal import Intent, proposed
 from reconciler.cli import main
 from reconciler.desired.local import Local
 from reconciler.desired.resolve import read_now
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.claims import claims, merged, unfit
 from reconciler.terminal import plan_text as render
 from schema import SpecError, compose
-from state.relay_requests import Wish, put
+from state.relay_requests import RelayRequest, put
 from state.store import Store
 from tests.kit.specfile import save
 from tests.reconciler.fake_engine import Served
@@ -55,7 +55,7 @@ def test_static_vfs_have_an_owner_of_their_own(site: Steered) -> None:
     with contextlib.closing(Store(site.directory / "other")) as store:
         found = read_now(Local(site.file, defaults=True), TableHost(), store, print).wanted
     intent = Intent("f", "0" * 64, found.target, owners=found.owners)
-    lines = "\n".join(line for line, _ in render.lines(proposed(intent, Sighting()).saved))
+    lines = "\n".join(line for line, _ in render.lines(proposed(intent, HostSnapshot()).saved))
     assert lines.count("the spec asks for it (owner: static)") == 2
     assert lines.count("vhost_user.template_sockets asks for it (owner: template)") == 62
 
@@ -139,7 +139,7 @@ def test_a_static_vf_that_comes_after_a_wish_is_left_out() -> None:
         file = Path(name, "virtioforwarder")
         file.write_text(static(1, 2))
         spec = compose([Local(file, defaults=True).read("host")])
-    found = merged(spec, [Wish("ovsdb", 1, {"vf": "net_null7"}, 5.0)], {})
+    found = merged(spec, [RelayRequest("ovsdb", 1, {"vf": "net_null7"}, 5.0)], {})
     assert dict(found.owners) == {1: "ovsdb", 2: "static"}
     assert str(found.left_out[0]).startswith("relay 1 of static is left out: ")
     assert "id 2" in found.held

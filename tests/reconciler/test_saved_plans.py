@@ -10,7 +10,7 @@ import pytest
 
 from engine.api.client import Observation
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.target_relays import narrowed
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from tests.kit.user import umask
@@ -126,14 +126,14 @@ def state(*pairs: tuple[int, int, int], cpus: tuple[int, ...] = (1,)) -> State:
     ],
 )
 def test_narrowed(live: State, target: State, ids: set[int], expected: State | None) -> None:
-    found = narrowed(target, Sighting({0: Observation("b", 1, live, {})}), frozenset(ids), None)
+    found = narrowed(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset(ids), None)
     if expected is None:
         assert found.workers == {Worker(1), Worker(5)}
         assert set(found.relays) == {1, 2}
     else:
         assert found == expected
     with pytest.raises(SpecUnfit, match="neither"):
-        narrowed(target, Sighting({0: Observation("b", 1, live, {})}), frozenset({40}), None)
+        narrowed(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset({40}), None)
 
 
 TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"

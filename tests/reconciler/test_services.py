@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import zmq
 
-from reconciler.frontends.port_control import OWNER, Desk, Held
+from reconciler.frontends.port_control import OWNER, ClaimedRelay, RelayTable
 from reconciler.frontends.sampler import Sampler
 from reconciler.frontends.services import Front, Opening, Services
-from reconciler.frontends.tickets import Exchange
+from reconciler.frontends.tickets import Tickets
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import (
     ConfigRequest,
@@ -29,7 +29,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
-from reconciler.observe.engines import Fleet
+from reconciler.observe.engines import Engines
 from schema.wire.listening import Access
 from tests.kit.waiting import wait_for
 
@@ -44,14 +44,14 @@ class MadeUpFront:
         self.wanted: dict[int, dict[str, Any]] = {}
         self.cpus: dict[int, tuple[int, int]] = {}
 
-    def desk(self) -> Desk:
+    def desk(self) -> RelayTable:
         held = {id_: self._held(id_, wish) for id_, wish in self.wanted.items()}
-        return Desk(held, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
+        return RelayTable(held, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
 
     @staticmethod
-    def _held(id_: int, wish: Mapping[str, Any]) -> Held:
+    def _held(id_: int, wish: Mapping[str, Any]) -> ClaimedRelay:
         bond = wish.get("bond") or {"name": wish.get("vf"), "members": [wish.get("vf")]}
-        return Held(id_, OWNER, bond["name"], frozenset(bond["members"]), wish.get("socket", f"/t/{id_}"))
+        return ClaimedRelay(id_, OWNER, bond["name"], frozenset(bond["members"]), wish.get("socket", f"/t/{id_}"))
 
     def idle_sockets(self) -> tuple[str, ...]:
         return tuple(f"/t/{id_}" for id_ in range(64))
@@ -85,8 +85,8 @@ class Stage:
         self.front = MadeUpFront()
         self.failed: dict[int, str] = {}
         self.settling = True
-        self.exchange = Exchange(self._settle)
-        self.sampler = Sampler(lambda: Fleet(directory / "run", directory / "state"))
+        self.exchange = Tickets(self._settle)
+        self.sampler = Sampler(lambda: Engines(directory / "run", directory / "state"))
         self.services = Services(make_front or (lambda: self.front), self.exchange, self.sampler)
         self.services.follow(self.openings())
         wait_for("the endpoints", lambda: all(self.path(name).exists() for name in NAMES), 10)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.api.client import Observation
 from reconciler.apply.executor import Verdict, apply_host
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, needed, plan_host
 from reconciler.planning.shard_cpus import allot
 from reconciler.planning.shards import check_ports, costs_of, divide
@@ -66,14 +66,14 @@ class Host:
         self.remembered: dict[int, int] = {}
         self.silent: dict[int, str] = {}
 
-    def sighting(self) -> Sighting:
+    def snapshot(self) -> HostSnapshot:
         up = {shard: engine for shard, engine in self.engines.items() if shard not in self.silent}
         seen = {shard: LocalClient(engine).observe() for shard, engine in up.items()}
         limits = {shard: {"ports": self.ports} for shard in range(MAX_SHARDS)}
-        return Sighting(seen, dict(self.silent), limits, dict(self.remembered))
+        return HostSnapshot(seen, dict(self.silent), limits, dict(self.remembered))
 
     def plan(self, target: State) -> HostPlan:
-        return plan_host(target, self.sighting())
+        return plan_host(target, self.snapshot())
 
     def steer(self, target: State) -> HostPlan:
         """Starts who is needed, carries out, ends who is not; afterwards nothing is left to do."""
@@ -81,7 +81,7 @@ class Host:
             if needed(shard, state) and shard not in self.engines:
                 self.engines[shard] = FakeEngine.of(State(state.engine, state.workers), limits={"ports": self.ports})
         todo = self.plan(target)
-        outcome = apply_host(todo, self.sighting().seen, self.clients)
+        outcome = apply_host(todo, self.snapshot().seen, self.clients)
         assert outcome.verdict is Verdict.APPLIED, [s for s in outcome.steps if s.message] or outcome.message
         self.remembered = {id_: shard for shard, state in todo.targets.items() for id_ in state.relays}
         for shard in [shard for shard in self.engines if not needed(shard, todo.targets.get(shard, State()))]:
@@ -106,7 +106,7 @@ def settled(target: State, ports: int = 4) -> Host:
 
 
 def said(todo: HostPlan) -> list[str]:
-    return [f"{e.shard} {e.action.verb} {e.action.resource}" for e in todo.errands]
+    return [f"{e.shard} {e.action.verb} {e.action.resource}" for e in todo.planned_actions]
 
 
 def test_one_shard_as_long_as_it_is_enough() -> None:
@@ -130,7 +130,7 @@ def test_who_is_there_stays_and_a_shard_without_relays_ends() -> None:
 def test_a_relay_that_must_move_says_what_it_costs() -> None:
     host = settled(wanted(1, 2, 3, 4))
     todo = host.steer(wanted(1, 2, 3, 4, bonds={1: 2}))
-    moves = [e for e in todo.errands if e.action.kind is Kind.RELAY and "move" in e.action.reason]
+    moves = [e for e in todo.planned_actions if e.action.kind is Kind.RELAY and "move" in e.action.reason]
     assert sorted((e.shard, e.action.verb) for e in moves) == [(0, Verb.REMOVE), (1, Verb.ADD)]
     assert {e.action.impact for e in moves} == {Impact.GUEST}
     assert len({e.action.relay for e in moves}) == 1
@@ -143,7 +143,7 @@ def test_vfs_that_change_hands_between_shards_are_let_go_first() -> None:
     homes = host.homes
     todo = host.steer(wanted(*range(8), shift=1))
     assert host.homes == homes
-    broken = [e for e in todo.errands if e.action.kind is Kind.RELAY and e.action.verb is Verb.REMOVE]
+    broken = [e for e in todo.planned_actions if e.action.kind is Kind.RELAY and e.action.verb is Verb.REMOVE]
     assert 1 <= len(broken) <= 3, said(todo)
 
 
@@ -169,8 +169,8 @@ def test_one_that_is_down_keeps_its_relays_and_stops_nobody() -> None:
     host.silent[1] = "shard 1 hangs"
     todo = host.plan(wanted(1, 2, 4, 5, 6))
     assert todo.missing == {1: "shard 1 hangs"}
-    assert {errand.shard for errand in todo.errands} == {0}
-    outcome = apply_host(todo, host.sighting().seen, host.clients)
+    assert {planned.shard for planned in todo.planned_actions} == {0}
+    outcome = apply_host(todo, host.snapshot().seen, host.clients)
     assert outcome.verdict is Verdict.FAILED
     assert [(r.relay, r.applied, r.pending) for r in outcome.relays] == [
         (1, True, False),
@@ -188,15 +188,15 @@ def test_one_that_dies_does_not_stop_the_others() -> None:
     host = settled(wanted(1, 2, 3, 4, 5))
     todo = host.plan(wanted(1, 2, 3, 5, 6))
     host.steer(wanted(1, 2, 3, 4, 5))
-    sighting = host.sighting()
+    snapshot = host.snapshot()
 
     def die(_: Action) -> None:
         host.engines[1].gone = True
 
     target = wanted(1, 2, 3, 7, 8, 9, bonds={8: 2})
-    todo = plan_host(target, sighting)
+    todo = plan_host(target, snapshot)
     host.engines[1].before_execute = die
-    outcome = apply_host(todo, sighting.seen, host.clients)
+    outcome = apply_host(todo, snapshot.seen, host.clients)
     assert outcome.verdict is Verdict.FAILED
     assert "shard 1: no engine answers" in outcome.message
     assert {r.relay for r in outcome.relays if r.applied} >= {1, 2, 3}
@@ -317,19 +317,19 @@ def test_64_relays_are_planned_in_10_ms_of_cpu_time() -> None:
     target = wanted(*range(64))
     host = settled(target, ports=32)
     changed = wanted(*range(64), shift=1)
-    sighting = host.sighting()
-    best = min(_cpu_s(changed, sighting) for _ in range(5))
-    assert len(plan_host(target, Sighting()).actions) == 3 * 64
-    assert plan_host(changed, sighting).actions
+    snapshot = host.snapshot()
+    best = min(_cpu_s(changed, snapshot) for _ in range(5))
+    assert len(plan_host(target, HostSnapshot()).actions) == 3 * 64
+    assert plan_host(changed, snapshot).actions
     assert best < 0.010
 
 
-def _cpu_s(target: State, sighting: Sighting) -> float:
+def _cpu_s(target: State, snapshot: HostSnapshot) -> float:
     began = time.process_time()
-    plan_host(target, sighting)
+    plan_host(target, snapshot)
     return time.process_time() - began
 
 
 def test_observations_are_kept_apart() -> None:
-    sighting = Sighting({1: Observation("b", 0, wanted(7), {}), 0: Observation("a", 0, wanted(3), {})})
-    assert sighting.live == {3: 0, 7: 1}
+    snapshot = HostSnapshot({1: Observation("b", 0, wanted(7), {}), 0: Observation("a", 0, wanted(3), {})})
+    assert snapshot.live == {3: 0, 7: 1}

@@ -10,10 +10,10 @@ import pytest
 
 from engine.api.client import Observation
 from reconciler.desired.from_spec import desired
-from reconciler.host.refusal import Objected
+from reconciler.host.refusal import HostRefused
 from reconciler.host.vfio import HostVfs
 from reconciler.observe.host_engine import objections
-from reconciler.observe.snapshot import Sighting
+from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import plan_host
 from reconciler.planning.plan import plan
 from schema.loading.loader import parse
@@ -39,7 +39,7 @@ def vfs(tmp_path: Path, pci: FakePci) -> Iterator[HostVfs]:
 
 
 def complaint(vfs: HostVfs, address: str = VF) -> tuple[str, str]:
-    with pytest.raises(Objected) as caught:
+    with pytest.raises(HostRefused) as caught:
         vfs.require_pollable(address)
     return caught.value.objection.code, str(caught.value)
 
@@ -136,7 +136,7 @@ def test_one_that_somebody_uses_is_not_given_back(vfs: HostVfs, pci: FakePci) ->
     pci.add(VF, "igbvf", group="10")
     vfs.bind(VF)
     pci.in_use.add("10")
-    with pytest.raises(Objected, match="is in use through vfio-pci; it is given back when that ends"):
+    with pytest.raises(HostRefused, match="is in use through vfio-pci; it is given back when that ends"):
         vfs.give_back(VF)
     pci.in_use.clear()
     vfs.give_back(VF)
@@ -157,7 +157,7 @@ def test_one_that_others_have_taken_since_is_left_to_them(vfs: HostVfs, pci: Fak
 def test_a_bind_that_fails_leaves_everything_as_it_was(tmp_path: Path, vfs: HostVfs, pci: FakePci) -> None:
     pci.add(VF, "igbvf", group="10")
     pci.refuses.add("vfio-pci")
-    with pytest.raises(Objected, match="vfio-pci did not take it"):
+    with pytest.raises(HostRefused, match="vfio-pci did not take it"):
         vfs.bind(VF)
     facts = pci.facts(VF)
     assert facts is not None
@@ -217,7 +217,7 @@ def test_killed_while_it_binds_and_refused_the_next_time_it_is_as_before_both(
     pci.add(VF, "igbvf", group="10")
     killed_after("unbind", pci, monkeypatch, vfs.bind)
     pci.refuses.add("vfio-pci")
-    with pytest.raises(Objected, match="did not take it"):
+    with pytest.raises(HostRefused, match="did not take it"):
         vfs.bind(VF)
     facts = pci.facts(VF)
     assert facts is not None
@@ -231,13 +231,13 @@ def test_who_may_not_write_is_told_so(vfs: HostVfs, pci: FakePci, monkeypatch: p
         raise not_permitted(pci.device(address) / "driver_override")
 
     monkeypatch.setattr(pci, "set_override", refuse)
-    with pytest.raises(Objected, match="is not allowed; vio4wd has to run as root"):
+    with pytest.raises(HostRefused, match="is not allowed; vio4wd has to run as root"):
         vfs.bind(VF)
 
 
 def test_a_driver_that_dpdk_works_beside_is_not_taken_away(vfs: HostVfs, pci: FakePci) -> None:
     pci.add(VF, "mlx5_core", group="10")
-    with pytest.raises(Objected, match="must stay with it; remove bind: true"):
+    with pytest.raises(HostRefused, match="must stay with it; remove bind: true"):
         vfs.bind(VF)
 
 
@@ -289,7 +289,7 @@ def test_with_several_engines_a_vf_is_given_back_once_by_the_one_that_polled_it(
     ]
     seen = {shard: Observation(f"boot{shard}", 0, state, {}) for shard, state in enumerate(states)}
     nothing = State(engine=wanted.engine, workers=wanted.workers)
-    errands = plan_host(nothing, Sighting(seen)).errands
-    last = [(errand.shard, f"{errand.action.verb} {errand.action.resource}") for errand in errands][-1]
+    planned_actions = plan_host(nothing, HostSnapshot(seen)).planned_actions
+    last = [(planned.shard, f"{planned.action.verb} {planned.action.resource}") for planned in planned_actions][-1]
     assert last == (1, f"remove vf:{VF}")
-    assert sum(errand.action.kind is Kind.VF for errand in errands) == 1
+    assert sum(planned.action.kind is Kind.VF for planned in planned_actions) == 1

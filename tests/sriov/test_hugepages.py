@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.desired.from_spec import desired
 from reconciler.host.host import ThisHost
-from reconciler.host.refusal import Objected
+from reconciler.host.refusal import HostRefused
 from reconciler.memory.memory import HostMounts
 from reconciler.planning.plan import plan
 from schema.loading.loader import parse
@@ -47,7 +47,7 @@ def carry_out(mounts: HostMounts, *entries: str) -> list[str]:
 def _one(mounts: HostMounts, action: Action) -> str:
     try:
         mounts.carry_out(action)
-    except Objected as objected:
+    except HostRefused as objected:
         return f"{action.resource}: {objected}"
     return action.resource
 

@@ -11,7 +11,7 @@ import pytest
 from schema.model import Port, State
 from state.last_applied import LastTarget, keep_target, last_target
 from state.pending import Pending, Phase, begin, confirm, current_pending, forget, undo, wait
-from state.rollback_hold import Hold, current_hold, keep_hold, release
+from state.rollback_hold import RollbackHold, current_hold, keep_hold, release
 from state.steady import Steady
 from state.store import Store
 
@@ -83,7 +83,7 @@ def test_a_clock_that_is_set_neither_shortens_nor_prolongs_its_time(now: float, 
 
 
 def test_a_hold_and_the_last_target_survive(tmp_path: Path) -> None:
-    hold = Hold(frozenset({"aa", "bb"}), STATE, "so", 1.0, frozenset({3}))
+    hold = RollbackHold(frozenset({"aa", "bb"}), STATE, "so", 1.0, frozenset({3}))
     last = LastTarget(STATE, frozenset({3}), {0: "b"})
     keep_hold(Store(tmp_path), hold)
     keep_target(Store(tmp_path), last)

@@ -53,7 +53,7 @@ class Table:
 
 
 PENDING = pending.Pending("t", "who", "a.yaml", "aa", 1.0, State())
-HOLD = hold.Hold(frozenset({"aa"}), State(), "why", 1.0)
+HOLD = hold.RollbackHold(frozenset({"aa"}), State(), "why", 1.0)
 TABLES: dict[str, Table] = {
     "binding": Table(
         lambda s: bindings.remember(s, bindings.Binding("0000:01:00.1", "ixgbevf", "")),

@@ -209,7 +209,7 @@ PORT_SERVICE: Final = 24
 """Cycles after which a port must be served also when nothing moves; 0: it need not."""
 PORT_SIZE: Final = 64
 
-# Doors: written by Python
+# Frontends: written by Python
 DOORS_WORKERS: Final = 0
 """How many worker addresses follow from DOORS_WORKER; only ever grows."""
 DOORS_GUESTS: Final = 8
@@ -222,7 +222,7 @@ DOORS_MOST_FDS: Final = 48
 """Nobody is let in when all descriptors below this number are taken."""
 DOORS_WORKER: Final = 64
 DOORS_MAX_WORKERS: Final = 128
-# Doors: the ring of events. Producers reserve at the head, Python takes from the tail.
+# Frontends: the ring of events. Producers reserve at the head, Python takes from the tail.
 EVENTS_HEAD: Final = DOORS_WORKER + 8 * DOORS_MAX_WORKERS
 EVENTS_LOST: Final = EVENTS_HEAD + 8
 EVENTS_TAIL: Final = EVENTS_HEAD + 64

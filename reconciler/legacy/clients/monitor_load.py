@@ -15,7 +15,7 @@ from typing import Any
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.legacy.clients.wire import CORE_SCHED, STATS, NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import CoreSchedRequest, CoreSchedResponse, StatsRequest, StatsResponse
-from reconciler.observe.engines import Fleet
+from reconciler.observe.engines import Engines
 from reconciler.observe.rates import DIRECTIONS, rates, together
 from reconciler.terminal.arguments import positive
 from schema.paths import run_dir, state_dir
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _once(asked: argparse.Namespace) -> list[str]:
     """The bars over one interval; instead of them what is wrong, for as long as it is."""
     try:
-        with Fleet(run_dir(), state_dir()) as fleet:
+        with Engines(run_dir(), state_dir()) as fleet:
             before = together(fleet.counters())
             time.sleep(asked.poll_interval)
             measured = rates(before, together(fleet.counters()))["relays"]
