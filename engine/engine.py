@@ -201,7 +201,7 @@ class EngineCore:
         self.captures.expire(now)
         if self._unclaimed:
             self._claim_descriptors()
-        for path in self.sockets.let_in(now):
+        for path in self.sockets.admit(now):
             log.warning("%s lets in guests again", path)
         for attached in self.ports.by_name.values():
             self._look_at_link(attached)

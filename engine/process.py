@@ -185,10 +185,10 @@ class EngineProcess:
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
     ) -> EngineCore:
-        from engine.burst.compiled import burst_size as chosen
+        from engine.burst.compiled import burst_size as burst_size
         from engine.burst.compiled.cache import numba_cache
 
-        chosen.burst = wanted.engine.burst
+        burst_size.burst = wanted.engine.burst
         began = time.monotonic()
         with numba_cache(cache_dir(), self._dpdk.version):
             from engine.dataplane.context import Context

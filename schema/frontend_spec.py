@@ -62,4 +62,4 @@ class PinSpec:
     cpus: tuple[int, int]
 
 
-NO_DOOR, NO_SERVICES, NO_BALANCE = PortControlSpec(), ServicesSpec(), BalanceSpec()
+NO_PORT_CONTROL, NO_SERVICES, NO_BALANCE = PortControlSpec(), ServicesSpec(), BalanceSpec()

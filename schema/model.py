@@ -250,7 +250,7 @@ class State:
     """Observed: every mount of hugetlbfs, whoever made it."""
     nodes: Mapping[tuple[Kind, Key], int] = field(default_factory=dict, compare=False)
     """On a host with several NUMA nodes: that of each worker and of each port that is on one (desired), and of the
-    guest on each socket (observed). Facts, not wishes: never compared."""
+    guest on each socket (observed). Facts, not targets: never compared."""
 
     @classmethod
     def of(cls, resources: Iterable[Resource]) -> State:

@@ -9,7 +9,15 @@ import re
 from dataclasses import dataclass
 
 from schema.document.problem import Problem
-from schema.frontend_spec import NO_BALANCE, NO_DOOR, NO_SERVICES, BalanceSpec, PinSpec, PortControlSpec, ServicesSpec
+from schema.frontend_spec import (
+    NO_BALANCE,
+    NO_PORT_CONTROL,
+    NO_SERVICES,
+    BalanceSpec,
+    PinSpec,
+    PortControlSpec,
+    ServicesSpec,
+)
 from schema.model import Port
 from schema.paths import normal_path
 
@@ -169,7 +177,7 @@ class Spec:
     """Relays by name (`relay:3`) that may be removed whatever guards them."""
     sources: tuple[SourceSpec, ...] = ()
     """Still to be read: the rest is not all that is wanted."""
-    port_control: PortControlSpec = NO_DOOR
+    port_control: PortControlSpec = NO_PORT_CONTROL
     services: ServicesSpec = NO_SERVICES
     balance: BalanceSpec = NO_BALANCE
     pins: tuple[PinSpec, ...] = ()

@@ -30,7 +30,7 @@ class RelayRequest:
 
 
 def put(store: Store, owner: str, relay: int, wanted: Mapping[str, Any], now: float | None = None) -> None:
-    """Remembers a wish, in place of what this owner wanted of the relay before; the same again keeps its time."""
+    """Remembers a request, in place of what this owner wanted of the relay before; the same again keeps its time."""
     text = json.dumps(dict(wanted), sort_keys=True)
 
     def work(connection: sqlite3.Connection) -> None:
@@ -53,7 +53,7 @@ def _after_all(connection: sqlite3.Connection) -> float:
 
 
 def remove(store: Store, owner: str, relay: int) -> None:
-    """Forgets a wish. Its owner asked for that by name, so that no guard holds it back: the relay is `released`."""
+    """Forgets a request. Its owner asked for that by name, so that no guard holds it back: the relay is `released`."""
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM wish WHERE owner = ? AND relay = ?", (owner, relay))
@@ -74,7 +74,7 @@ def gone(store: Store, relays: Iterable[int]) -> None:
         store.run(lambda connection: connection.executemany("DELETE FROM released WHERE relay = ?", rows))
 
 
-def wishes(store: Store) -> tuple[RelayRequest, ...]:
+def requests(store: Store) -> tuple[RelayRequest, ...]:
     """Everybody's, who came first first."""
     order = "ORDER BY since, owner, relay"
     return tuple(readable(store, "wish", "owner, relay, wanted, since", _wish, order))

@@ -100,9 +100,9 @@ def receive_from_vf(entry: int, fp_ops: int, port_id: int, room: int) -> int:
     queues = load64(load64(entry + at.ENTRY_PORT) + at.PORT_QUEUES)
     queue = 0
     if queues > 1:
-        turn = load64(entry + at.ENTRY_TURN) + 1
-        queue = 0 if turn >= queues else turn
-        store64(entry + at.ENTRY_TURN, queue)
+        poll = load64(entry + at.ENTRY_NEXT_QUEUE) + 1
+        queue = 0 if poll >= queues else poll
+        store64(entry + at.ENTRY_NEXT_QUEUE, queue)
     mbufs = entry + at.ENTRY_MBUFS
     received = call_burst(load64(fp + FP_RX), load64(load64(fp + FP_RXQ) + 8 * queue), mbufs, room)
     if received > 0:

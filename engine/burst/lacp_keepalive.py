@@ -14,7 +14,7 @@ from engine.burst.counting import FP_SIZE, FP_TX, FP_TXQ, count, drop, receive_f
 
 
 @called
-def serve(entry: int, fp_ops: int) -> int:
+def send_lacp(entry: int, fp_ops: int) -> int:
     """After a timed turn in which nothing moved, at most once in PORT_SERVICE cycles: how many packets it received."""
     port_block = load64(entry + at.ENTRY_PORT)
     interval = load64(port_block + at.PORT_SERVICE)

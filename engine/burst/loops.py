@@ -16,7 +16,7 @@ from engine.burst.compiled.intrinsics import load64, load_acquire, rdtsc, store6
 from engine.burst.compiled.quiesce import end_pass, enter_pass
 from engine.burst.counting import drop
 from engine.burst.idle import rest, short_pause
-from engine.burst.lacp_keepalive import serve
+from engine.burst.lacp_keepalive import send_lacp
 from engine.burst.queue_spread import drop_stages
 from engine.burst.to_guest import vf_to_vm
 from engine.burst.to_vf import vm_to_vf
@@ -43,7 +43,7 @@ PR_SET_TIMERSLACK = 29
 
 
 @inlined
-def turn(entry: int, fp_ops: int, drain_pool: int) -> int:
+def poll(entry: int, fp_ops: int, drain_pool: int) -> int:
     """One turn of an entry: how many packets moved."""
     if load64(entry + at.ENTRY_DIRECTION) == at.VF_TO_VM:
         return vf_to_vm(entry, fp_ops)
@@ -55,14 +55,14 @@ def look_after(entry: int, fp_ops: int) -> int:
     """What is done now and then for an entry for which nothing moves: how many packets were received."""
     if load64(entry + at.ENTRY_DIRECTION) == at.VF_TO_VM:
         fetch_ahead(entry)
-    return serve(entry, fp_ops)
+    return send_lacp(entry, fp_ops)
 
 
 @inlined
 def charged_turn(entry: int, fp_ops: int, drain_pool: int, weight: int, before: int) -> tuple[int, int]:
     """A turn that began at `before` (TSC): how many packets moved, and when it ended. If any did it is charged to the
     entry, `weight` times. With UNTIMED no clock is read and nothing charged, nor is an entry looked after."""
-    packets = turn(entry, fp_ops, drain_pool)
+    packets = poll(entry, fp_ops, drain_pool)
     if weight == UNTIMED:
         return packets, 0
     if packets == 0:

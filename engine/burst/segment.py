@@ -96,7 +96,7 @@ def fits(mbuf: int, mtu: int) -> bool:
 
 
 @called
-def sift(entry: int, packets: int) -> int:
+def classify(entry: int, packets: int) -> int:
     """Drops of the entry's first packets those that can't leave: how many remain, in their order."""
     mbufs, mtu, kept = entry + at.ENTRY_MBUFS, load64(entry + at.ENTRY_MTU), 0
     for index in range(packets):

@@ -11,7 +11,7 @@ from engine.burst.compiled.compiling import called, inlined
 from engine.burst.compiled.intrinsics import call_burst, load64, load_acquire, store64
 from engine.burst.counting import FP_SIZE, FP_TX, FP_TXQ, close_up, count, drop, drop_mbufs, total_bytes
 from engine.burst.queue_spread import drop_stages, list_active
-from engine.burst.segment import any_long, cut, hold, ready_all_for_nic, sift
+from engine.burst.segment import any_long, classify, cut, hold, ready_all_for_nic
 from engine.burst.vhost.kicks import GUEST_TX, ask_for_none
 from engine.dpdk import installed
 
@@ -88,7 +88,7 @@ def cut_and_send(entry: int, fp_ops: int, port_id: int, pool: int) -> int:
 def sift_and_send(entry: int, fp_ops: int, port_id: int, pool: int, received: int) -> None:
     """Sends what a guest has handed over that may leave the cutting of long frames to others."""
     mbufs = entry + at.ENTRY_MBUFS
-    packets = sift(entry, received)
+    packets = classify(entry, received)
     if load64(entry + at.ENTRY_SEGMENTS) == at.SOFTWARE and any_long(mbufs, packets):
         hold(entry, packets)
         cut_and_send(entry, fp_ops, port_id, pool)
@@ -134,14 +134,14 @@ def gather(entry: int, fp_ops: int, port_id: int, guest: int, pool: int, mask: i
     if mask != load64(entry + at.ENTRY_MASK):
         ask_for_none(guest - 1, mask, GUEST_TX)
         list_active(entry, mask)
-    moved, last, active = 0, load64(entry + at.ENTRY_TURN), load64(entry + at.ENTRY_ACTIVE_COUNT)
+    moved, last, active = 0, load64(entry + at.ENTRY_NEXT_QUEUE), load64(entry + at.ENTRY_ACTIVE_COUNT)
     for _ in range(active):
         last = last + 1 if last + 1 < active else 0
         queue = load64(entry + at.ENTRY_ACTIVE + 8 * last)
         moved += take_from_guest(entry, fp_ops, port_id, guest, pool, 2 * queue + GUEST_TX)
         if load64(entry + at.ENTRY_WAITING) + load64(entry + at.ENTRY_STAGED) > 0:
             break
-    store64(entry + at.ENTRY_TURN, last)
+    store64(entry + at.ENTRY_NEXT_QUEUE, last)
     return moved
 
 

@@ -45,7 +45,7 @@ class Member:
     """Packets leave through it."""
     joined: bool = False
     """DPDK has it in the bond: not so while its link is down in a mode that would go on sending through it."""
-    shunned: bool = False
+    excluded: bool = False
     """It could not be taken back; the next change of its link tries again."""
 
     @property
@@ -63,7 +63,7 @@ class Bond:
     members: list[Member] = field(default_factory=list)
     """In the order of the spec."""
     started: bool = False
-    chosen: int = -1
+    burst_size: int = -1
     """The port id of the member that was last made the active one."""
 
     @property
@@ -244,8 +244,8 @@ class Bonds:
             self._library.remove(bond.id, member.id)
             self._ethdevs.stop(member.id)
         member.joined = member.active = False
-        if member.id == bond.chosen:
-            bond.chosen = -1
+        if member.id == bond.burst_size:
+            bond.burst_size = -1
 
     def look(self, bond: Bond) -> bool:
         """Reads the members' links and moves the active one: whether `settle` has to be called, which needs quiet."""
@@ -254,7 +254,7 @@ class Bonds:
             up = self._ethdevs.link_up(member.id) if up is None else up
             if up != member.link_up:
                 log.info("%s: the link of %s is %s", bond.name, member.name, "up" if up else "down")
-                member.link_up, member.shunned = up, False
+                member.link_up, member.excluded = up, False
         if bond.mode == ONE_ACTIVE:
             self._choose_active(bond)
         else:
@@ -269,7 +269,7 @@ class Bonds:
         current = self._library.primary(bond.id)
         usable = [member for member in bond.members if member.link_up and member.joined]
         wanted = next((m for m in usable if m.id == current), usable[0] if usable else None)
-        if wanted is not None and wanted.id != bond.chosen:
+        if wanted is not None and wanted.id != bond.burst_size:
             self._activate(bond, wanted, moved=wanted.id != current)
         for member in bond.members:
             member.active = member is wanted
@@ -282,7 +282,7 @@ class Bonds:
             self._library.set_primary(bond.id, wanted.id)
         except DpdkError as error:
             log.error("%s: %s cannot take over: %s", bond.name, wanted.name, why(error).sentence)
-        bond.chosen = wanted.id
+        bond.burst_size = wanted.id
         if moved:  # a VF that is not trusted hears only its own address, so the bond's goes there; some refuse
             self._library.set_mac(bond.id, mac)
 
@@ -299,24 +299,24 @@ class Bonds:
                 self._join(bond, member)
             except Refused as reason:
                 log.error("%s; tried again when its link changes", reason)
-                member.shunned = True
+                member.excluded = True
         for member in _to_part(bond):
             try:
                 self._part(bond, member)
             except DpdkError as error:
                 log.error("%s: %s cannot be taken out: %s", bond.name, member.name, why(error).sentence)
-                member.shunned = True
+                member.excluded = True
 
 
 def _to_join(bond: Bond) -> list[Member]:
-    return [m for m in bond.members if m.link_up and not m.joined and not m.shunned]
+    return [m for m in bond.members if m.link_up and not m.joined and not m.excluded]
 
 
 def _to_part(bond: Bond) -> list[Member]:
     """Members that would swallow packets. One stays when all are down: then the port is down and nothing is sent."""
     if bond.mode == ONE_ACTIVE or not bond.link_up:
         return []
-    return [m for m in bond.members if not m.link_up and m.joined and not m.shunned]
+    return [m for m in bond.members if not m.link_up and m.joined and not m.excluded]
 
 
 @contextlib.contextmanager

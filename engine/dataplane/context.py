@@ -14,7 +14,7 @@ from engine.burst.compiled.memory import Block
 from engine.burst.compiled.quiesce import publish_anywhere, publish_table
 from engine.burst.loops import drop_waiting, read_tsc, work
 from engine.burst.vhost.bus_error import survive_missing_memory
-from engine.burst.vhost.callback_block import DOORS
+from engine.burst.vhost.callback_block import CALLBACK_CONTEXT
 from engine.burst.vhost.callbacks import CALLBACKS, after_message, before_message
 from engine.dataplane.numa import Numa
 from engine.dpdk import descriptors
@@ -44,14 +44,14 @@ class Context:
         self.mbufs = Mbufs(DPDK)
         self.numa = Numa()
         self.guests = Block(at.GUEST_SIZE * MAX_SOCKETS)
-        self.doors = DOORS
+        self.doors = CALLBACK_CONTEXT
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.doors.write(at.DOORS_GUESTS, self.guests.address)
-        self.doors.write(at.DOORS_GUEST_COUNT, MAX_SOCKETS)
-        self.doors.write(at.DOORS_EVENT_FD, self.event_fd)
+        self.doors.write(at.CONTEXT_GUESTS, self.guests.address)
+        self.doors.write(at.CONTEXT_GUEST_COUNT, MAX_SOCKETS)
+        self.doors.write(at.CONTEXT_EVENT_FD, self.event_fd)
         for index, look in enumerate((before_message, after_message)):
-            self.doors.write(at.DOORS_MESSAGE_OPS + 8 * index, look.address)
-        self.doors.write(at.DOORS_MOST_FDS, descriptors.most())
+            self.doors.write(at.CONTEXT_MESSAGE_OPS + 8 * index, look.address)
+        self.doors.write(at.CONTEXT_MOST_FDS, descriptors.most())
         survive_missing_memory()
         self.vhost = Vhost(DPDK, {name: compiled.address for name, compiled in CALLBACKS.items()})
         self.work_address: int = work.address
@@ -63,9 +63,9 @@ class Context:
 
     def add_worker_block(self, block: Block) -> None:
         """Makes a worker known to whoever must wait for the workers."""
-        count = self.doors.read(at.DOORS_WORKERS)
-        self.doors.write(at.DOORS_WORKER + 8 * count, block.address)
-        self.doors.write(at.DOORS_WORKERS, count + 1)
+        count = self.doors.read(at.CONTEXT_WORKERS)
+        self.doors.write(at.CONTEXT_WORKER + 8 * count, block.address)
+        self.doors.write(at.CONTEXT_WORKERS, count + 1)
 
     def publish_table(self, worker: int, table: int) -> None:
         """Swaps a worker's table and returns after the grace period."""

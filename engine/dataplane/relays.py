@@ -34,7 +34,7 @@ class LiveRelay:
         return (self.vm_to_vf, self.pin.vm_to_vf), (self.vf_to_vm, self.pin.vf_to_vm)
 
 
-def who(asked: bool, by_device: bool) -> int:
+def offload_mode(asked: bool, by_device: bool) -> int:
     """Who does what a guest may leave open."""
     if not asked:
         return at.NONE
@@ -80,8 +80,8 @@ class Relays:
         guest = self._sockets.guest_block(live.relay.socket)
         if attached:
             port, to_vf = attached.port, live.vm_to_vf
-            to_vf.write(at.ENTRY_CHECKSUM, who(port.checksums, attached.checksums))
-            to_vf.write(at.ENTRY_SEGMENTS, who(port.tso, attached.tso))
+            to_vf.write(at.ENTRY_CHECKSUM, offload_mode(port.checksums, attached.checksums))
+            to_vf.write(at.ENTRY_SEGMENTS, offload_mode(port.tso, attached.tso))
             to_vf.write(at.ENTRY_MTU, port.mtu)
         for entry, _cpu in live.entries():
             entry.write(at.ENTRY_PORT, live.port.address)

@@ -251,7 +251,7 @@ class Sockets:
             return said
         return f"{reason(request)}: {lost} are lost by now, so nobody is let in for {pause:.0f} s"
 
-    def let_in(self, now: float) -> list[str]:
+    def admit(self, now: float) -> list[str]:
         """The sockets whose pause is over. They let somebody in again; a client's must be opened anew for that."""
         over = []
         for path, opened in self.by_path.items():

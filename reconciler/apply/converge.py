@@ -25,19 +25,19 @@ Notice = Callable[[str], None]
 class Converger:
     """How to carry plans out: on which engines, how long to wait for them, and whom to tell."""
 
-    fleet: Engines
+    engines: Engines
     wait_s: float
     notice: Notice
     on_step: OnStep | None = None
 
-    def see(self, patient: bool = False) -> HostSnapshot:
+    def observe(self, patient: bool = False) -> HostSnapshot:
         """What the engines show, waiting while all that are there are still starting (`patient`: also for one that is
         not there). Raises what `Engines.see_any` raises."""
         deadline = time.monotonic() + self.wait_s
         said = False
         while True:
             try:
-                return self.fleet.observe_any()
+                return self.engines.observe_any()
             except (EngineError, EngineUnavailable) as error:
                 starting = isinstance(error, EngineError) and error.code == "not-ready"
                 if not (starting or patient) or time.monotonic() >= deadline:
@@ -53,7 +53,7 @@ class Converger:
             self.notice(sentence)
 
     def leave_parameters(self, todo: HostPlan) -> None:
-        self.say(leave_parameters(self.fleet.state_dir, self.fleet.run_dir, todo))
+        self.say(leave_parameters(self.engines.state_dir, self.engines.run_dir, todo))
 
     def until_settled(self, target: State, snapshot: HostSnapshot, todo: HostPlan, replan: bool) -> Outcome:
         """Carries out `todo`, and with `replan` what `target` takes beyond that once it can be done. Raises
@@ -62,15 +62,15 @@ class Converger:
         waited = not replan
         for attempt in range(STALE_TRIES):
             self.leave_parameters(todo)
-            outcome = apply_host(todo, snapshot.seen, self.fleet.clients, self.on_step)
+            outcome = apply_host(todo, snapshot.seen, self.engines.clients, self.on_step)
             steps += outcome.steps
             if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, snapshot, replan, waited):
                 break
             waited = waited or bool(todo.missing)
-            snapshot = self.see()
+            snapshot = self.observe()
             todo = plan_host(target, snapshot)
         if outcome.verdict is Verdict.APPLIED:
-            self.say(forget_unneeded(self.fleet.state_dir, self.fleet.run_dir, todo))
+            self.say(forget_unneeded(self.engines.state_dir, self.engines.run_dir, todo))
         return replace(outcome, steps=tuple(steps))
 
     def _again(self, outcome: Outcome, todo: HostPlan, snapshot: HostSnapshot, replan: bool, waited: bool) -> bool:
@@ -89,7 +89,7 @@ class Converger:
         self.notice(f"Waiting up to {self.wait_s:g} s: {'; '.join(missing.values())}.")
         deadline = time.monotonic() + self.wait_s
         while time.monotonic() < deadline:
-            if missing.keys() <= self.fleet.see().seen.keys():
+            if missing.keys() <= self.engines.observe().seen.keys():
                 return True
             time.sleep(0.2)
         return False
@@ -113,7 +113,7 @@ class Converger:
 
     def _is_another(self, shard: int, boot_id: str) -> bool:
         try:
-            return self.fleet.client(shard).hello().boot_id != boot_id
+            return self.engines.client(shard).hello().boot_id != boot_id
         except EngineUnavailable:
             return False  # between two engines there is none
 

@@ -1,6 +1,6 @@
 """What differs because somebody changed it, what because it could not be had yet, and what to leave alone.
 
-Whatever was verified to match and differs later, on the same engines and with the same wish, has drifted. What an
+Whatever was verified to match and differs later, on the same engines and with the same target, has drifted. What an
 engine lost by itself (a VF that was pulled out) has not: it heals.
 """
 
@@ -79,8 +79,8 @@ def positions(todo: HostPlan, target: State, snapshot: HostSnapshot, last: LastT
 
 
 def _same_wishes(one: State, other: State) -> Callable[[Kind, Key], bool]:
-    wishes = [{(kind, key): r for kind in Kind for key, r in state.resources(kind).items()} for state in (one, other)]
-    return lambda kind, key: wishes[0].get((kind, key)) == wishes[1].get((kind, key))
+    targets = [{(kind, key): r for kind in Kind for key, r in state.resources(kind).items()} for state in (one, other)]
+    return lambda kind, key: targets[0].get((kind, key)) == targets[1].get((kind, key))
 
 
 def _lost(action: Action, live: State) -> bool:

@@ -42,7 +42,7 @@ from reconciler.runtime.wording import number_of
 from schema.model import State, Worker
 from state.last_applied import LastTarget, keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
-from state.relay_requests import wishes
+from state.relay_requests import requests
 from state.rollback_hold import RollbackHold, current_hold, keep_hold, release
 from state.store import Store
 
@@ -87,12 +87,12 @@ class Applier:
         Unconfirmed, OSError.
         """
         with self._turn():
-            fleet = self.carrier.fleet
-            before = fleet.see()
+            engines = self.carrier.engines
+            before = engines.observe()
             todo = plan_host(target, before)
-            self.carrier.say(ready(fleet.mounts, target, before))
+            self.carrier.say(ready(engines.mounts, target, before))
             self.carrier.leave_parameters(todo)  # who starts waits for them
-            snapshot = self.carrier.see()
+            snapshot = self.carrier.observe()
             last = last_target(self.store)
             intent = Intent(order.source, order.sha256, target, policy, order.owners, last, only)
             found = proposed(intent, snapshot)
@@ -111,13 +111,13 @@ class Applier:
         `apply_state`."""
         policy = replace(saved.policy, allowed=saved.policy.allowed | allowed)
         with self._turn():
-            snapshot = self.carrier.see()
+            snapshot = self.carrier.observe()
             refuse_stale(saved, snapshot, time.time())
             todo = to_host_plan(saved, snapshot)
             if todo.missing:
                 self.carrier.leave_parameters(todo)
                 self.carrier.wait_for(todo.missing)
-                snapshot = self.carrier.see()
+                snapshot = self.carrier.observe()
                 refuse_stale(saved, snapshot, time.time())
                 todo = to_host_plan(saved, snapshot)
             last = last_target(self.store)
@@ -149,7 +149,7 @@ class Applier:
         if left is not None:
             refuse_unconfirmed(left, left.due(time.time(), self._boots()))
         try:
-            with locked(self.carrier.fleet.run_dir / APPLY, LOCK_WAIT_S):
+            with locked(self.carrier.engines.run_dir / APPLY, LOCK_WAIT_S):
                 left = current_pending(self.store)
                 if left is not None:
                     why = left.due(time.time(), self._boots())
@@ -247,8 +247,8 @@ class Applier:
         if not undo(self.store, pending, why):
             return None
         pending = replace(pending, reason=why)
-        snapshot = self.carrier.see(patient=True)
-        source, owners = f"{UNDOING}{pending.source}", owners_of(wishes(self.store), pending.others)
+        snapshot = self.carrier.observe(patient=True)
+        source, owners = f"{UNDOING}{pending.source}", owners_of(requests(self.store), pending.others)
         policy = Policy(pending.protected)
         found = proposed(Intent(source, pending.sha256, pending.before, policy, owners, guarded=False), snapshot)
         outcome = self.carrier.until_settled(pending.before, snapshot, found.todo, replan=True)
@@ -259,10 +259,10 @@ class Applier:
         return outcome
 
     def _others(self, target: State) -> frozenset[int]:
-        return others_of(target, wishes(self.store))
+        return others_of(target, requests(self.store))
 
     def _boots(self) -> dict[int, str]:
-        return {shard: hello.boot_id for shard, hello in self.carrier.fleet.ping().items()}
+        return {shard: hello.boot_id for shard, hello in self.carrier.engines.ping().items()}
 
 
 def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> LastTarget:

@@ -69,12 +69,12 @@ def execute(asked: argparse.Namespace) -> int:
 
     store = Store(state_dir())
     do = _task(asked, store)
-    with Engines(run_dir(), state_dir()) as fleet:
-        outcome = carried_out(asked, fleet, store, do)
+    with Engines(run_dir(), state_dir()) as engines:
+        outcome = carried_out(asked, engines, store, do)
     return conclude(asked, outcome, str(once(asked)))
 
 
-def carried_out(asked: argparse.Namespace, fleet: Engines, store: Store, do: Callable[[Applier], Outcome]) -> Outcome:
+def carried_out(asked: argparse.Namespace, engines: Engines, store: Store, do: Callable[[Applier], Outcome]) -> Outcome:
     """Does it, telling people step by step; closes the store."""
     from reconciler.apply.converge import Converger
     from reconciler.apply.transaction import Applier
@@ -82,7 +82,7 @@ def carried_out(asked: argparse.Namespace, fleet: Engines, store: Store, do: Cal
     from reconciler.terminal.output import complain
 
     _end_as_by_ctrl_c()
-    carrier = Converger(fleet, asked.wait, complain, None if asked.json else _show_step)
+    carrier = Converger(engines, asked.wait, complain, None if asked.json else _show_step)
     outcome = do(Applier(carrier, store, ThisHost()))
     if store.fault:
         complain(store.fault)

@@ -43,8 +43,8 @@ def execute(asked: argparse.Namespace) -> int:
     if left is None:
         complain("Nothing waits to be confirmed.")
         return 1
-    with Engines(run_dir(), state_dir()) as fleet:
-        boots = {shard: hello.boot_id for shard, hello in fleet.ping().items()}
+    with Engines(run_dir(), state_dir()) as engines:
+        boots = {shard: hello.boot_id for shard, hello in engines.ping().items()}
         why = left.due(time.time(), boots)
         if not why:
             code = _confirm(left, store)
@@ -54,7 +54,7 @@ def execute(asked: argparse.Namespace) -> int:
             complain(f"{left.source} is still being applied by {left.who}; confirm it when that has ended.")
             return 1
         complain(f"Too late: {why or 'its time is over'}. It is rolled back.")
-        return _roll_back(fleet, store, asked.wait)
+        return _roll_back(engines, store, asked.wait)
 
 
 def _confirm(left: Pending, store: Store) -> int | None:
@@ -98,7 +98,7 @@ def _busy() -> bool:
     return is_held(run_dir() / APPLY)
 
 
-def _roll_back(fleet: Engines, store: Store, wait_s: float) -> int:
+def _roll_back(engines: Engines, store: Store, wait_s: float) -> int:
     """Unless somebody is at it, who does it then."""
     from reconciler.apply.converge import Converger
     from reconciler.apply.transaction import Applier
@@ -106,7 +106,7 @@ def _roll_back(fleet: Engines, store: Store, wait_s: float) -> int:
     from reconciler.terminal.output import complain
 
     if not _busy():
-        Applier(Converger(fleet, wait_s, complain), store, ThisHost()).clear()
+        Applier(Converger(engines, wait_s, complain), store, ThisHost()).clear()
     return 1
 
 

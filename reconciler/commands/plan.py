@@ -115,19 +115,19 @@ def made(
         path=file.absolute,
         valid_s=valid_s,
     )
-    with Engines(run_dir(), state_dir()) as fleet:
-        snapshot = fleet.observe_any()
-        found = proposed(intent, snapshot, looking_at(fleet, (*unfit, *frontends_refused(spec, run_dir()))))
+    with Engines(run_dir(), state_dir()) as engines:
+        snapshot = engines.observe_any()
+        found = proposed(intent, snapshot, looking_at(engines, (*unfit, *frontends_refused(spec, run_dir()))))
     missing = list(found.todo.missing.values())
     return with_names(found.saved, names), missing, strangers(found.todo, snapshot, ThisHost())
 
 
-def looking_at(fleet: Engines, more: tuple[PlanProblem, ...] = ()) -> Look:
+def looking_at(engines: Engines, more: tuple[PlanProblem, ...] = ()) -> Look:
     """Finds out what of a plan will not work, beside what is known."""
     from reconciler.host.host import ThisHost
     from reconciler.status.plan_problems import problems_of
 
-    return lambda todo, snapshot: (*more, *problems_of(todo, snapshot, ThisHost(), fleet))
+    return lambda todo, snapshot: (*more, *problems_of(todo, snapshot, ThisHost(), engines))
 
 
 def _settled(file: Local, store: Store) -> tuple[ResolvedSpec, tuple[PlanProblem, ...], Mapping[int, str]]:
@@ -149,8 +149,8 @@ def _settled(file: Local, store: Store) -> tuple[ResolvedSpec, tuple[PlanProblem
 
 def show(saved: SavedPlan, missing: Iterable[str] = ()) -> None:
     """Prints a plan, coloured by what is done. `missing` are sentences on engines that are needed and not there."""
-    from reconciler.terminal import plan_text as render
+    from reconciler.terminal import plan_text as plan_text
     from reconciler.terminal.output import say
 
-    for line, verb in render.lines(saved, missing):
+    for line, verb in plan_text.lines(saved, missing):
         say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)

@@ -54,13 +54,13 @@ def execute(asked: argparse.Namespace) -> int:
         why = store.fault or "There is no such state in the history; vio4wd history lists what there is."
         refuse(why, asked.json)
         return 1
-    with Engines(run_dir(), state_dir()) as fleet:
-        saved = _plan(asked, store, entry, fleet)
+    with Engines(run_dir(), state_dir()) as engines:
+        saved = _plan(asked, store, entry, engines)
         if saved.planned_actions and not (asked.yes or _agreed(asked, saved)):
             return 1
         instead_of = _in_force(store, entry.sha256)
         order = ApplyRequest(asking(), saved.file, entry.sha256, instead_of=instead_of)
-        outcome = carried_out(asked, fleet, store, lambda steering: steering.apply_saved(saved, order))
+        outcome = carried_out(asked, engines, store, lambda steering: steering.apply_saved(saved, order))
     code = conclude(asked, outcome, saved.file)
     if instead_of and code == 0 and not asked.json and not store.fault:
         say(f"This holds until the content of the spec changes (sha256 {instead_of[:12]} is left out until then).")
@@ -72,10 +72,10 @@ def _entry(store: Store, number: int | None) -> Applied | None:
     from reconciler.policy.owned_relays import files_own, others_of
     from state.history import KEPT, entries, target_of
     from state.last_applied import last_target
-    from state.relay_requests import wishes
+    from state.relay_requests import requests
 
     last = last_target(store)
-    current = files_own(last.state, others_of(last.state, wishes(store))) if last is not None else None
+    current = files_own(last.state, others_of(last.state, requests(store))) if last is not None else None
     applies = entries(store, KEPT)
     for entry in _lasting(applies) if number is None else applies:
         if number not in (None, entry.id) or entry.outcome.get("verdict") != "applied":
@@ -110,7 +110,7 @@ def _differ(wanted: State, live: State) -> bool:
     return any(each.added or each.removed or each.changed for each in found)
 
 
-def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Engines) -> SavedPlan:
+def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engines) -> SavedPlan:
     """The plan, which is shown."""
     from reconciler.apply.proposal import Intent, proposed
     from reconciler.commands.plan import VALID_S, looking_at, show
@@ -119,15 +119,15 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Engine
     from reconciler.policy.removal_guards import Policy, relay_ids
     from state.history import target_of
     from state.last_applied import last_target
-    from state.relay_requests import wishes
+    from state.relay_requests import requests
 
     target, last = target_of(store, entry.id), last_target(store)
     assert target is not None
     protected = (last.protected if last is not None else frozenset()) & target.relays.keys()
     policy = Policy(protected, relay_ids(asked.allow_destroy))
-    snapshot = fleet.observe_any()
+    snapshot = engines.observe_any()
     live = as_wish(snapshot.states.values())
-    asked_for = wishes(store)
+    asked_for = requests(store)
     others = others_of(live, asked_for)
     intent = Intent(
         f"apply {entry.id}",
@@ -138,7 +138,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, fleet: Engine
         last,
         valid_s=VALID_S,
     )
-    saved = proposed(intent, snapshot, looking_at(fleet)).saved
+    saved = proposed(intent, snapshot, looking_at(engines)).saved
     if not asked.json and (saved.planned_actions or saved.held or saved.problems):
         show(saved)
     return saved

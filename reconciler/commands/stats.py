@@ -49,10 +49,10 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.terminal.output import emit
     from schema.paths import run_dir, state_dir
 
-    with Engines(run_dir(), state_dir()) as fleet:
+    with Engines(run_dir(), state_dir()) as engines:
         if asked.interval is not None:
-            return _rates(asked, fleet)
-        counters = _counters(fleet)
+            return _rates(asked, engines)
+        counters = _counters(engines)
     if asked.json:
         emit(counters)
     else:
@@ -60,26 +60,26 @@ def execute(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _counters(fleet: Engines) -> dict[str, Any]:
+def _counters(engines: Engines) -> dict[str, Any]:
     """Of all engines; says which does not answer. Raises EngineUnavailable or EngineError when none does."""
     from reconciler.observe.rates import together
     from reconciler.terminal.output import complain
 
-    counters = fleet.counters()
-    for shard in sorted(fleet.faults):
-        complain(f"shard {shard}: {fleet.faults[shard]}")
+    counters = engines.counters()
+    for shard in sorted(engines.faults):
+        complain(f"shard {shard}: {engines.faults[shard]}")
     return together(counters)
 
 
-def _rates(asked: argparse.Namespace, fleet: Engines) -> int:
+def _rates(asked: argparse.Namespace, engines: Engines) -> int:
     from reconciler.observe.rates import rates
     from reconciler.terminal.output import emit, heard
 
-    before = _counters(fleet)
+    before = _counters(engines)
     shown = 0
     while not asked.count or shown < asked.count:
         time.sleep(asked.interval)
-        after = _counters(fleet)
+        after = _counters(engines)
         measured = rates(before, after)
         if asked.json:
             emit(measured)

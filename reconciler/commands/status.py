@@ -56,7 +56,7 @@ def collect() -> dict[str, Any]:
     from schema.paths import run_dir, state_dir
 
     with Engines(run_dir(), state_dir()) as fleet:
-        snapshot = fleet.see()
+        snapshot = fleet.observe()
         engines = [asdict(hello) for _, hello in sorted(fleet.heard.items())]
         problems = _engine_problems(fleet.faults)
     pause = read_pause(state_dir())

@@ -1,4 +1,4 @@
-"""What is wanted of this host: a spec, with the wishes of other owners, as a state that a plan can be made for."""
+"""What is wanted of this host: a spec, with the requests of other owners, as a state that a plan can be made for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.policy.claims import Conflict, MergedRelays, merged
 from schema import Spec
 from schema.model import Action, Kind, State
 from state import pins
-from state import relay_requests as wishes
+from state import relay_requests as relay_requests
 from state.relay_requests import RelayRequest
 from state.store import Store
 
@@ -27,15 +27,15 @@ TEMPLATE = "template"
 class Requests:
     """What state remembers beside the file."""
 
-    wishes: tuple[RelayRequest, ...] = ()
+    requests: tuple[RelayRequest, ...] = ()
     held: Mapping[str, float] = field(default_factory=dict)
     """Since when the file has what."""
     pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """CPUs that relays were given from outside."""
 
 
-def beside(store: Store) -> Requests:
-    return Requests(wishes.wishes(store), wishes.held(store), pins.kept(store))
+def known_requests(store: Store) -> Requests:
+    return Requests(relay_requests.requests(store), relay_requests.held(store), pins.kept(store))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class DesiredState:
 
 
 def wanted(spec: Spec, known: Requests, host: Host) -> DesiredState:
-    """Raises SpecUnfit when this host can't have what the spec asks for. A wish that it can't have is left out."""
+    """Raises SpecUnfit when this host can't have what the spec asks for. A request that it can't have is left out."""
     try:
-        return _wanted(spec, known.wishes, known, host)
+        return _wanted(spec, known.requests, known, host)
     except SpecUnfit:
-        if not known.wishes:
+        if not known.requests:
             raise
     return _as_many_as_fit(spec, known, host)
 
@@ -91,12 +91,12 @@ def _as_many_as_fit(spec: Spec, known: Requests, host: Host) -> DesiredState:
     fits: list[RelayRequest] = []
     out: list[Conflict] = []
     found = _wanted(spec, (), known, host)
-    for wish in known.wishes:
+    for request in known.requests:
         try:
-            found = _wanted(spec, [*fits, wish], known, host)
-            fits.append(wish)
+            found = _wanted(spec, [*fits, request], known, host)
+            fits.append(request)
         except SpecUnfit as error:
-            out.append(Conflict(wish.owner, wish.relay, "; ".join(error.reasons)))
+            out.append(Conflict(request.owner, request.relay, "; ".join(error.reasons)))
     return replace(found, merged=replace(found.merged, left_out=(*found.merged.left_out, *out)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from reconciler.desired.desired_state import DesiredState, beside
+from reconciler.desired.desired_state import DesiredState, known_requests
 from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
 from reconciler.desired.own_files import FILE, found_by, outdated
@@ -86,7 +86,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
     names = kept_names(store)
     local = place.read(host_names(host.name(), names.get(FILE, "")))
-    before, known = kept(store), beside(store)
+    before, known = kept(store), known_requests(store)
     if store.fault:
         notice(store.fault)
     offers = []
@@ -96,7 +96,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
         tried = attempt(source, last.revision if last is not None else "")
         source.stop()
         offers.append(SourceReading(spec.name, tried, last))
-    settled = settle(local, offers, lambda spec: place.judge(spec, known, host))
+    settled = resolve(local, offers, lambda spec: place.judge(spec, known, host))
     for status in settled.sources:
         if status.problem:
             notice(f"{status.name} stays as it was: {status.problem}")
@@ -112,7 +112,7 @@ def remember(store: Store, settled: ResolvedSpec) -> None:
     hold(store, settled.wanted.merged.held)
 
 
-def settle(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> ResolvedSpec:
+def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> ResolvedSpec:
     """Raises SpecError or SpecUnfit when nothing can be made of it, Unread when a source has said nothing yet."""
     new = {offer.name: _said(offer) for offer in offers}
     try:

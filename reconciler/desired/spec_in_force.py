@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.desired.desired_state import DesiredState, beside, wanted
+from reconciler.desired.desired_state import DesiredState, known_requests, wanted
 from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
 from reconciler.desired.own_files import FILE, found_by, outdated
-from reconciler.desired.resolve import ResolvedSpec, SourceReading, SourceStatus, Unread, reasons, remember, settle
+from reconciler.desired.resolve import ResolvedSpec, SourceReading, SourceStatus, Unread, reasons, remember, resolve
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.runtime.bounded import Bounded, Unanswered
@@ -84,11 +84,11 @@ class SpecFile:
             local = self._answer()
             if disturbed():
                 return self.go_on()
-            facts = (local, self._offers(local), beside(self._store), in_force(), local.host)
+            facts = (local, self._offers(local), known_requests(self._store), in_force(), local.host)
             if facts == self._seen and not self.lacking:
                 return False
             self._seen = facts
-            settled = settle(local, facts[1], lambda spec: self._local.judge(spec, facts[2], self._host))
+            settled = resolve(local, facts[1], lambda spec: self._local.judge(spec, facts[2], self._host))
             return self._accept(local, settled)
         except (SpecError, SpecUnfit, Unread) as error:
             if not isinstance(error, SpecUnfit) or error.is_retryable:
@@ -124,7 +124,7 @@ class SpecFile:
         if before is None:
             return False
         try:
-            found = wanted(before.spec, beside(self._store), self._host)
+            found = wanted(before.spec, known_requests(self._store), self._host)
         except SpecUnfit:
             return False
         shown = before.shown
@@ -163,7 +163,7 @@ class SpecFile:
             return False
         try:
             spec = compose([self._local.once(known.text)])
-            found = wanted(spec, beside(self._store), self._host)
+            found = wanted(spec, known_requests(self._store), self._host)
         except (SpecError, SpecUnfit):
             return False
         sources = tuple(SourceStatus(n, k.revision, k.revision, "") for n, k in kept(self._store).items())

@@ -1,4 +1,4 @@
-"""What the services see and change: the spec in force, and the durable wishes and pins beside it."""
+"""What the services see and change: the spec in force, and the durable requests and pins beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schema.model import MAX_RELAYS
 from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path, template_path
 from schema.vf import below, parse_vf
 from state import pins
-from state import relay_requests as wishes
+from state import relay_requests as relay_requests
 from state.store import Store
 
 
@@ -29,12 +29,12 @@ class PortControlBackend:
 
     def desk(self) -> RelayTable:
         spec = self._spec() or Spec()
-        asked = wishes.wishes(self._store)
-        whole = merged(spec, asked, wishes.held(self._store))
+        asked = relay_requests.requests(self._store)
+        whole = merged(spec, asked, relay_requests.held(self._store))
         held = {r.id: _held(r, whole.owners.get(r.id, FILE), spec.vhost_user) for r in whole.spec.relays}
-        for wish in asked:  # those that are left out are still wanted, and can be taken back
-            if wish.relay not in held:
-                held[wish.relay] = _wished(wish, spec.vhost_user)
+        for request in asked:  # those that are left out are still wanted, and can be taken back
+            if request.relay not in held:
+                held[request.relay] = _wished(request, spec.vhost_user)
         sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
         return RelayTable(held, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
 
@@ -45,14 +45,16 @@ class PortControlBackend:
     def put(self, relay: int, wanted: Mapping[str, Any]) -> str:
         if against := unfit(OWNER, relay, wanted, self._spec() or Spec()):
             return against
-        wishes.put(self._store, OWNER, relay, wanted)
-        return self._kept(lambda: wishes.remove(self._store, OWNER, relay))
+        relay_requests.put(self._store, OWNER, relay, wanted)
+        return self._kept(lambda: relay_requests.remove(self._store, OWNER, relay))
 
     def take(self, relay: int) -> str:
         store = self._store
-        was = next((w for w in wishes.wishes(store) if (w.owner, w.relay) == (OWNER, relay)), None)
-        wishes.remove(store, OWNER, relay)
-        return self._kept(lambda: wishes.put(store, OWNER, relay, was.wanted, was.since) if was is not None else None)
+        was = next((w for w in relay_requests.requests(store) if (w.owner, w.relay) == (OWNER, relay)), None)
+        relay_requests.remove(store, OWNER, relay)
+        return self._kept(
+            lambda: relay_requests.put(store, OWNER, relay, was.wanted, was.since) if was is not None else None
+        )
 
     def workers(self) -> tuple[int, ...]:
         return (self._spec() or Spec()).engine.worker_cpus
@@ -98,12 +100,12 @@ def _held(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> ClaimedRel
     return ClaimedRelay(relay.id, owner, name, members, socket_path(vhost_user, relay), lower)
 
 
-def _wished(wish: wishes.RelayRequest, vhost_user: VhostUserSpec) -> ClaimedRelay:
-    bond = wish.wanted.get("bond")
-    members: Iterable[str] = bond["members"] if bond else [wish.wanted["vf"]]
+def _wished(request: relay_requests.RelayRequest, vhost_user: VhostUserSpec) -> ClaimedRelay:
+    bond = request.wanted.get("bond")
+    members: Iterable[str] = bond["members"] if bond else [request.wanted["vf"]]
     names = frozenset(_name(member) for member in members)
-    path = wish.wanted.get("socket") or template_path(vhost_user, wish.relay)
-    return ClaimedRelay(wish.relay, wish.owner, bond["name"] if bond else next(iter(names)), names, path)
+    path = request.wanted.get("socket") or template_path(vhost_user, request.relay)
+    return ClaimedRelay(request.relay, request.owner, bond["name"] if bond else next(iter(names)), names, path)
 
 
 def _name(text: str) -> str:

@@ -24,7 +24,7 @@ from reconciler.runtime.supervised_thread import Threads
 from schema import Spec
 from schema.document.nodes import shorten
 from schema.vf import below, parse_vf
-from state import relay_requests as wishes
+from state import relay_requests as relay_requests
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.ipc")
@@ -185,7 +185,7 @@ class Ipc:
             return ""
         against = _against(found, self._front.desk())
         if not against:
-            wishes.put(self._store, OWNER, found.index, {"vf": found.vf})
+            relay_requests.put(self._store, OWNER, found.index, {"vf": found.vf})
             LOG.info("relay %d is wanted as %s, which is %s", found.index, found.vf, netdev)
             self._exchange.ask()
         return against
@@ -201,7 +201,7 @@ class Ipc:
         own = self._own()
         for each in known:
             if each is not None and own.get(each.index) == each.vf:
-                wishes.remove(self._store, OWNER, each.index)
+                relay_requests.remove(self._store, OWNER, each.index)
                 LOG.info("relay %d is wanted no more", each.index)
                 self._exchange.ask()
                 return ""
@@ -209,7 +209,11 @@ class Ipc:
 
     def _own(self) -> dict[int, str]:
         """VF by relay."""
-        return {wish.relay: wish.wanted["vf"] for wish in wishes.wishes(self._store) if wish.owner == OWNER}
+        return {
+            request.relay: request.wanted["vf"]
+            for request in relay_requests.requests(self._store)
+            if request.owner == OWNER
+        }
 
 
 def _against(found: NetdevVf, desk: RelayTable) -> str:

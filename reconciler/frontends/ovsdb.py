@@ -22,7 +22,7 @@ from reconciler.frontends.ovs_marks import Change, Marked, decide, read_marks
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs
 from reconciler.runtime.supervised_thread import Threads, one_line
-from state import relay_requests as wishes
+from state import relay_requests as relay_requests
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.ovsdb")
@@ -203,12 +203,16 @@ class Ovsdb:
 
     def _carry_out(self, marked: Marked) -> None:
         """Remembers what is asked for from now on, and has the loop see to it."""
-        had = {wish.relay: str(wish.wanted.get("vf")) for wish in wishes.wishes(self._store) if wish.owner == OWNER}
+        had = {
+            request.relay: str(request.wanted.get("vf"))
+            for request in relay_requests.requests(self._store)
+            if request.owner == OWNER
+        }
         change = decide(marked.netdevs, self._netdevs.find, self._netdevs.remembered, had)
         for relay in change.take:
-            wishes.remove(self._store, OWNER, relay)
+            relay_requests.remove(self._store, OWNER, relay)
         for relay, found in change.put.items():
-            wishes.put(self._store, OWNER, relay, {"vf": found.vf})
+            relay_requests.put(self._store, OWNER, relay, {"vf": found.vf})
         self._unmet = change.faults
         if change.take or change.put:
             _log(change)

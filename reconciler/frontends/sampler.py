@@ -29,11 +29,11 @@ TURN_S = 0.02
 """So long replies are made before other services have their turn."""
 
 
-def look(fleet: Engines) -> EngineCounts:
+def look(engines: Engines) -> EngineCounts:
     """What is live, and counted, now. Raises nothing: who does not answer is not in it."""
-    snapshot = fleet.see()
+    snapshot = engines.observe()
     try:
-        counters = together(fleet.counters())
+        counters = together(engines.counters())
     except (EngineError, EngineUnavailable):
         counters = None
     return EngineCounts(time.monotonic(), snapshot, counters)
@@ -52,8 +52,8 @@ class _Asked:
 class Sampler:
     """`step` is called by the services' thread; the looks are made on another one."""
 
-    def __init__(self, fleet: Callable[[], Engines], threads: Threads | None = None) -> None:
-        self._fleet = fleet
+    def __init__(self, engines: Callable[[], Engines], threads: Threads | None = None) -> None:
+        self._engines = engines
         self._asked: list[_Asked] = []
         """At most one of each client."""
         self._latest = EngineCounts(float("-inf"))
@@ -130,11 +130,11 @@ class Sampler:
         os.close(self._news)
 
     def _run(self) -> None:
-        with self._fleet() as fleet:
+        with self._engines() as engines:
             while self._wanted.wait() and not self._stopping:
                 self._wanted.clear()
                 try:
-                    self._latest = look(fleet)
+                    self._latest = look(engines)
                 finally:  # whoever waits for a look asks for another one
                     self._looking = False
                 os.eventfd_write(self._news, 1)

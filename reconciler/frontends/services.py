@@ -64,7 +64,7 @@ class Front(Protocol):
         """The template's path of each id, where those sockets exist without a relay; else none."""
 
     def put(self, relay: int, wanted: Mapping[str, Any]) -> str:
-        """Records a wish; why that can't be, and then nothing is recorded."""
+        """Records a request; why that can't be, and then nothing is recorded."""
 
     def take(self, relay: int) -> str:
         """Records that it is wanted no more; as `put`."""

@@ -15,7 +15,7 @@ from reconciler.host.host import ThisHost
 from reconciler.legacy import inherited
 from reconciler.legacy.draft import Draft, written
 from reconciler.legacy.shell import Fragment, Value, read_fragment
-from reconciler.legacy.variables import DOOR_VARIABLES, IGNORED, PRECEDENCE, SAID_BY, TAKEN
+from reconciler.legacy.variables import FRONTEND_VARIABLES, IGNORED, PRECEDENCE, SAID_BY, TAKEN
 from schema import Problem, SpecError, Text, Tree
 from schema.loading.loader import read_file, refused
 from schema.spec import STATIC
@@ -190,7 +190,7 @@ def _conflicts(draft: Draft, source: Source) -> Iterator[Problem]:
                 why = f"CPU {cpu} of relay {relay} is not in VIRTIOFWD_CPU_MASK ({allowed})"
                 yield source.problem("VIRTIOFWD_CPU_PINS", why)
     endpoints = {f"VIRTIOFWD_ZMQ_{name.upper()}_EP": endpoint for name, endpoint in draft.services.items()}
-    first: dict[str, str] = {draft.doors["zmq"]: DOOR_VARIABLES["zmq"]} if "zmq" in draft.doors else {}
+    first: dict[str, str] = {draft.doors["zmq"]: FRONTEND_VARIABLES["zmq"]} if "zmq" in draft.doors else {}
     for variable, endpoint in endpoints.items():
         if first.setdefault(endpoint, variable) != variable:
             yield source.problem(variable, f"{endpoint} is the endpoint of {first[endpoint]} too; give each its own")
@@ -200,9 +200,9 @@ def _one_door(draft: Draft, source: Source) -> Iterator[Problem]:
     """Leaves one in the draft: OVSDB where none is set."""
     if not draft.doors:
         why = "is not set, nor is any other port control; as virtio-forwarder did, OVSDB's usual socket is waited for"
-        yield source.problem(DOOR_VARIABLES["ovsdb"], why)
+        yield source.problem(FRONTEND_VARIABLES["ovsdb"], why)
     first, *others = [door for door in PRECEDENCE if door in draft.doors] or ["ovsdb"]
     for other in others:
-        why = f"{DOOR_VARIABLES[first]} comes first, and there is one port control only"
-        yield source.problem(DOOR_VARIABLES[other], why)
+        why = f"{FRONTEND_VARIABLES[first]} comes first, and there is one port control only"
+        yield source.problem(FRONTEND_VARIABLES[other], why)
     draft.doors = {first: draft.doors.get(first, "")}

@@ -254,7 +254,7 @@ SAID_BY: Mapping[str, str] = MappingProxyType(
 
 PRECEDENCE = ("zmq", "ipc", "ovsdb")
 """The first that is set wins, as in virtio-forwarder; OVSDB serves where none is."""
-DOOR_VARIABLES: Mapping[str, str] = MappingProxyType(
+FRONTEND_VARIABLES: Mapping[str, str] = MappingProxyType(
     {
         "zmq": "VIRTIOFWD_ZMQ_PORT_CONTROL_EP",
         "ipc": "VIRTIOFWD_IPC_PORT_CONTROL",

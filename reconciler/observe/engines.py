@@ -70,7 +70,7 @@ class Engines:
         """Of all engines that were ever looked at."""
         return dict(self._clients)
 
-    def see(self) -> HostSnapshot:
+    def observe(self) -> HostSnapshot:
         """What all engines show now. Raises nothing: who can't be asked is in `faults`."""
         self.faults, self.heard = {}, {}
         seen: dict[int, Observation] = {}
@@ -121,7 +121,7 @@ class Engines:
 
     def observe_any(self) -> HostSnapshot:
         """As `see`. Raises EngineUnavailable or EngineError when no engine says what is live on it."""
-        snapshot = self.see()
+        snapshot = self.observe()
         if not snapshot.seen:
             raise self.faults[min(self.faults)]
         return snapshot
@@ -130,8 +130,8 @@ class Engines:
 class Events:
     """What the engines of a fleet say, and their comings and goings."""
 
-    def __init__(self, fleet: Engines) -> None:
-        self._fleet = fleet
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
         self._streams: dict[int, EventStream] = {}
 
     def follow(self, shards: Iterable[int], poller: zmq.Poller) -> None:
@@ -139,7 +139,7 @@ class Events:
         for shard in shards:
             if shard not in self._streams:
                 try:
-                    self._streams[shard] = self._fleet.client(shard).events()
+                    self._streams[shard] = self._engines.client(shard).events()
                 except EngineUnavailable:  # it is looked at now and then all the same, and listened to later
                     continue
                 for source in self._streams[shard].sources:

@@ -44,7 +44,7 @@ def cheapest_cut(waits: Waits[K], cost: Callable[[K], int]) -> set[K]:
     """Whom to take out so that nobody waits in a circle: the cheapest together, then the fewest, then the smallest
     (exactly for knots of up to `EXACT`)."""
     cut: set[K] = set()
-    for knot in _knots(waits):
+    for knot in _components(waits):
         inner = without(waits, waits.keys() - knot)
         cut |= _exact(inner, cost) if len(knot) <= EXACT else _greedy(inner, cost)
     return cut
@@ -54,7 +54,7 @@ def _free(waits: Waits[K]) -> bool:
     return len(order(waits)) == len(waits)
 
 
-def _knots(waits: Waits[K]) -> list[set[K]]:
+def _components(waits: Waits[K]) -> list[set[K]]:
     """The groups that wait for each other, directly or around corners; sorted by their smallest."""
     reach = {one: _reachable(waits, one) for one in waits} if not _free(waits) else {}
     knots = {frozenset(r for r in reach[one] if one in reach[r]) for one in reach if one in reach[one]}

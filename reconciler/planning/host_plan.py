@@ -193,7 +193,7 @@ def _crossing(planned: PlannedAction, division: Division) -> PlannedAction:
 
 
 def join(states: Iterable[State]) -> State:
-    """What several engines are to be, as one wish; the engine's own parameters are the first one's."""
+    """What several engines are to be, as one target; the engine's own parameters are the first one's."""
     first, *others = states
     whole = first
     for state in others:

@@ -94,7 +94,7 @@ def _overflow(costs: Costs, staying: Homes, room: Sequence[int]) -> frozenset[in
 
 
 def _packed(costs: Costs, stay: Homes, wished: Homes, room: Sequence[int]) -> dict[int, int] | None:
-    """Everybody's home when these stay: whoever has a wish first, then the largest, each on its lowest shard with
+    """Everybody's home when these stay: whoever prefers one first, then the largest, each on its lowest shard with
     room. None when that is not possible."""
     homes, free = dict(stay), list(room)
     for id_, shard in stay.items():

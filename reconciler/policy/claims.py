@@ -1,4 +1,4 @@
-"""Who wants which relay, when several may say so: the file, and owners whose wishes are remembered.
+"""Who wants which relay, when several may say so: the file, and owners whose requests are remembered.
 
 Each relay, VF and socket has one owner. Where two want the same, the one who came later is left out and told so; it is
 never settled by who came last.
@@ -45,26 +45,26 @@ class MergedRelays:
     """What the file has, as `state.relay_requests.hold` remembers it."""
 
 
-def merged(spec: Spec, wishes: Sequence[RelayRequest], held: Mapping[str, float]) -> MergedRelays:
-    """`wishes` in the order in which they came; `held`: since when the file has what. What it has not had before, it
+def merged(spec: Spec, requests: Sequence[RelayRequest], held: Mapping[str, float]) -> MergedRelays:
+    """`requests` in the order in which they came; `held`: since when the file has what. What it has not had before, it
     claims now, after everybody else."""
     ours = {relay.id: claims(spec.vhost_user, relay) for relay in spec.relays}
     taken: dict[str, RelayRequest] = {}
     had: dict[int, tuple[str, RelaySpec]] = {}
     out: list[Conflict] = []
-    for wish in wishes:
+    for request in requests:
         try:
-            relay = _asked(wish, spec)
+            relay = _asked(request, spec)
         except SpecError as error:
-            out.append(Conflict(wish.owner, wish.relay, "; ".join(problem.message for problem in error.problems)))
+            out.append(Conflict(request.owner, request.relay, "; ".join(problem.message for problem in error.problems)))
             continue
         things = claims(spec.vhost_user, relay)
-        against = _in_the_way(wish, things, ours, held, spec.owner) or _taken(things, taken)
+        against = _in_the_way(request, things, ours, held, spec.owner) or _taken(things, taken)
         if against:
-            out.append(Conflict(wish.owner, wish.relay, against))
+            out.append(Conflict(request.owner, request.relay, against))
             continue
-        had[relay.id] = (wish.owner, relay)
-        taken |= dict.fromkeys(things, wish)
+        had[relay.id] = (request.owner, relay)
+        taken |= dict.fromkeys(things, request)
         for id_ in [id_ for id_, own in ours.items() if own & things]:
             out.append(Conflict(spec.owner, id_, _taken(ours.pop(id_), taken)))
     relays = (*(relay for relay in spec.relays if relay.id in ours), *(relay for _, relay in had.values()))
@@ -86,7 +86,7 @@ def claims(vhost_user: VhostUserSpec, relay: RelaySpec) -> frozenset[str]:
 
 
 def _in_the_way(
-    wish: RelayRequest,
+    request: RelayRequest,
     things: frozenset[str],
     ours: Mapping[int, frozenset[str]],
     held: Mapping[str, float],
@@ -94,7 +94,7 @@ def _in_the_way(
 ) -> str:
     for id_, own in sorted(ours.items()):
         for thing in sorted(own & things):
-            if held.get(thing, float("inf")) <= wish.since:
+            if held.get(thing, float("inf")) <= request.since:
                 return f"{thing} belongs to relay {id_} of {_the(owner)}, which had it first; take another"
     return ""
 
@@ -107,19 +107,19 @@ def _the(owner: str) -> str:
 def _taken(things: Iterable[str], taken: Mapping[str, RelayRequest]) -> str:
     for thing in sorted(things):
         if thing in taken:
-            wish = taken[thing]
-            return f"{thing} belongs to relay {wish.relay} of {wish.owner}, which had it first; take another"
+            request = taken[thing]
+            return f"{thing} belongs to relay {request.relay} of {request.owner}, which had it first; take another"
     return ""
 
 
-def _asked(wish: RelayRequest, spec: Spec) -> RelaySpec:
-    """The wish as a relay of this spec. Raises SpecError with what no spec could have."""
+def _asked(request: RelayRequest, spec: Spec) -> RelaySpec:
+    """The request as a relay of this spec. Raises SpecError with what no spec could have."""
     keys = {"main_cpu", "worker_cpus", "idle"}
     engine = {key: value for key, value in asdict(spec.engine).items() if key in keys}
     vhost_user = {"directory": spec.vhost_user.directory, "name": spec.vhost_user.name}
-    relay = {"id": wish.relay, **wish.wanted}
+    relay = {"id": request.relay, **request.wanted}
     around = {"apiVersion": "vio4wd/v1", "engine": engine, "vhost_user": vhost_user, "relays": [relay]}
-    return _parsed(json.dumps(around, ensure_ascii=False), wish.owner, in_force())
+    return _parsed(json.dumps(around, ensure_ascii=False), request.owner, in_force())
 
 
 @functools.lru_cache(maxsize=256)

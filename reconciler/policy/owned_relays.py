@@ -21,7 +21,7 @@ def others_of(whole: State, asked: Iterable[RelayRequest]) -> frozenset[int]:
 def owners_of(asked: Iterable[RelayRequest], others: Iterable[int]) -> dict[int, str]:
     """Who wants which of these relays, which are not the file's."""
     wanted = frozenset(others)
-    return {wish.relay: wish.owner for wish in asked if wish.relay in wanted}
+    return {request.relay: request.owner for request in asked if request.relay in wanted}
 
 
 def files_own(whole: State, others: Iterable[int]) -> State:
@@ -48,10 +48,10 @@ def _things(state: State, id_: int) -> frozenset[str]:
     return devices(port) | {port.name, relay.socket}
 
 
-def _device(wish: RelayRequest) -> str:
+def _device(request: RelayRequest) -> str:
     """The name of the port that it makes; empty when it can make none."""
-    bond = wish.wanted.get("bond")
+    bond = request.wanted.get("bond")
     try:
-        return str(bond["name"]) if bond else parse_vf(str(wish.wanted.get("vf"))).name
+        return str(bond["name"]) if bond else parse_vf(str(request.wanted.get("vf"))).name
     except ValueError:
         return ""

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from reconciler.observe.engines import Engines
 
 
-def problems_of(todo: HostPlan, snapshot: HostSnapshot, host: Host, fleet: Engines) -> tuple[PlanProblem, ...]:
+def problems_of(todo: HostPlan, snapshot: HostSnapshot, host: Host, engines: Engines) -> tuple[PlanProblem, ...]:
     """Everything that will not work, each once, in the order of the plan."""
-    views = {shard: View(hello.pid) for shard, hello in fleet.heard.items()}
+    views = {shard: View(hello.pid) for shard, hello in engines.heard.items()}
     whole = _whole(todo)
     found = [
         *memory_short(todo, snapshot, host),
         *files_short(todo, snapshot),
-        *fleet.mounts.objections(todo.all_actions),
-        *objections(whole, _new(todo, snapshot), fleet.vfs),
+        *engines.mounts.objections(todo.all_actions),
+        *objections(whole, _new(todo, snapshot), engines.vfs),
         *_places(todo, snapshot, views),
         *broken(todo, snapshot),
     ]

@@ -91,13 +91,13 @@ class Controller:
         self._sources = Sources(host.name, state_dir, self._threads)
         self._file = SpecFile(Local(file, defaults), host, self._store, self._sources, self._wake.rouse)
         self._files = FileWatch(self._wake.rouse)
-        self._machine = Schedule(time.monotonic(), timing)
+        self._schedule = Schedule(time.monotonic(), timing)
         before = read_report(run_dir) or {}
         stood = before.get("standings") or {}
         self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood, defaults=defaults)
         self._pulse = ServiceStatus(notifier or Notifier({}), time.monotonic())
         self._exchange = Tickets(self._wake.rouse)
-        self._doors = Frontends(run_dir, state_dir, host, self._exchange, self._threads)
+        self._frontends = Frontends(run_dir, state_dir, host, self._exchange, self._threads)
         self._ticket = 0
         """What doors asked for up to this was read."""
         self._owed = False
@@ -130,28 +130,28 @@ class Controller:
 
     def run(self) -> None:
         """Raises Locked when another watch runs here, OSError when the run directory can't be used."""
-        with locked(self._run_dir / WATCH, wait_s=1.0), Engines(self._run_dir, self._state_dir) as fleet:
+        with locked(self._run_dir / WATCH, wait_s=1.0), Engines(self._run_dir, self._state_dir) as engines:
             LOG.info("keeping the engine as %s wants it", self._file.path)
-            events = Events(fleet)
+            events = Events(engines)
             poller = zmq.Poller()
             for source in (self._files, self._sources, self._wake):
                 poller.register(source, zmq.POLLIN)
             while not self._stopping:
                 events.follow(self._shards, poller)
-                command = self._machine.step(time.monotonic())
+                command = self._schedule.step(time.monotonic())
                 self._pulse.beat(time.monotonic())
                 if isinstance(command, Wait):
                     until = min(command.until, self._pulse.next_beat(time.monotonic()))
                     poller.poll(int(max(0.0, until - time.monotonic()) * 1000) + 1)
                     self._hear(events)
                 else:
-                    self._do(command, fleet)
+                    self._do(command, engines)
                     self._show()
             events.close()
             self._files.close()
             self._file.close()
             self._sources.close()
-            self._doors.close()
+            self._frontends.close()
             self._pulse.end()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
@@ -159,14 +159,14 @@ class Controller:
     def _hear(self, events: Events) -> None:
         self._hear_files()
         if self._sources.heard():
-            self._machine.wished(time.monotonic())
+            self._schedule.wished(time.monotonic())
         if self._wake.taken():
-            self._machine.wished(time.monotonic())
+            self._schedule.wished(time.monotonic())
         if self._read_anew:
             self._read_anew = False
             self._ask_all()
         for event in events.drain():
-            self._machine.engine_event(time.monotonic(), event["event"])
+            self._schedule.engine_event(time.monotonic(), event["event"])
 
     def _hear_files(self) -> bool:
         """Whether something happened to them."""
@@ -174,13 +174,13 @@ class Controller:
         if touch is None:
             return False
         if touch.paths and touch.paths <= {sync_file(self._run_dir), pause_file(self._state_dir)}:
-            self._machine.wished(time.monotonic())
+            self._schedule.wished(time.monotonic())
         else:
-            self._machine.file_touched(time.monotonic(), touch.writing)
+            self._schedule.file_touched(time.monotonic(), touch.writing)
         if sync_file(self._run_dir) in touch.paths:
             self._ask_all()
         if pause_file(self._state_dir) in touch.paths:
-            self._machine.asked(time.monotonic())
+            self._schedule.asked(time.monotonic())
         return True
 
     def _ask_all(self) -> None:
@@ -188,28 +188,28 @@ class Controller:
         self._pulse.reloading(time.monotonic())
         self._sources.poke()
 
-    def _do(self, command: ReadFile | LookAtEngine | Reconcile, fleet: Engines) -> None:
+    def _do(self, command: ReadFile | LookAtEngine | Reconcile, engines: Engines) -> None:
         match command:
             case ReadFile(half):
                 paths = self._paths()
                 self._files.arm(*paths)
-                self._read(fleet, half)
+                self._read(engines, half)
                 if self._paths() != paths:  # what the file names only now may have changed before anybody watched it
-                    self._machine.wished(time.monotonic())
+                    self._schedule.wished(time.monotonic())
             case LookAtEngine():
-                self._look(fleet)
+                self._look(engines)
             case Reconcile():
                 try:
-                    self._reconcile(fleet)
+                    self._reconcile(engines)
                     self._pulse.reconciled()
                 except Locked:
-                    self._machine.busy(time.monotonic())
+                    self._schedule.busy(time.monotonic())
 
     def _paths(self) -> list[Path]:
         own = (sync_file(self._run_dir), pause_file(self._state_dir))
         return [self._file.path, policy_file(), *own]
 
-    def _read(self, fleet: Engines, half: bool) -> None:
+    def _read(self, engines: Engines, half: bool) -> None:
         self._ticket = self._exchange.asked()
         changed = self._file.go_on() if half else self._file.read(self._hear_files)
         refused, accepted = self._file.refused, self._file.accepted
@@ -224,19 +224,19 @@ class Controller:
             self._read_before = True
         paused = read_pause(self._state_dir) is not None
         if changed or self._paused_before:
-            self._prepare(fleet)
+            self._prepare(engines)
         self._paused_before = paused
         if accepted is not None:
-            self._doors.follow(accepted.spec)
+            self._frontends.follow(accepted.spec)
             self._owed = self._owed or changed
             if not self._owed:
                 self._exchange.settle(self._ticket, accepted.left_out)
-        self._machine.file_read(time.monotonic(), changed)
+        self._schedule.file_read(time.monotonic(), changed)
         if refused is not None or not changed:
             self._pulse.read(accepted is None)
         self._store.heal()
 
-    def _prepare(self, fleet: Engines, seen: HostSnapshot | None = None) -> None:
+    def _prepare(self, engines: Engines, seen: HostSnapshot | None = None) -> None:
         """Readies the host and leaves parameters for the engines that this will need, so that they can start. Where one
         runs that can be done by applying, which comes next."""
         accepted = self._file.accepted
@@ -244,38 +244,38 @@ class Controller:
             return
         if undone_instead(self._store, accepted.spec.sha256):
             return
-        snapshot = fleet.see() if seen is None else seen
-        self._tell("memory", self._readying.prepare(accepted.target, fleet.mounts, snapshot), "%s", "")
+        snapshot = engines.observe() if seen is None else seen
+        self._tell("memory", self._readying.prepare(accepted.target, engines.mounts, snapshot), "%s", "")
 
-    def _look(self, fleet: Engines) -> None:
-        snapshot = fleet.see()
-        versions, states = snapshot.versions, [hello.state for hello in fleet.heard.values()]
+    def _look(self, engines: Engines) -> None:
+        snapshot = engines.observe()
+        versions, states = snapshot.versions, [hello.state for hello in engines.heard.values()]
         self._report = replace(self._report, engine="ready" if versions else states[0] if states else "absent")
         self._stand(snapshot)
         if versions:
             gone(self._store, released(self._store) - snapshot.live.keys())
             boots = ", ".join(str(version.boot_id) for version in versions)
             self._tell("engine", "", "", f"the engine is ready (boot id {boots})")
-            self._machine.engine_seen(time.monotonic(), *fingerprint(versions))
+            self._schedule.engine_seen(time.monotonic(), *fingerprint(versions))
             return
-        self._machine.engine_absent(time.monotonic())
+        self._schedule.engine_absent(time.monotonic())
         if self._readying.due(time.monotonic()):
-            self._prepare(fleet, snapshot)
-        self._tell("engine", f"the engine is {states[0]}" if states else str(fleet.faults[0]), "%s", "")
+            self._prepare(engines, snapshot)
+        self._tell("engine", f"the engine is {states[0]}" if states else str(engines.faults[0]), "%s", "")
 
-    def _reconcile(self, fleet: Engines) -> None:
+    def _reconcile(self, engines: Engines) -> None:
         accepted = self._file.accepted
         assert accepted is not None, "the machine reconciles only with a spec"
         snapshot = HostSnapshot()
         try:
             with locked(self._run_dir / APPLY):
-                snapshot = fleet.observe_any()
+                snapshot = engines.observe_any()
                 last = last_target(self._store)
                 policy = policy_of(accepted.spec, released=released(self._store))
-                wish = SpecGoal(accepted.spec.sha256, accepted.target, policy, accepted.others)
-                goal = aim(self._store, wish, snapshot, last, time.time())
+                request = SpecGoal(accepted.spec.sha256, accepted.target, policy, accepted.others)
+                goal = aim(self._store, request, snapshot, last, time.time())
                 if goal is None:  # an apply waits to be confirmed, and whoever made it has died
-                    self._machine.busy(time.monotonic())
+                    self._schedule.busy(time.monotonic())
                     return
                 guarded = goal.guarded
                 todo = with_owners(plan_host(guarded.target, snapshot), accepted.owners)
@@ -283,30 +283,30 @@ class Controller:
                 if goal.undoing is None and self._paused(todo, snapshot):
                     return
                 todo, drift = self._held(todo, snapshot, guarded.target, accepted.spec.drift == "report")
-                outcome = self._apply(todo, snapshot, fleet)
+                outcome = self._apply(todo, snapshot, engines)
                 self._settled = learned(self._settled, guarded.target, outcome, drift)
                 reached_now = reached(guarded, carried_over(guarded, goal.policy, last), outcome)
                 keep_target(self._store, replace(reached_now, open=self._settled.open))
                 if goal.undoing is not None and outcome.verdict is Verdict.APPLIED:
                     undone(self._store, goal.undoing, outcome)
-                    self._machine.asked(time.monotonic())  # what others asked for meanwhile
+                    self._schedule.asked(time.monotonic())  # what others asked for meanwhile
         except (EngineUnavailable, EngineError) as error:
             self._tell("engine", str(error), "%s", "")
-            self._machine.reconciled(time.monotonic(), Verdict.LOST, "", 0)
+            self._schedule.reconciled(time.monotonic(), Verdict.LOST, "", 0)
             return
         except (SpecUnfit, OSError) as error:
             self._impossible = str(error)
             heals = not isinstance(error, SpecUnfit) or error.is_retryable
-            self._machine.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(snapshot.versions), heals)
+            self._schedule.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(snapshot.versions), heals)
             return
         self._impossible = ""
         if goal.undoing is None:
-            self._answer_doors(accepted, goal, outcome)
-        self._machine.reconciled(
+            self._answer_frontends(accepted, goal, outcome)
+        self._schedule.reconciled(
             time.monotonic(), outcome.verdict, *fingerprint(outcome.versions), outcome.is_retryable
         )
         if outcome.steps:
-            self._machine.changed(time.monotonic())
+            self._schedule.changed(time.monotonic())
         else:
             self._stand(snapshot)
         healed = self._ledger.failing and outcome.verdict is Verdict.APPLIED
@@ -318,7 +318,7 @@ class Controller:
             last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, goal.own)
             self._report = replace(self._report, last_apply=last_apply)
 
-    def _answer_doors(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
+    def _answer_frontends(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
         """Tells what became of what doors asked for, as far as that is settled."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD):
@@ -350,7 +350,7 @@ class Controller:
         waiting = differences(todo, frozenset(map(spot_of, todo.planned_actions))) if pause is not None else ()
         self._report = replace(self._report, waiting=waiting)
         if pause is not None:
-            self._machine.reconciled(time.monotonic(), Verdict.HELD, *fingerprint(snapshot.versions))
+            self._schedule.reconciled(time.monotonic(), Verdict.HELD, *fingerprint(snapshot.versions))
             self._stand(snapshot)
         return pause is not None
 
@@ -372,17 +372,17 @@ class Controller:
         drift = spots if report else frozenset()
         return hold(todo, snapshot, settled, drift), drift
 
-    def _apply(self, todo: HostPlan, snapshot: HostSnapshot, fleet: Engines) -> Outcome:
+    def _apply(self, todo: HostPlan, snapshot: HostSnapshot, engines: Engines) -> Outcome:
         self._shards = tuple(todo.targets)
         self._readying.leave(todo)
-        outcome = apply_host(todo, snapshot.seen, fleet.clients, lambda _: self._pulse.beat(time.monotonic()))
+        outcome = apply_host(todo, snapshot.seen, engines.clients, lambda _: self._pulse.beat(time.monotonic()))
         if outcome.verdict is Verdict.APPLIED:
             self._readying.forget(todo)
         return outcome
 
     def _show(self) -> None:
         self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._said.last("pause")))
-        retry_at = self._machine.retry_at
+        retry_at = self._schedule.retry_at
         troubles: tuple[str | None, ...] = (self._store.fault, self._readying.fault, self._impossible, self._short)
         troubles += (*self._file.lacking, *self._file.outdated)
         unheard = dict.fromkeys((*self._files.faults, self._file.unanswered))
@@ -391,7 +391,7 @@ class Controller:
             in_force=self._file.accepted.shown if self._file.accepted is not None else None,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
-            faults=tuple(f for f in (*troubles, *left_aside(self._state_dir), *unheard, *self._doors.faults) if f),
+            faults=tuple(f for f in (*troubles, *left_aside(self._state_dir), *unheard, *self._frontends.faults) if f),
             threads=self._threads.problems(),
         )
         self._tell("parameters", self._readying.fault, "%s", "")

@@ -49,7 +49,7 @@ class SpecGoal:
     """Relays of the target that are not the file's."""
 
 
-def aim(store: Store, wish: SpecGoal, snapshot: HostSnapshot, last: LastTarget | None, now: float) -> Goal | None:
+def aim(store: Store, request: SpecGoal, snapshot: HostSnapshot, last: LastTarget | None, now: float) -> Goal | None:
     """None as long as an apply may still be confirmed: then everything stays. To be called by whoever holds the lock
     for applying. A rollback is not guarded: it takes back what should not have been done, and nothing between."""
     left = current_pending(store)
@@ -59,13 +59,13 @@ def aim(store: Store, wish: SpecGoal, snapshot: HostSnapshot, last: LastTarget |
             return None
         return Goal(Guarded(left.before), Policy(left.protected), replace(left, reason=why), others=left.others)
     hold = current_hold(store)
-    if hold is not None and wish.sha256 not in hold.contents:
+    if hold is not None and request.sha256 not in hold.contents:
         drop_hold(store)  # the content has changed
         hold = None
-    policy = Policy(hold.protected, wish.policy.allowed) if hold is not None else wish.policy
-    target = beside(hold.state, wish.target, wish.others) if hold is not None else wish.target
-    others = frozenset(id_ for id_ in wish.others if target.relays.get(id_) == wish.target.relays[id_])
-    left_out = dict.fromkeys(wish.others - others, "what is kept up in place of the spec has its id, VF or socket")
+    policy = Policy(hold.protected, request.policy.allowed) if hold is not None else request.policy
+    target = beside(hold.state, request.target, request.others) if hold is not None else request.target
+    others = frozenset(id_ for id_ in request.others if target.relays.get(id_) == request.target.relays[id_])
+    left_out = dict.fromkeys(request.others - others, "what is kept up in place of the spec has its id, VF or socket")
     return Goal(guard(target, snapshot, policy, last), policy, hold=hold, others=others, left_out=left_out)
 
 

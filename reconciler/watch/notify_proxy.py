@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from schema.wire.notify import INHERITED, Hearing, Notifier
+from schema.wire.notify import INHERITED, Notifier, NotifySocket
 
 SILENT_S = 180.0
 """A loop that is not heard of for so long hangs: one action may take a minute (engine/api/client.py)."""
@@ -24,7 +24,7 @@ class NotifyProxy:
     """Told what time it is, now and then. Without a manager only the watching is left."""
 
     def __init__(self, notifier: Notifier | None = None, silent_s: float = SILENT_S) -> None:
-        self._hearing = Hearing()
+        self._hearing = NotifySocket()
         self._notifier = notifier or Notifier()
         self._silent_s = silent_s
         self._heard = float("-inf")

@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 
 from schema.document.nodes import Document, Path
 from schema.document.problem import Problem
-from schema.frontend_spec import NO_DOOR
+from schema.frontend_spec import NO_PORT_CONTROL
 from schema.spec import Spec
 
 BETTER = "/run/vio4wd/guests"
@@ -39,7 +39,7 @@ def _uid(name: str | None) -> int:
 def _folders(spec: Spec) -> Iterator[tuple[str, Path]]:
     own = [(index, relay.socket) for index, relay in enumerate(spec.relays) if relay.socket is not None]
     yield from ((os.path.dirname(socket), ("relays", index, "socket")) for index, socket in own)
-    if len(own) < len(spec.relays) or spec.vhost_user.template_sockets or spec.port_control != NO_DOOR:
+    if len(own) < len(spec.relays) or spec.vhost_user.template_sockets or spec.port_control != NO_PORT_CONTROL:
         yield spec.vhost_user.directory, ("vhost_user", "directory")
 
 

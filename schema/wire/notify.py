@@ -102,7 +102,7 @@ def _inherited(environment: Mapping[str, str]) -> socket.socket | None:
     return found
 
 
-class Hearing:
+class NotifySocket:
     """The other end, for a parent that stands between the manager and its child: a pair of sockets without a name, of
     which the child inherits one. Nobody else can reach it, as anybody can one that has a name."""
 

@@ -78,11 +78,11 @@ class Client:
     def subscribe(self, message: tuple[Frame, ...]) -> None:
         """Notes what it wants to hear, or no more."""
         self.owed = False
-        wish = message[0]
-        if isinstance(wish, bytes) and wish[:1] == b"\1" and len(self.topics) < MAX_TOPICS:
-            self.topics.add(wish[1:])
-        elif isinstance(wish, bytes) and wish[:1] == b"\0":
-            self.topics.discard(wish[1:])
+        subscription = message[0]
+        if isinstance(subscription, bytes) and subscription[:1] == b"\1" and len(self.topics) < MAX_TOPICS:
+            self.topics.add(subscription[1:])
+        elif isinstance(subscription, bytes) and subscription[:1] == b"\0":
+            self.topics.discard(subscription[1:])
         self._go_on()
 
     def publish(self, said: bytes) -> None:

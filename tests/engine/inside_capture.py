@@ -148,7 +148,7 @@ def test_every_packet_that_a_turn_receives_is_captured(direction: int, story: li
     pair.place.entry.write(at.ENTRY_CAPTURE, ring.block.address)
     for now in story:
         pair.surround(now)
-        loops.turn(pair.place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL)
+        loops.poll(pair.place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL)
         records.feed(ring.take(2**22)[0])
     received = [packet.length for packet in arrived(pair)]
     assert [each.length for each in records.waiting] == received

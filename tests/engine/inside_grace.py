@@ -25,7 +25,7 @@ with numba_cache(cache_dir(), library.load().version):
     from engine.burst.compiled.memory import Block
     from engine.burst.compiled.quiesce import publish_anywhere, publish_table
     from engine.burst.loops import work
-    from engine.burst.vhost.callback_block import DOORS
+    from engine.burst.vhost.callback_block import CALLBACK_CONTEXT
     from engine.burst.vhost.callbacks import CALLBACKS
 
 SWAPS = 3000
@@ -86,15 +86,15 @@ def running(*workers: Worker) -> Iterator[None]:
 
 
 def doors_of(*workers: Worker) -> Block:
-    doors = Block(at.DOORS_SIZE)
+    doors = Block(at.CONTEXT_SIZE)
     point(doors, *workers)
     return doors
 
 
 def point(doors: Block, *workers: Worker) -> None:
     for index, worker in enumerate(workers):
-        doors.write(at.DOORS_WORKER + 8 * index, worker.block.address)
-    doors.write(at.DOORS_WORKERS, len(workers))
+        doors.write(at.CONTEXT_WORKER + 8 * index, worker.block.address)
+    doors.write(at.CONTEXT_WORKERS, len(workers))
 
 
 @pytest.fixture(autouse=True)
@@ -248,20 +248,20 @@ def guests() -> Iterator[Block]:
         block.write_bytes(vid * at.GUEST_SIZE + at.GUEST_PATH, witnesses.path_of(vid) + b"\0")
         block.write(vid * at.GUEST_SIZE + at.GUEST_MOST_LOST, MOST_LOST)
     descriptors.claim()
-    before = DOORS.read_bytes(0, at.DOORS_SIZE)
-    DOORS.write(at.DOORS_GUESTS, block.address)
-    DOORS.write(at.DOORS_GUEST_COUNT, 3)
-    DOORS.write(at.DOORS_EVENT_FD, event_fd)
-    DOORS.write(at.DOORS_MOST_FDS, 1 << 20)
+    before = CALLBACK_CONTEXT.read_bytes(0, at.CONTEXT_SIZE)
+    CALLBACK_CONTEXT.write(at.CONTEXT_GUESTS, block.address)
+    CALLBACK_CONTEXT.write(at.CONTEXT_GUEST_COUNT, 3)
+    CALLBACK_CONTEXT.write(at.CONTEXT_EVENT_FD, event_fd)
+    CALLBACK_CONTEXT.write(at.CONTEXT_MOST_FDS, 1 << 20)
     yield block
-    DOORS.write_bytes(0, before)
+    CALLBACK_CONTEXT.write_bytes(0, before)
     os.close(event_fd)
 
 
 def events() -> list[tuple[int, int]]:
     """All that was pushed since the ring was empty."""
-    slots = [at.EVENTS + at.EVENT_SIZE * index for index in range(DOORS.read(at.EVENTS_HEAD))]
-    pairs = [DOORS.read(slot + 8) for slot in slots]
+    slots = [at.EVENTS + at.EVENT_SIZE * index for index in range(CALLBACK_CONTEXT.read(at.EVENTS_HEAD))]
+    pairs = [CALLBACK_CONTEXT.read(slot + 8) for slot in slots]
     return [(word >> 32, word & 0xFFFFFFFF) for word in pairs]
 
 
@@ -283,7 +283,7 @@ def on_a_thread_of_c(address: int, vid: int) -> int:
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_a_callback_returns_while_python_holds_the_gil(name: str, guests: Block) -> None:
     worker = Worker()
-    point(DOORS, worker)
+    point(CALLBACK_CONTEXT, worker)
     worker.table = witnesses.table_of([witnesses.Entry(port=0, guest=guests.address)])
     worker.block.write(at.WORKER_TABLE, worker.table.address)
     with running(worker):
@@ -295,7 +295,7 @@ def test_a_callback_returns_while_python_holds_the_gil(name: str, guests: Block)
 def test_after_destroy_device_no_worker_uses_the_guest(direction: int, guests: Block) -> None:
     """Takes packets from it, or, since no VF is there, fetches its ring ahead."""
     workers = [Worker(), Worker()]
-    point(DOORS, *workers)
+    point(CALLBACK_CONTEXT, *workers)
     for worker in workers:
         worker.table = witnesses.table_of([witnesses.Entry(port=None, guest=guests.address + at.GUEST_SIZE)])
         entry = worker.table.read(at.TABLE_ENTRIES)

@@ -307,7 +307,7 @@ def test_a_guest_may_lie_as_it_likes(wires: list[bytes], flags: int, numbers: in
     made = [packet(wire[: 65_535 if chained else 65_000], flags, numbers, chained) for wire in wires]
     entry, sizes = Entry(made), [read(mbuf, M.pkt_len, 4) for mbuf in made]
     fit = [bool(segment.fits(mbuf, MTU)) for mbuf in made]
-    assert segment.sift(entry.address, len(made)) == sum(fit)
+    assert segment.classify(entry.address, len(made)) == sum(fit)
     lost = [size for size, fits in zip(sizes, fit, strict=True) if not fits]
     assert entry.counted(at.VF_UNFIT) == (len(lost), sum(lost))
     segment.hold(entry.address, sum(fit))
@@ -322,7 +322,7 @@ def test_a_guest_may_lie_as_it_likes(wires: list[bytes], flags: int, numbers: in
 @pytest.mark.parametrize(("size", "fits"), [(1500 + 14, True), (1500 + 22, True), (1500 + 23, False), (9014, False)])
 def test_a_frame_that_is_not_to_be_cut_fits_or_is_dropped(size: int, fits: bool) -> None:
     entry = Entry([packet(bytes(size))])
-    assert segment.sift(entry.address, 1) == fits
+    assert segment.classify(entry.address, 1) == fits
     assert entry.counted(at.VF_UNFIT) == ((0, 0) if fits else (1, size))
     if fits:
         rig.free(*entry.mbufs(1))

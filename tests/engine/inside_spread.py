@@ -96,7 +96,7 @@ with numba_cache(cache_dir(), library.load().version):
     for _name in CALLBACKS.keys() - {"rx", "full"}:
         binding.add_symbol(_name, address_of(_name))
     from engine.burst import checksum, flow, to_vf
-    from engine.burst import queue_spread as spread
+    from engine.burst import queue_spread as queue_spread
     from engine.burst.compiled.memory import Block
     from tests.engine.pool import LCORE, CachedPool
 
@@ -253,7 +253,7 @@ def test_every_packet_is_delivered_in_its_flows_order_or_counted(turns: list[tup
             rig.arriving.append(blocks[0].address)
         rig.room = defaultdict(int, enumerate(room))
         before = {name: list(seen) for name, seen in rig.delivered.items()}
-        spread.spread(entry.address, fp_ops.address, 1, 1, mask)
+        queue_spread.spread(entry.address, fp_ops.address, 1, 1, mask)
         for index, seen in rig.delivered.items():
             assert seen == before.get(index, []) or mask >> index & 1, "sent to a queue that is not enabled"
         assert rig.kickless >= {(0, 2 * index) for index in range(32) if mask >> index & 1}

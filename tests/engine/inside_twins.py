@@ -94,7 +94,7 @@ def check_mbufs(world: stand_ins.World, pairs: list[Pair]) -> None:
 def compiled_turn(world: stand_ins.World, place: stand_ins.Place, how: str) -> int:
     entry, fp_ops = place.entry.address, world.fp_ops.address
     if how == "turn":
-        return int(loops.turn(entry, fp_ops, stand_ins.DRAIN_POOL))
+        return int(loops.poll(entry, fp_ops, stand_ins.DRAIN_POOL))
     if how == "timed":
         return int(loops.charged_turn(entry, fp_ops, stand_ins.DRAIN_POOL, 1, 0)[0])
     if place.entry.read(at.ENTRY_DIRECTION) == at.VF_TO_VM:
@@ -109,7 +109,7 @@ def test_a_direction_does_what_its_twin_does(direction: int, how: str, story: li
     for now in story:
         pair.surround(now)
         before = pair.place.counters()
-        assert compiled_turn(world, pair.place, how) == pair.twin.turn(now)
+        assert compiled_turn(world, pair.place, how) == pair.twin.poll(now)
         pair.compare(before)
         assert pair.place.counters()["busy_cycles"] == 0
     pair.check_every_packet()
@@ -126,7 +126,7 @@ def test_a_port_that_needs_service_is_never_left_alone(direction: int, story: li
     for now in story:
         pair.surround(now)
         before = pair.place.counters()
-        assert compiled_turn(world, pair.place, "timed") == pair.twin.turn(now)
+        assert compiled_turn(world, pair.place, "timed") == pair.twin.poll(now)
         pair.compare(before)
         assert pair.place.served == pair.twin.served
     pair.check_every_packet()
@@ -145,10 +145,10 @@ def test_service_waits_for_its_time() -> None:
 
 def slow_round(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
     """A turn each, then more for those that moved a whole burst, the last first: how many packets each moved."""
-    moved = [pair.twin.turn(now) for pair, now in zip(pairs, nows, strict=False)]
+    moved = [pair.twin.poll(now) for pair, now in zip(pairs, nows, strict=False)]
     busy = [index for index, packets in enumerate(moved) if packets >= at.BURST][::-1]
     while busy and sum(moved) < loops.ROUND_PACKETS * len(pairs):
-        packets = {index: pairs[index].twin.turn(nows[index]) for index in busy}
+        packets = {index: pairs[index].twin.poll(nows[index]) for index in busy}
         for index, count in packets.items():
             moved[index] += count
         busy = [index for index in busy if packets[index] >= at.BURST][::-1]
@@ -324,9 +324,9 @@ class Ring:
     """A doors block of its own, read by the engine's reader."""
 
     def __init__(self) -> None:
-        self.doors = Block(at.DOORS_SIZE)
+        self.doors = Block(at.CONTEXT_SIZE)
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.doors.write(at.DOORS_EVENT_FD, self.event_fd)
+        self.doors.write(at.CONTEXT_EVENT_FD, self.event_fd)
 
     def take(self) -> list[tuple[int, int]]:
         return [(event.kind, event.guest) for event in Context.take_events(cast(Any, SimpleNamespace(**vars(self))))]
@@ -387,6 +387,6 @@ def test_the_stand_ins_are_what_the_loops_call() -> None:
     world = stand_ins.fresh()
     place = world.add(at.VM_TO_VF)
     place.surround(Surroundings(True, True, 0, (64,), 0, 32), world.packets((64,)))
-    assert loops.turn(place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL) == 1
+    assert loops.poll(place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL) == 1
     assert place.sent == [Packet(0, 64)]
     assert Path("/proc/self/maps").read_text().count("librte_vhost") > 0

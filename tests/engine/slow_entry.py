@@ -48,7 +48,7 @@ class SlowEntry:
     served: int = 0
     """Bursts of nothing that were sent."""
 
-    def turn(self, now: Surroundings) -> int:
+    def poll(self, now: Surroundings) -> int:
         """How many packets moved."""
         moved = self._vf_to_vm(now) if self.direction == at.VF_TO_VM else self._vm_to_vf(now)
         return self._serve() if not moved and self.service and now.vf else moved

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.burst.compiled import burst_size as chosen
+from engine.burst.compiled import burst_size as burst_size
 from engine.burst.compiled import cache
 from tests.engine.conftest import Compiled, compile_with
 from tests.kit.guest import TestpmdGuest
@@ -70,7 +70,7 @@ def test_another_dpdk_makes_another_fingerprint() -> None:
 
 def test_another_burst_makes_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache.fingerprint("22.11.11")
-    monkeypatch.setattr(chosen, "burst", 64)
+    monkeypatch.setattr(burst_size, "burst", 64)
     assert cache.fingerprint("22.11.11") != before
 
 

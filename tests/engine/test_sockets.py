@@ -14,7 +14,7 @@ import pytest
 
 from engine.api import parameters
 from engine.api.fault import Refused
-from engine.dataplane import socket_file as socketfile
+from engine.dataplane import socket_file as socket_file
 from engine.dataplane.sockets import OpenSocket, observed
 from schema.model import Engine, Socket, Worker
 from tests.kit import cleanup
@@ -53,7 +53,7 @@ def live(directory: Path) -> Iterator[Path]:
 
 
 def make_way(path: Path) -> None:
-    socketfile.make_way(Socket(str(path), uid=os.getuid(), gid=os.getgid()))
+    socket_file.make_way(Socket(str(path), uid=os.getuid(), gid=os.getgid()))
 
 
 def refusal(path: Path) -> str:
@@ -66,7 +66,7 @@ def refusal(path: Path) -> str:
 
 
 def test_a_stale_socket_makes_way(stale: Path) -> None:
-    assert not socketfile.listener(stale)
+    assert not socket_file.listener(stale)
     make_way(stale)
     assert not stale.exists()
 
@@ -100,10 +100,10 @@ def test_a_stale_socket_that_stays_is_refused(stale: Path, monkeypatch: pytest.M
 
 
 def test_a_live_listener_is_refused_and_stays(live: Path) -> None:
-    assert socketfile.listener(live)
+    assert socket_file.listener(live)
     assert str(live) in refusal(live)
     assert live.is_socket()
-    assert socketfile.listener(live)
+    assert socket_file.listener(live)
 
 
 def test_a_listener_whose_queue_is_full_is_live(directory: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_listener_whose_queue_is_full_is_live(directory: Path) -> None:
             waiting.append(unix.socket(unix.AF_UNIX))
             waiting[-1].setblocking(False)
             waiting[-1].connect_ex(str(path))
-        assert socketfile.listener(path)
+        assert socket_file.listener(path)
         for each in waiting:
             each.close()
 
@@ -168,7 +168,7 @@ def test_the_made_directory_is_the_sockets_owners(directory: Path, permissions: 
     path = directory / "a/b/vm1.sock"
     socket = Socket(str(path), uid=NOBODY, gid=NOBODY, permissions=permissions)
     with umask(0o077):
-        socketfile.make_way(socket)
+        socket_file.make_way(socket)
     found = path.parent.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (NOBODY, NOBODY, mode)
     assert (path.parent.parent.stat().st_uid, stat.S_IMODE(path.parent.parent.stat().st_mode)) == (0, 0o755)
@@ -192,7 +192,7 @@ def test_one_that_an_older_release_made_is_set_right_and_no_other(
     elif there == "stale":
         with unix.socket(unix.AF_UNIX) as dead:
             dead.bind(str(folder / "vm2.sock"))
-    socketfile.make_way(Socket(str(folder / "vm1.sock"), uid=NOBODY, gid=NOBODY, permissions=0o660))
+    socket_file.make_way(Socket(str(folder / "vm1.sock"), uid=NOBODY, gid=NOBODY, permissions=0o660))
     found = folder.stat()
     expected = (NOBODY, NOBODY, 0o750) if healed else (owner, owner, 0o700)
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == expected
@@ -204,9 +204,9 @@ def test_a_directory_of_roots_elsewhere_is_given_to_nobody(directory: Path) -> N
     folder = directory / "cryptsetup"
     folder.mkdir(0o700)
     socket = Socket(str(folder / "vm1.sock"), uid=NOBODY, gid=NOBODY, permissions=0o660)
-    socketfile.make_way(socket)
+    socket_file.make_way(socket)
     assert (folder.stat().st_uid, stat.S_IMODE(folder.stat().st_mode)) == (0, 0o700)
-    assert "cannot enter" in (socketfile.shut_out(socket) or "")
+    assert "cannot enter" in (socket_file.shut_out(socket) or "")
 
 
 @root
@@ -215,36 +215,36 @@ def test_a_directory_that_shuts_out_the_owner_is_named(directory: Path) -> None:
     folder.mkdir(parents=True)
     directory.chmod(0o755)
     socket = Socket(str(folder / "vm1.sock"), uid=NOBODY, gid=NOBODY)
-    assert socketfile.shut_out(socket) is None
+    assert socket_file.shut_out(socket) is None
     folder.parent.chmod(0o710)
     said = f"user {NOBODY} cannot enter {folder.parent} (mode 0710 of user 0)"
-    assert socketfile.shut_out(socket) == said
+    assert socket_file.shut_out(socket) == said
     os.chown(folder.parent, 0, NOBODY)
-    assert socketfile.shut_out(socket) is None
+    assert socket_file.shut_out(socket) is None
     folder.parent.chmod(0o700)
     os.chown(folder.parent, NOBODY, 0)
-    assert socketfile.shut_out(socket) is None
+    assert socket_file.shut_out(socket) is None
     os.chown(folder.parent, 0, 0)
-    assert socketfile.shut_out(Socket(socket.path, uid=0)) is None
+    assert socket_file.shut_out(Socket(socket.path, uid=0)) is None
 
 
 def test_what_lies_in_its_place_is_named(stale: Path) -> None:
     made = OpenSocket(Socket(str(stale), uid=1, permissions=0o600), 0, made=(1, 2))
     uid = os.getuid()
-    assert socketfile.replaced_by(str(stale)) == f"was replaced by another socket of user {uid}"
+    assert socket_file.replaced_by(str(stale)) == f"was replaced by another socket of user {uid}"
     assert observed(made) == made.socket, "whose permissions are not ours to mend"
     stale.unlink()
-    assert socketfile.replaced_by(str(stale)) == "was removed"
+    assert socket_file.replaced_by(str(stale)) == "was removed"
     stale.symlink_to("/etc/shadow")
-    assert socketfile.replaced_by(str(stale)) == f"was replaced by a link of user {uid}"
+    assert socket_file.replaced_by(str(stale)) == f"was replaced by a link of user {uid}"
     assert observed(made) == made.socket
     stale.unlink()
     stale.touch()
-    assert socketfile.replaced_by(str(stale)) == f"was replaced by something that is no socket of user {uid}"
+    assert socket_file.replaced_by(str(stale)) == f"was replaced by something that is no socket of user {uid}"
 
 
 def test_a_listener_is_named_by_process_and_user(live: Path) -> None:
-    assert socketfile.listener(live) == f"another process ({os.getpid()} of user {os.getuid()})"
+    assert socket_file.listener(live) == f"another process ({os.getpid()} of user {os.getuid()})"
 
 
 def test_a_file_in_place_of_the_directory_is_refused_by_name(directory: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_file_in_place_of_the_directory_is_refused_by_name(directory: Path) ->
 
 
 def test_nothing_in_the_way_is_no_listener(directory: Path) -> None:
-    assert not socketfile.listener(directory / "vm1.sock")
+    assert not socket_file.listener(directory / "vm1.sock")
 
 
 @pytest.mark.parametrize("permissions", [0o600, 0o660, 0o666])
@@ -263,10 +263,10 @@ def test_the_file_gets_its_owner_and_permissions(permissions: int, stale: Path) 
     if uid == 0:  # only root may give a file away
         uid, gid = 4711, 4712
     socket = Socket(str(stale), uid=uid, gid=gid, permissions=permissions)
-    socketfile.own(socket)
+    socket_file.own(socket)
     found = stale.lstat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (uid, gid, permissions)
-    opened = OpenSocket(Socket(str(stale)), 0, made=socketfile.file_at(socket))
+    opened = OpenSocket(Socket(str(stale)), 0, made=socket_file.file_at(socket))
     assert observed(opened) == socket
 
 
@@ -274,7 +274,7 @@ def test_a_file_that_is_gone_is_observed_as_it_was(directory: Path) -> None:
     socket = Socket(str(directory / "vm1.sock"), uid=1, gid=2, permissions=0o600)
     assert observed(OpenSocket(socket, 0, made=(1, 2))) == socket
     with pytest.raises(OSError, match=re.escape(socket.path)):
-        socketfile.own(socket)
+        socket_file.own(socket)
 
 
 # Parameters

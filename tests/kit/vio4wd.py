@@ -58,7 +58,7 @@ class Instance:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.most_descriptors: int | None = None
         """How many what is started may have open; None: as many as this process."""
-        self._fleet: Engines | None = None
+        self._engines: Engines | None = None
         if spec:
             self.save(spec)
 
@@ -168,16 +168,16 @@ class Instance:
         return json.loads(said.getvalue())
 
     @property
-    def fleet(self) -> Engines:
+    def engines(self) -> Engines:
         """All its engines."""
-        if self._fleet is None:
-            self._fleet = Engines(self.run_dir, self.state_dir)
-        return self._fleet
+        if self._engines is None:
+            self._engines = Engines(self.run_dir, self.state_dir)
+        return self._engines
 
     @property
     def client(self) -> EngineClient:
         """Of its first engine."""
-        return self.fleet.client(0)
+        return self.engines.client(0)
 
     @property
     def engine_pid(self) -> int:
@@ -199,7 +199,7 @@ class Instance:
         with contextlib.suppress(SpecError, Unread, EngineUnavailable, EngineError):
             with contextlib.closing(Store(self.state_dir)) as store:
                 target = read_now(Local(self.file), ThisHost(), store, lambda _: None).wanted.target
-            return plan_host(target, self.fleet.observe_any())
+            return plan_host(target, self.engines.observe_any())
         return None
 
     def wait_applied(self, timeout_s: float = READY_S) -> None:
@@ -227,9 +227,9 @@ class Instance:
 
     def terminate(self, timeout_s: float = 30.0) -> dict[str, int]:
         """SIGTERM to all processes, watch before engine. Gives their exit statuses."""
-        if self._fleet is not None:
-            self._fleet.close()
-            self._fleet = None
+        if self._engines is not None:
+            self._engines.close()
+            self._engines = None
         statuses = {}
         for name in sorted(self.processes, reverse=True):
             process = self.processes.pop(name)
@@ -260,9 +260,9 @@ class Instance:
     def kill(self) -> None:
         """End everything by force and remove the directory."""
         cleanup.release(self)
-        if self._fleet is not None:
-            self._fleet.close()
-            self._fleet = None
+        if self._engines is not None:
+            self._engines.close()
+            self._engines = None
         for process in self.processes.values():
             if process.poll() is None:
                 process.kill()

@@ -273,9 +273,9 @@ def test_who_costs_descriptors_is_shut_out(made: Scene) -> None:
     before = len(descriptors(pid))
     logged = len(made.instance.log)
     with neighbour(made):
-        let_in = sum(forgotten(path) for _ in range(100))
-        assert 8 <= let_in <= 9
-        assert len(descriptors(pid)) - before <= 8 * let_in
+        admit = sum(forgotten(path) for _ in range(100))
+        assert 8 <= admit <= 9
+        assert len(descriptors(pid)) - before <= 8 * admit
         check_honest(made)
         status = made.wait_condition(3, "Degraded")
         assert "nobody is let in for another" in status["message"]

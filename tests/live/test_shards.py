@@ -93,7 +93,7 @@ def test_a_shard_that_dies_stops_only_its_own_relays_and_is_rebuilt() -> None:
         with guest(instance, (0, 40)) as stand_in:
             stand_in.start()
             wait_traffic(instance, (0, 40))
-            os.kill(instance.fleet.client(1).hello().pid, signal.SIGKILL)
+            os.kill(instance.engines.client(1).hello().pid, signal.SIGKILL)
             wait_traffic(instance, (0,))
             wait_for("another second engine", lambda: engines(instance).get(1, boots[1]) != boots[1], 60.0, 0.2)
             instance.wait_applied()

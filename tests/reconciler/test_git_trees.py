@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sources import git_tree as gittree
+from reconciler.sources import git_tree as git_tree
 from reconciler.sources.git import GitSource
 from reconciler.sources.source import SourceError
 from schema import SpecError
@@ -91,7 +91,7 @@ def test_a_path_whose_symlink_leads_nowhere(repository: Repository) -> None:
 
 
 def test_symlinks_are_followed_so_often_and_no_more(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gittree, "MAX_LISTED", 3)
+    monkeypatch.setattr(git_tree, "MAX_LISTED", 3)
     repository.push({f"{'d/' * 6}a.yaml": SPEC})
     assert "more than 3 directories; use fewer" in refusal(repository, "d/d/d/d/d/d")
 
@@ -99,7 +99,7 @@ def test_symlinks_are_followed_so_often_and_no_more(repository: Repository, monk
 def test_no_more_symlinks_are_looked_at_in_all_than_that(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gittree, "MAX_LINKS", 3)
+    monkeypatch.setattr(git_tree, "MAX_LINKS", 3)
     for number in range(2):
         link(repository, f"{number}.yaml", f"way/{number}")
         link(repository, f"way/{number}", "../real")

@@ -14,7 +14,7 @@ from reconciler.frontends import ipc
 from reconciler.frontends.ipc import Ipc
 from reconciler.frontends.tickets import Tickets
 from schema import Spec
-from state.relay_requests import put, wishes
+from state.relay_requests import put, requests
 from state.store import Store
 from tests.kit.sysfs import Sysfs
 from tests.kit.waiting import wait_for
@@ -60,7 +60,7 @@ class Door:
 
     @property
     def wanted(self) -> Mapping[int, Any]:
-        return {wish.relay: wish.wanted for wish in wishes(self.store) if wish.owner == "ipc"}
+        return {request.relay: request.wanted for request in requests(self.store) if request.owner == "ipc"}
 
     def close(self) -> None:
         self.door.stop()
@@ -104,9 +104,9 @@ def test_what_is_there_already_is_taken(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_file_that_is_moved_into_place(door: Door) -> None:
     door.vf("eth3", 3)
-    beside = door.path.with_name("beside")
-    beside.write_text("add_port eth3\n")
-    beside.rename(door.path)
+    known_requests = door.path.with_name("beside")
+    known_requests.write_text("add_port eth3\n")
+    known_requests.rename(door.path)
     wait_for("the wish", lambda: set(door.wanted) == {3})
 
 
@@ -191,7 +191,7 @@ def test_another_owner_keeps_his_wishes(door: Door) -> None:
     door.vf("eth3", 3)
     put(door.store, "ovsdb", 3, {"vf": "net_null3"})
     assert "no relay of eth3 was asked for in this way" in door.done("del_port eth3")
-    assert [wish.owner for wish in wishes(door.store)] == ["ovsdb"]
+    assert [request.owner for request in requests(door.store)] == ["ovsdb"]
 
 
 def test_an_interface_that_another_relay_polls_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

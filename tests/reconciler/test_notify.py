@@ -16,23 +16,23 @@ import pytest
 from reconciler.status.systemd import READY_WITHIN_S, ServiceStatus
 from reconciler.watch.notify_proxy import NotifyProxy
 from reconciler.watch.schedule import Timing
-from schema.wire.notify import INHERITED, MAX_MESSAGES, Hearing, Notifier
+from schema.wire.notify import INHERITED, MAX_MESSAGES, Notifier, NotifySocket
 from tests.kit.waiting import wait_for
 from tests.reconciler.steered import PATIENCE_S, Steered
 
 
 @pytest.fixture
-def manager() -> Iterator[Hearing]:
-    hearing = Hearing()
+def manager() -> Iterator[NotifySocket]:
+    hearing = NotifySocket()
     yield hearing
     hearing.close()
 
 
-def notifier(manager: Hearing, watchdog_s: float = 0.0, **more: str) -> Notifier:
+def notifier(manager: NotifySocket, watchdog_s: float = 0.0, **more: str) -> Notifier:
     return Notifier({**manager.environment, "WATCHDOG_USEC": str(int(watchdog_s * 1e6)), **more})
 
 
-def test_a_status_is_one_line_of_utf_8(manager: Hearing) -> None:
+def test_a_status_is_one_line_of_utf_8(manager: NotifySocket) -> None:
     """Whatever stands in the reason of a pause, which a terminal of another encoding may have written."""
     notifier(manager).status("paused by root: f\udcfcr\nMAINPID=1")
     assert manager.drain() == ["STATUS=paused by root: f\\udcfcr MAINPID=1"]
@@ -65,7 +65,7 @@ def test_a_socket_with_a_name_in_the_file_system(tmp_path: Path) -> None:
         assert manager.recv(99) == b"READY=1"
 
 
-def test_nobody_else_can_reach_what_a_parent_hears(manager: Hearing) -> None:
+def test_nobody_else_can_reach_what_a_parent_hears(manager: NotifySocket) -> None:
     """It has no name: not in the file system, nor among the abstract ones, which any user may flood."""
     notifier(manager).ready()
     inodes = {os.fstat(manager.descriptor).st_ino}
@@ -74,7 +74,7 @@ def test_nobody_else_can_reach_what_a_parent_hears(manager: Hearing) -> None:
     assert manager.drain() == ["READY=1"]
 
 
-def test_a_child_inherits_it_and_its_own_children_do_not(manager: Hearing) -> None:
+def test_a_child_inherits_it_and_its_own_children_do_not(manager: NotifySocket) -> None:
     code = (
         "import os, subprocess, sys; from schema.wire.notify import INHERITED, Notifier; n = Notifier(); n.ready(); "
         "subprocess.run(['readlink', '/proc/self/fd/' + os.environ[INHERITED]], close_fds=False)"
@@ -85,7 +85,7 @@ def test_a_child_inherits_it_and_its_own_children_do_not(manager: Hearing) -> No
     assert (manager.drain(), child.stdout) == (["READY=1"], b"")
 
 
-def test_what_can_not_be_read_now_is_read_later(manager: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_not_be_read_now_is_read_later(manager: NotifySocket, monkeypatch: pytest.MonkeyPatch) -> None:
     notifier(manager).ready()
 
     class Failing:
@@ -98,14 +98,14 @@ def test_what_can_not_be_read_now_is_read_later(manager: Hearing, monkeypatch: p
     assert manager.drain() == ["READY=1"]
 
 
-def test_one_who_does_not_stop_talking_is_heard_in_turns(manager: Hearing) -> None:
+def test_one_who_does_not_stop_talking_is_heard_in_turns(manager: NotifySocket) -> None:
     ours = notifier(manager)
     for _ in range(MAX_MESSAGES + 1):
         ours.ready()
     assert [len(manager.drain()) for _ in range(3)] == [MAX_MESSAGES, 1, 0]
 
 
-def test_a_parent_that_is_gone_or_does_not_listen_is_no_reason_to_stop(manager: Hearing) -> None:
+def test_a_parent_that_is_gone_or_does_not_listen_is_no_reason_to_stop(manager: NotifySocket) -> None:
     ours = notifier(manager)
     for _ in range(3):
         ours.status("x" * 100_000)
@@ -114,7 +114,7 @@ def test_a_parent_that_is_gone_or_does_not_listen_is_no_reason_to_stop(manager: 
     ours.ready()
 
 
-def test_pings_are_often_enough_and_not_more(manager: Hearing) -> None:
+def test_pings_are_often_enough_and_not_more(manager: NotifySocket) -> None:
     ours = notifier(manager, 10.0)
     for tenth in range(100):
         ours.alive(tenth / 10)
@@ -122,7 +122,7 @@ def test_pings_are_often_enough_and_not_more(manager: Hearing) -> None:
     assert notifier(manager, 10.0, WATCHDOG_PID="1").watchdog_s == 0, "meant for another process"
 
 
-def test_status_is_said_when_it_changes_and_reloading_has_its_time(manager: Hearing) -> None:
+def test_status_is_said_when_it_changes_and_reloading_has_its_time(manager: NotifySocket) -> None:
     ours = notifier(manager)
     for text in ("a", "a", "b"):
         ours.status(text)
@@ -132,7 +132,7 @@ def test_status_is_said_when_it_changes_and_reloading_has_its_time(manager: Hear
     assert third.startswith("RELOADING=1\nMONOTONIC_USEC=")
 
 
-def test_ready_is_said_once_and_not_put_off_for_ever(manager: Hearing) -> None:
+def test_ready_is_said_once_and_not_put_off_for_ever(manager: NotifySocket) -> None:
     pulse = ServiceStatus(notifier(manager), 100.0)
     pulse.beat(100.0 + READY_WITHIN_S)
     assert manager.drain() == []
@@ -141,7 +141,7 @@ def test_ready_is_said_once_and_not_put_off_for_ever(manager: Hearing) -> None:
     assert manager.drain() == ["READY=1"]
 
 
-def test_a_reload_ends_with_ready_whether_anything_changed_or_not(manager: Hearing) -> None:
+def test_a_reload_ends_with_ready_whether_anything_changed_or_not(manager: NotifySocket) -> None:
     pulse = ServiceStatus(notifier(manager), 100.0)
     pulse.reloading(100.0)
     pulse.reconciled()
@@ -154,7 +154,7 @@ def test_a_reload_ends_with_ready_whether_anything_changed_or_not(manager: Heari
         assert [message.partition("\n")[0] for message in manager.drain()] == ["RELOADING=1", "READY=1"]
 
 
-def test_a_reload_after_a_long_time_has_its_own_time(manager: Hearing) -> None:
+def test_a_reload_after_a_long_time_has_its_own_time(manager: NotifySocket) -> None:
     pulse = ServiceStatus(notifier(manager), 100.0)
     pulse.reconciled()
     pulse.reloading(9000.0)
@@ -164,12 +164,12 @@ def test_a_reload_after_a_long_time_has_its_own_time(manager: Hearing) -> None:
     assert manager.drain() == ["READY=1"]
 
 
-def heard(manager: Hearing, said: list[str], word: str) -> bool:
+def heard(manager: NotifySocket, said: list[str], word: str) -> bool:
     said += manager.drain()
     return any(message.startswith(word) for message in said)
 
 
-def test_the_watch_is_ready_when_the_first_reconcile_has_ended(steered: Steered, manager: Hearing) -> None:
+def test_the_watch_is_ready_when_the_first_reconcile_has_ended(steered: Steered, manager: NotifySocket) -> None:
     steered.stop()
     steered.engine.restart()
     steered.start(Timing(poll_s=3600.0, look_s=0.05), notifier(manager, 0.2))
@@ -184,7 +184,7 @@ def test_the_watch_is_ready_when_the_first_reconcile_has_ended(steered: Steered,
     assert said[-1] == "STOPPING=1"
 
 
-def test_a_file_that_was_never_valid_is_no_reason_to_wait(steered: Steered, manager: Hearing) -> None:
+def test_a_file_that_was_never_valid_is_no_reason_to_wait(steered: Steered, manager: NotifySocket) -> None:
     steered.stop()
     steered.file = steered.directory / "other.yaml"
     steered.file.write_text("nothing")
@@ -195,7 +195,7 @@ def test_a_file_that_was_never_valid_is_no_reason_to_wait(steered: Steered, mana
     assert any("what stands in the file is refused" in message for message in said)
 
 
-def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(manager: Hearing) -> None:
+def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(manager: NotifySocket) -> None:
     between = NotifyProxy(notifier(manager, 10.0), silent_s=5.0)
     watch = Notifier(between.environment)
     assert watch.watchdog_s == 5.0

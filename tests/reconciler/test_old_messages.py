@@ -25,7 +25,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
 from reconciler.observe.snapshot import HostSnapshot
 from schema import Spec
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
-from state import relay_requests as wishes
+from state import relay_requests as relay_requests
 from state.store import Store
 from tests.reconciler.test_services import Stage
 
@@ -52,14 +52,14 @@ class OldHost(Stage):
         self.kind = kind
         super().__init__(directory, lambda: PortControlBackend(self.state_dir, lambda: spec(kind)))
 
-    def wish(self, relay: int, **wanted: object) -> None:
+    def request(self, relay: int, **wanted: object) -> None:
         store = Store(self.state_dir)
-        wishes.put(store, OWNER, relay, wanted)
+        relay_requests.put(store, OWNER, relay, wanted)
         store.close()
 
     def wished(self) -> set[int]:
         store = Store(self.state_dir)
-        found = {wish.relay for wish in wishes.wishes(store)}
+        found = {request.relay for request in relay_requests.requests(store)}
         store.close()
         return found
 
@@ -81,7 +81,7 @@ def path(name: str) -> bytes:
 
 
 def test_query_pci_has_capitals_and_says_nothing_of_an_idle_socket_of_the_template(host: OldHost) -> None:
-    host.wish(3, vf=VF, **({"socket": "/t/3"} if host.kind == DYNAMIC else {}))
+    host.request(3, vf=VF, **({"socket": "/t/3"} if host.kind == DYNAMIC else {}))
     told = host.port_control(QUERY, ALWAYS, path("/t/3"))
     assert (told.status, told.query_string) == (PortControlResponse.OK, "0000:5E:0A.3")
     idle = host.port_control(QUERY, ALWAYS, path("/t/4"))
@@ -119,7 +119,7 @@ def test_a_vf_that_is_there_may_be_added_conditionally(host: OldHost) -> None:
 
 def test_remove_sock_by_its_path_takes_the_vf_out(host: OldHost) -> None:
     for sent in ((path("/t/3"),), (PCI, path("/t/3")), (PCI,)):
-        host.wish(3, vf=VF, **({"socket": "/t/3"} if host.kind == DYNAMIC else {}))
+        host.request(3, vf=VF, **({"socket": "/t/3"} if host.kind == DYNAMIC else {}))
         assert host.port_control(REMOVE_SOCK, OTHER, ALWAYS, path("/t/3")).error_code == 22
         assert host.port_control(REMOVE_SOCK, *sent[:-1], ALWAYS, sent[-1]).status == PortControlResponse.OK
         assert host.wished() == set()
@@ -128,7 +128,7 @@ def test_remove_sock_by_its_path_takes_the_vf_out(host: OldHost) -> None:
 
 
 def test_the_core_scheduler_refuses_relays_that_are_not_there_and_cpus_without_a_worker(host: OldHost) -> None:
-    host.wish(3, vf=VF)
+    host.request(3, vf=VF)
     for relay, first, second, status in ((3, 1, 2, 1), (4, 1, 2, 0), (63, 1, 2, 0), (3, 1, 7, 0), (3, 0, 1, 0)):
         update = b"\x08\x00\x12\x06\x08" + bytes([relay]) + b"\x10" + bytes([first]) + b"\x18" + bytes([second])
         reply = host.ask("core_sched", update, CoreSchedResponse())

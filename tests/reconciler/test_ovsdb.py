@@ -17,7 +17,7 @@ import pytest
 from reconciler.frontends import ovsdb
 from reconciler.frontends.ovsdb import Ovsdb
 from reconciler.frontends.tickets import Tickets
-from state import relay_requests as wishes
+from state import relay_requests as relay_requests
 from state.store import Store
 from tests.kit.cleanup import short_directory
 from tests.kit.ovsdb import BRIDGE, OvsdbServer
@@ -61,7 +61,11 @@ class Site:
     def wanted(self) -> dict[int, str]:
         store = Store(self.directory / "state")
         with contextlib.closing(store):
-            return {wish.relay: wish.wanted["vf"] for wish in wishes.wishes(store) if wish.owner == "ovsdb"}
+            return {
+                request.relay: request.wanted["vf"]
+                for request in relay_requests.requests(store)
+                if request.owner == "ovsdb"
+            }
 
     def wait(self, *indices: int) -> None:
         """Until these VFs are wanted, and no others."""

@@ -16,7 +16,7 @@ from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.plan import plan
 from reconciler.policy.claims import MergedRelays, claims, merged
-from reconciler.terminal import plan_text as render
+from reconciler.terminal import plan_text as plan_text
 from schema import Spec
 from schema.model import Kind
 from state.relay_requests import RelayRequest
@@ -33,7 +33,7 @@ def relay(id_: int, vf: int | None = None, **more: Any) -> dict[str, Any]:
     return {"id": id_, "vf": f"net_null{id_ if vf is None else vf}", **more}
 
 
-def wish(owner: str, id_: int, vf: int, since: float, **more: Any) -> RelayRequest:
+def request(owner: str, id_: int, vf: int, since: float, **more: Any) -> RelayRequest:
     return RelayRequest(owner, id_, {"vf": f"net_null{vf}", **more}, since)
 
 
@@ -46,7 +46,7 @@ def ids(found: MergedRelays) -> set[int]:
 
 
 def test_wishes_stand_beside_the_files_relays() -> None:
-    found = merged(spec(relay(1)), [wish("ovsdb", 2, 2, 5.0)], {})
+    found = merged(spec(relay(1)), [request("ovsdb", 2, 2, 5.0)], {})
     assert ids(found) == {1, 2}
     assert dict(found.owners) == {2: "ovsdb"}
     assert found.left_out == ()
@@ -55,14 +55,14 @@ def test_wishes_stand_beside_the_files_relays() -> None:
 
 def test_a_wish_that_comes_after_the_file_is_left_out() -> None:
     whole = spec(relay(1))
-    for late in (wish("ovsdb", 1, 7, 5.0), wish("ovsdb", 2, 1, 5.0)):
+    for late in (request("ovsdb", 1, 7, 5.0), request("ovsdb", 2, 1, 5.0)):
         found = merged(whole, [late], held_since(3.0, whole))
         assert ids(found) == {1}
         assert "belongs to relay 1 of the file, which had it first" in str(found.left_out[0])
 
 
 def test_a_file_that_comes_after_a_wish_loses_only_what_is_taken() -> None:
-    found = merged(spec(relay(1), relay(2)), [wish("ovsdb", 5, 1, 5.0)], {})
+    found = merged(spec(relay(1), relay(2)), [request("ovsdb", 5, 1, 5.0)], {})
     assert ids(found) == {2, 5}
     assert str(found.left_out[0]) == (
         "relay 1 of file is left out: VF net_null1 belongs to relay 5 of ovsdb, which had it first; take another"
@@ -71,7 +71,7 @@ def test_a_file_that_comes_after_a_wish_loses_only_what_is_taken() -> None:
 
 
 def test_a_socket_has_one_owner_too() -> None:
-    late = wish("ipc", 2, 2, 5.0, socket="/tmp/virtio-forwarder1.sock")
+    late = request("ipc", 2, 2, 5.0, socket="/tmp/virtio-forwarder1.sock")
     whole = spec(relay(1))
     assert "socket /tmp/virtio-forwarder1.sock belongs" in str(merged(whole, [late], held_since(1.0, whole)).left_out)
 
@@ -88,17 +88,17 @@ def test_what_the_file_changes_is_new_and_what_it_keeps_is_not() -> None:
     """Relay 1 of the file got another socket after the wish for its VF had come, and still has the VF."""
     whole = spec(relay(1, socket="/tmp/new.sock"))
     held = {**held_since(1.0, spec(relay(1)))}
-    assert ids(merged(whole, [wish("ovsdb", 2, 1, 5.0)], held)) == {1}
+    assert ids(merged(whole, [request("ovsdb", 2, 1, 5.0)], held)) == {1}
 
 
 def test_of_two_wishes_the_first_is_had() -> None:
-    found = merged(spec(), [wish("ovsdb", 1, 1, 1.0), wish("ipc", 2, 1, 2.0)], {})
+    found = merged(spec(), [request("ovsdb", 1, 1, 1.0), request("ipc", 2, 1, 2.0)], {})
     assert dict(found.owners) == {1: "ovsdb"}
     assert found.left_out[0].owner == "ipc"
 
 
 def test_a_wish_that_no_spec_could_have_is_left_out_with_its_reason() -> None:
-    found = merged(spec(relay(1)), [wish("ipc", 2, 2, 1.0, cpus=[9]), RelayRequest("ipc", 3, {"vff": "x"}, 1.0)], {})
+    found = merged(spec(relay(1)), [request("ipc", 2, 2, 1.0, cpus=[9]), RelayRequest("ipc", 3, {"vff": "x"}, 1.0)], {})
     assert ids(found) == {1}
     assert "CPU 9 is not among engine.worker_cpus" in str(found.left_out[0])
     assert "unknown key 'vff'" in str(found.left_out[1])
@@ -120,15 +120,15 @@ def test_wishes_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
 
 def test_a_file_that_does_not_fit_is_refused_whatever_the_wishes() -> None:
     whole = schema.parse('{"apiVersion": "vio4wd/v1", "vhost_user": {"owner": "nobody-here"}}', "f")
-    for wishes in ([], [wish("ipc", 1, 1, 1.0)]):
+    for wishes in ([], [request("ipc", 1, 1, 1.0)]):
         with pytest.raises(SpecUnfit, match="nobody-here"):
             wanted(whole, Requests(tuple(wishes)), HOST)
 
 
 def test_the_plan_says_whose_a_relay_is() -> None:
-    found = wanted(spec(relay(1)), Requests((wish("ovsdb", 2, 2, 5.0),)), HOST)
+    found = wanted(spec(relay(1)), Requests((request("ovsdb", 2, 2, 5.0),)), HOST)
     intent = Intent("f", "0" * 64, found.target, owners=found.owners)
-    lines = "\n".join(line for line, _ in render.lines(proposed(intent, HostSnapshot()).saved))
+    lines = "\n".join(line for line, _ in plan_text.lines(proposed(intent, HostSnapshot()).saved))
     assert "the spec asks for it (owner: ovsdb)" in lines
     assert lines.count("owner: ovsdb") == lines.count("relay 2 needs it") + 1
     assert "relay 1 needs it (owner" not in lines
@@ -144,7 +144,7 @@ def _specs(draw: st.DrawFn) -> Spec:
 @st.composite
 def _wishes(draw: st.DrawFn) -> list[RelayRequest]:
     made = [
-        wish(owner, id_, draw(st.integers(0, 6)), draw(st.integers(0, 9)))
+        request(owner, id_, draw(st.integers(0, 6)), draw(st.integers(0, 9)))
         for owner in ("ovsdb", "ipc")
         for id_ in sorted(draw(st.sets(st.integers(0, 6), max_size=3)))
     ]

@@ -115,12 +115,12 @@ def test_an_engine_that_answers_only_now_and_then_ends_no_watch(
 ) -> None:
     """A crowd at its API makes some looks fail; the next one, right after it, may be answered."""
     monkeypatch.setattr("reconciler.apply.engine_start.EVERY_S", 0.0)
-    looks, see = itertools.count(), Engines.see
+    looks, see = itertools.count(), Engines.observe
 
-    def see_now_and_then(fleet: Engines) -> HostSnapshot:
+    def see_now_and_then(engines: Engines) -> HostSnapshot:
         if next(looks) % 3:
-            return see(fleet)
-        fleet.heard, fleet.faults = {}, {0: EngineUnavailable("its API is crowded")}
+            return see(engines)
+        engines.heard, engines.faults = {}, {0: EngineUnavailable("its API is crowded")}
         return HostSnapshot()
 
     monkeypatch.setattr(Engines, "see", see_now_and_then)

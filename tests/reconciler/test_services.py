@@ -45,13 +45,13 @@ class MadeUpFront:
         self.cpus: dict[int, tuple[int, int]] = {}
 
     def desk(self) -> RelayTable:
-        held = {id_: self._held(id_, wish) for id_, wish in self.wanted.items()}
+        held = {id_: self._held(id_, request) for id_, request in self.wanted.items()}
         return RelayTable(held, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
 
     @staticmethod
-    def _held(id_: int, wish: Mapping[str, Any]) -> ClaimedRelay:
-        bond = wish.get("bond") or {"name": wish.get("vf"), "members": [wish.get("vf")]}
-        return ClaimedRelay(id_, OWNER, bond["name"], frozenset(bond["members"]), wish.get("socket", f"/t/{id_}"))
+    def _held(id_: int, request: Mapping[str, Any]) -> ClaimedRelay:
+        bond = request.get("bond") or {"name": request.get("vf"), "members": [request.get("vf")]}
+        return ClaimedRelay(id_, OWNER, bond["name"], frozenset(bond["members"]), request.get("socket", f"/t/{id_}"))
 
     def idle_sockets(self) -> tuple[str, ...]:
         return tuple(f"/t/{id_}" for id_ in range(64))

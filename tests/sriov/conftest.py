@@ -60,7 +60,7 @@ def instance(running: Instance, vfs: list[str], nics: list[str]) -> Iterator[Ins
     yield running
     running.save(text(running))
     wait_ports(running)
-    wait_for("what was bound to be given back", lambda: not running.fleet.vfs.bound(), LONG_S, LOOK_S)
+    wait_for("what was bound to be given back", lambda: not running.engines.vfs.bound(), LONG_S, LOOK_S)
     for address in vfs:
         release(address, "")
     for address in nics:

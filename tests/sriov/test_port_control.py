@@ -17,7 +17,7 @@ from reconciler.legacy.clients import port_control
 from reconciler.legacy.defaults import imported
 from reconciler.status.report import read_report
 from schema.paths import sync_file
-from state.relay_requests import remove, wishes
+from state.relay_requests import remove, requests
 from state.store import Store
 from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
@@ -37,8 +37,8 @@ def door(instance: Instance) -> Iterator[Path]:
     """Where port control is to be. What it was asked for is forgotten in the end."""
     yield instance.directory / "z" / "port_control"
     with contextlib.closing(Store(instance.state_dir)) as store:
-        for wish in wishes(store):
-            remove(store, wish.owner, wish.relay)
+        for request in requests(store):
+            remove(store, request.owner, request.relay)
     sync_file(instance.run_dir).touch()
 
 

@@ -68,7 +68,7 @@ def wait_buffers(instance: Instance, name: str, node: int) -> None:
 
 def condition(instance: Instance, relay: int) -> tuple[str, str]:
     """As `vio4wd status` has it, without starting a process, which takes seconds in software emulation."""
-    statuses = relay_statuses(instance.fleet.see(), read_report(instance.run_dir))
+    statuses = relay_statuses(instance.engines.observe(), read_report(instance.run_dir))
     return next(((str(each.condition), each.message) for each in statuses if each.id == relay), ("", ""))
 
 

@@ -27,7 +27,7 @@ from state import (
     last_good as lastgood,
 )
 from state import (
-    relay_requests as wishes,
+    relay_requests as relay_requests,
 )
 from state import (
     rollback_hold as hold,
@@ -73,10 +73,13 @@ TABLES: dict[str, Table] = {
     ),
     "intent": Table(lambda s: hold.keep_hold(s, HOLD), hold.current_hold, {"value": True}),
     "wish": Table(
-        lambda s: wishes.put(s, "ovsdb", 1, {"vf": "a"}, 1.0), wishes.wishes, {"wanted": True}, ("relay", "since")
+        lambda s: relay_requests.put(s, "ovsdb", 1, {"vf": "a"}, 1.0),
+        relay_requests.requests,
+        {"wanted": True},
+        ("relay", "since"),
     ),
-    "released": Table(lambda s: wishes.remove(s, "ovsdb", 1), wishes.released, {}),
-    "held": Table(lambda s: wishes.hold(s, ["vf a"], 1.0), wishes.held, {}, ("since",)),
+    "released": Table(lambda s: relay_requests.remove(s, "ovsdb", 1), relay_requests.released, {}),
+    "held": Table(lambda s: relay_requests.hold(s, ["vf a"], 1.0), relay_requests.held, {}, ("since",)),
     "reading": Table(
         lambda s: readings.keep(s, {"a": ("r", Tree((Text("n", b"c"),), None))}, 1.0),
         readings.kept,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schema import Text, Tree
-from state.relay_requests import held, hold, put, remove, wishes
+from state.relay_requests import held, hold, put, remove, requests
 from state.source_cache import keep, kept
 from state.store import Store
 
@@ -20,14 +20,14 @@ def test_a_wish_keeps_its_time_until_it_changes(tmp_path: Path) -> None:
     put(store, "ipc", 2, {"vf": "a"}, now=3.0)
     store.close()
     store = Store(tmp_path)
-    assert [(w.owner, w.relay, w.wanted, w.since) for w in wishes(store)] == [
+    assert [(w.owner, w.relay, w.wanted, w.since) for w in requests(store)] == [
         ("ipc", 2, {"vf": "a"}, 1.0),
         ("ovsdb", 1, {"vf": "b"}, 2.0),
     ]
     put(store, "ipc", 2, {"vf": "c"}, now=4.0)
     remove(store, "ovsdb", 1)
     remove(store, "ovsdb", 2)
-    assert [(w.owner, w.wanted, w.since) for w in wishes(store)] == [("ipc", {"vf": "c"}, 4.0)]
+    assert [(w.owner, w.wanted, w.since) for w in requests(store)] == [("ipc", {"vf": "c"}, 4.0)]
     store.close()
 
 
@@ -49,9 +49,9 @@ def test_who_came_first_stays_so_when_the_clock_is_set_back(tmp_path: Path, monk
     monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
     put(store, "ovsdb", 1, {"vf": "net_null1"})
     hold(store, ["VF net_null1", "VF net_null2"])
-    assert [wish.owner for wish in wishes(store)] == ["port-control", "ovsdb"]
+    assert [request.owner for request in requests(store)] == ["port-control", "ovsdb"]
     had = held(store)
-    assert had["VF net_null1"] < wishes(store)[0].since < wishes(store)[1].since < had["VF net_null2"]
+    assert had["VF net_null1"] < requests(store)[0].since < requests(store)[1].since < had["VF net_null2"]
     store.close()
 
 

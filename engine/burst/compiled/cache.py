@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from engine.burst.compiled import burst_size as chosen
+from engine.burst.compiled import burst_size as burst_size
 from schema.system.files import PRIVATE_DIRECTORY, make_directory
 
 log = logging.getLogger("vio4wd.engine")
@@ -36,7 +36,7 @@ _SOURCES = ("burst/**/*.py", "dpdk/layout.py", "dpdk/installed.py")
 
 def fingerprint(dpdk_version: str) -> str:
     """16 hex digits that change when a burst source, what was chosen for it, a layout, Numba or DPDK does."""
-    made_by = f"{version('numba')} {version('llvmlite')} {dpdk_version} {chosen.burst}\n"
+    made_by = f"{version('numba')} {version('llvmlite')} {dpdk_version} {burst_size.burst}\n"
     digest = hashlib.sha256(made_by.encode())
     for path in sources():
         digest.update(f"{path.relative_to(_ENGINE)}\n".encode() + path.read_bytes())

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.burst.compiled import burst_size as chosen
+from engine.burst.compiled import burst_size as burst_size
 
-BURST: Final = chosen.burst
+BURST: Final = burst_size.burst
 """Packets a call."""
 
 # Worker: written by Python
@@ -67,7 +67,7 @@ ENTRY_CAPTURE: Final = 56
 # Entry: written by its worker
 ENTRY_WAITING: Final = 64
 """How many mbufs wait in ENTRY_MBUFS."""
-ENTRY_TURN: Final = 72
+ENTRY_NEXT_QUEUE: Final = 72
 """Counts turns: which of several queues is served first."""
 ENTRY_MASK: Final = 80
 """The guest's queues that ENTRY_ACTIVE lists, and of which no kicks are asked for."""
@@ -210,30 +210,30 @@ PORT_SERVICE: Final = 24
 PORT_SIZE: Final = 64
 
 # Frontends: written by Python
-DOORS_WORKERS: Final = 0
+CONTEXT_WORKERS: Final = 0
 """How many worker addresses follow from DOORS_WORKER; only ever grows."""
-DOORS_GUESTS: Final = 8
+CONTEXT_GUESTS: Final = 8
 """Address of the array of guest blocks."""
-DOORS_GUEST_COUNT: Final = 16
-DOORS_EVENT_FD: Final = 24
-DOORS_MESSAGE_OPS: Final = 32
+CONTEXT_GUEST_COUNT: Final = 16
+CONTEXT_EVENT_FD: Final = 24
+CONTEXT_MESSAGE_OPS: Final = 32
 """Addresses of what looks at a message before and after rte_vhost acts on it: struct rte_vhost_user_extern_ops."""
-DOORS_MOST_FDS: Final = 48
+CONTEXT_MOST_FDS: Final = 48
 """Nobody is let in when all descriptors below this number are taken."""
-DOORS_WORKER: Final = 64
-DOORS_MAX_WORKERS: Final = 128
+CONTEXT_WORKER: Final = 64
+CONTEXT_MAX_WORKERS: Final = 128
 # Frontends: the ring of events. Producers reserve at the head, Python takes from the tail.
-EVENTS_HEAD: Final = DOORS_WORKER + 8 * DOORS_MAX_WORKERS
+EVENTS_HEAD: Final = CONTEXT_WORKER + 8 * CONTEXT_MAX_WORKERS
 EVENTS_LOST: Final = EVENTS_HEAD + 8
 EVENTS_TAIL: Final = EVENTS_HEAD + 64
 EVENTS: Final = EVENTS_TAIL + 64
 EVENT_SLOTS: Final = 1024
 EVENT_SIZE: Final = 16
 """A word that is the event's number plus 1 once the other is written, and `kind << 32 | guest`."""
-DOORS_SIZE: Final = EVENTS + EVENT_SLOTS * EVENT_SIZE
+CONTEXT_SIZE: Final = EVENTS + EVENT_SLOTS * EVENT_SIZE
 
 EVENT_CONNECTED: Final = 1
 EVENT_DISCONNECTED: Final = 2
 EVENT_FEATURES: Final = 3
 EVENT_REFUSED: Final = 4
-DOORS_SYMBOL: Final = "vio4wd_doors"
+CONTEXT_SYMBOL: Final = "vio4wd_doors"

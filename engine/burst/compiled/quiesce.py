@@ -28,10 +28,10 @@ def leave_pass(worker: int) -> None:
 
 
 @called
-def leave_passes(doors: int) -> None:
+def leave_passes(context: int) -> None:
     """`leave_pass` for every worker that was ever started."""
-    for index in range(load_acquire(doors + at.DOORS_WORKERS)):
-        leave_pass(load_acquire(doors + at.DOORS_WORKER + 8 * index))
+    for index in range(load_acquire(context + at.CONTEXT_WORKERS)):
+        leave_pass(load_acquire(context + at.CONTEXT_WORKER + 8 * index))
 
 
 @called
@@ -42,10 +42,10 @@ def publish(worker: int, table: int) -> None:
 
 
 @called
-def publish_word(doors: int, address: int, value: int) -> None:
+def publish_word(context: int, address: int, value: int) -> None:
     """Writes a word that workers read and returns when the old value is used no more."""
     exchange(address, value)
-    leave_passes(doors)
+    leave_passes(context)
 
 
 @called
@@ -66,6 +66,6 @@ def publish_table(worker: int, table: int) -> None:
 
 
 @cfunc(types.void(types.int64, types.int64, types.int64), cache=True)
-def publish_anywhere(doors: int, address: int, value: int) -> None:
+def publish_anywhere(context: int, address: int, value: int) -> None:
     """`publish_word` for Python."""
-    publish_word(doors, address, value)
+    publish_word(context, address, value)

@@ -45,7 +45,7 @@ SA_SIGINFO = 4
 SIG_DFL = 0
 
 _i32, _i64 = types.int32, types.int64
-doors_address = symbol_address(at.DOORS_SYMBOL)
+doors_address = symbol_address(at.CONTEXT_SYMBOL)
 mmap = types.ExternalFunction("mmap", _i64(_i64, _i64, _i32, _i32, _i32, _i64))
 memfd_create = types.ExternalFunction("memfd_create", _i32(_i64, _i32))
 ftruncate = types.ExternalFunction("ftruncate", _i32(_i32, _i64))
@@ -75,25 +75,25 @@ def put_file_of_zeros(start: int, size: int) -> bool:
 
 
 @called
-def cut_off(doors: int, index: int) -> None:
+def cut_off(context: int, index: int) -> None:
     """No pass that begins now sees the guest; rte_vhost finds its connection ended."""
-    guest = guest_block(doors, index)
+    guest = guest_block(context, index)
     vid = load_acquire(guest + at.GUEST_VID)
     compare_exchange(guest + at.GUEST_VID, vid, 0)
     hang_up(load64(guest + at.GUEST_FD), guest + at.GUEST_PATH)
-    refused(doors, index, at.MEMORY_SHORT)
+    refused(context, index, at.MEMORY_SHORT)
 
 
 @called
-def replace_region(doors: int, address: int) -> bool:
+def replace_region(context: int, address: int) -> bool:
     """Puts zeros in the place of the region that an address is in, if it is a guest's."""
-    for index in range(load_acquire(doors + at.DOORS_GUEST_COUNT)):
-        guest = guest_block(doors, index)
+    for index in range(load_acquire(context + at.CONTEXT_GUEST_COUNT)):
+        guest = guest_block(context, index)
         found = region_of(guest, load_acquire(guest + at.GUEST_REGIONS), address)
         if found >= 0:
             region = guest + at.GUEST_REGION + 16 * found
             start, size = load64(region), load64(region + 8)
-            cut_off(doors, index)
+            cut_off(context, index)
             return put_zeros(start, size, MAP_FIXED) or put_file_of_zeros(start, size)
     return False
 
@@ -109,10 +109,10 @@ def replace_page(address: int) -> bool:
 
 
 @called
-def is_stale(doors: int, address: int) -> bool:
+def is_stale(context: int, address: int) -> bool:
     """Whether rte_vhost has taken away the region that an address is in, and has no new one."""
-    for index in range(load_acquire(doors + at.DOORS_GUEST_COUNT)):
-        guest = guest_block(doors, index)
+    for index in range(load_acquire(context + at.CONTEXT_GUEST_COUNT)):
+        guest = guest_block(context, index)
         if region_of(guest, load_acquire(guest + at.GUEST_STALE), address) >= 0:
             return True
     return False
@@ -121,11 +121,11 @@ def is_stale(doors: int, address: int) -> bool:
 @cfunc(types.void(_i32, _i64, _i64), cache=True)
 def on_missing_memory(number: int, info: int, _context: int) -> None:
     """Puts zeros where memory is missing. For any other reason the process ends when the access is repeated."""
-    doors, code, address = doors_address(), load32(info + SIGNAL_CODE), load64(info + SIGNAL_ADDRESS)
-    if number == SIGBUS and (replace_region(doors, address) or (code == BUS_ADRERR and replace_page(address))):
+    context, code, address = doors_address(), load32(info + SIGNAL_CODE), load64(info + SIGNAL_ADDRESS)
+    if number == SIGBUS and (replace_region(context, address) or (code == BUS_ADRERR and replace_page(address))):
         return
     page = address & -PAGE_SIZES[0]
-    stale = number == SIGSEGV and code == SEGV_MAPERR and is_stale(doors, address)
+    stale = number == SIGSEGV and code == SEGV_MAPERR and is_stale(context, address)
     if stale and put_zeros(page, PAGE_SIZES[0], MAP_FIXED_NOREPLACE):
         return
     set_signal(number, SIG_DFL)

@@ -12,5 +12,5 @@ from llvmlite import binding
 from engine.burst.compiled import layout as at
 from engine.burst.compiled.memory import Block
 
-DOORS: Final = Block(at.DOORS_SIZE)
-binding.add_symbol(at.DOORS_SYMBOL, DOORS.address)
+CALLBACK_CONTEXT: Final = Block(at.CONTEXT_SIZE)
+binding.add_symbol(at.CONTEXT_SYMBOL, CALLBACK_CONTEXT.address)

@@ -42,7 +42,7 @@ from engine.burst.vhost.kicks import GUEST_RX, GUEST_TX, ask_for_none
 from engine.burst.vhost.vring import VRING_DESC, get_vring, vring_space
 
 _i32, _i64, _u64 = types.int32, types.int64, types.uint64
-doors_address = symbol_address(at.DOORS_SYMBOL)
+doors_address = symbol_address(at.CONTEXT_SYMBOL)
 get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i64))
 get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
 look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", _i32(_i32, _i64, _i64))
@@ -53,13 +53,13 @@ REFUSED, GO_ON = -1, 2
 
 
 @called
-def guest_of(doors: int, vid: int) -> int:
+def guest_of(context: int, vid: int) -> int:
     """The index of the guest block whose socket the device came on, -1 if it is none of ours."""
     path = path_space()
     if get_ifname(vid, path, at.GUEST_PATH_BYTES) != 0:
         return -1
-    guests = load_acquire(doors + at.DOORS_GUESTS)
-    for index in range(load_acquire(doors + at.DOORS_GUEST_COUNT)):
+    guests = load_acquire(context + at.CONTEXT_GUESTS)
+    for index in range(load_acquire(context + at.CONTEXT_GUEST_COUNT)):
         if same_path(guests + index * at.GUEST_SIZE + at.GUEST_PATH, path):
             return index
     return -1
@@ -85,11 +85,11 @@ def read_ring(vid: int, guest: int) -> None:
 @cfunc(_i32(_i32, _i64), cache=True)
 def before_message(vid: int, message: int) -> int:
     """A peer has said something. Whoever says what he must not is cut off; his next connection is another matter."""
-    doors = doors_address()
-    index = guest_of(doors, vid)
+    context = doors_address()
+    index = guest_of(context, vid)
     if index < 0:
         return REFUSED
-    guest, features = guest_block(doors, index), word_space()
+    guest, features = guest_block(context, index), word_space()
     store64(features, 0)
     get_features(vid, features)
     mark_seen(message)
@@ -102,18 +102,18 @@ def before_message(vid: int, message: int) -> int:
             leave_alone(guest, message)
             return GO_ON
     turn_away(message)
-    refused(doors, index, load32(message + REQUEST))
+    refused(context, index, load32(message + REQUEST))
     return REFUSED
 
 
 @cfunc(_i32(_i32, _i64), cache=True)
 def after_message(vid: int, message: int) -> int:
     """rte_vhost has acted on a message without an error, and looks next at which rings are ready."""
-    doors = doors_address()
-    index = guest_of(doors, vid)
+    context = doors_address()
+    index = guest_of(context, vid)
     if index < 0:
         return GO_ON
-    guest, features = guest_block(doors, index), word_space()
+    guest, features = guest_block(context, index), word_space()
     store64(features, 0)
     get_features(vid, features)
     note_ring(guest, message)
@@ -122,51 +122,51 @@ def after_message(vid: int, message: int) -> int:
     if rings_within(vid, guest, message, load64(features)):
         return GO_ON
     end_after(message)
-    refused(doors, index, load32(message + REQUEST))
+    refused(context, index, load32(message + REQUEST))
     return REFUSED
 
 
 @cfunc(_i32(_i32), cache=True)
 def new_device(vid: int) -> int:
     """A guest's driver is ready: its relay's entries see it from their next pass on."""
-    doors = doors_address()
-    index = guest_of(doors, vid)
+    context = doors_address()
+    index = guest_of(context, vid)
     if index < 0:
         return -1
-    guest = guest_block(doors, index)
+    guest = guest_block(context, index)
     read_features(vid, guest)
     read_ring(vid, guest)
     for side in (GUEST_RX, GUEST_TX):  # further pairs are not ready yet; their worker does it
         ask_for_none(vid, at.FIRST_QUEUE, side)
     store64(guest + at.GUEST_CONNECTS, load64(guest + at.GUEST_CONNECTS) + 1)
     exchange(guest + at.GUEST_VID, vid + 1)
-    push_event(doors, at.EVENT_CONNECTED, index)
+    push_event(context, at.EVENT_CONNECTED, index)
     return 0
 
 
 @cfunc(types.void(_i32), cache=True)
 def destroy_device(vid: int) -> None:
     """The guest's memory goes when this returns, so it returns when no worker is in a pass that saw the guest."""
-    doors = doors_address()
-    index = guest_of(doors, vid)
+    context = doors_address()
+    index = guest_of(context, vid)
     if index < 0:
         return
-    guest = guest_block(doors, index)
+    guest = guest_block(context, index)
     for word in (vid + 1, -(vid + 1)):  # it may be another's already
         compare_exchange(guest + at.GUEST_VID, word, 0)
-    leave_passes(doors)
+    leave_passes(context)
     forget_regions(guest)
-    push_event(doors, at.EVENT_DISCONNECTED, index)
+    push_event(context, at.EVENT_DISCONNECTED, index)
 
 
 @cfunc(_i32(_i32, types.uint16, _i32), cache=True)
 def vring_state_changed(vid: int, vring: int, enabled: int) -> int:
     """Only records: the vhost thread may hold the queues' locks here, so waiting for a worker would never end."""
-    doors = doors_address()
-    index = guest_of(doors, vid)
+    context = doors_address()
+    index = guest_of(context, vid)
     if index < 0:
         return 0
-    guest = guest_block(doors, index)
+    guest = guest_block(context, index)
     mask = guest + (at.GUEST_TX_QUEUES if vring & 1 else at.GUEST_RX_QUEUES)
     bit = _i64(1) << (_i64(vring) >> 1)
     store_release(mask, (load_acquire(mask) | bit) if enabled else (load_acquire(mask) & ~bit))
@@ -177,20 +177,20 @@ def vring_state_changed(vid: int, vring: int, enabled: int) -> int:
 def features_changed(vid: int, features: int) -> int:
     """Comes with the start and end of a live migration: dirty logging is one of the features. The device itself has
     them only after this returns, so asking vhost for them would give the old ones."""
-    doors = doors_address()
-    index = guest_of(doors, vid)
+    context = doors_address()
+    index = guest_of(context, vid)
     if index >= 0:
-        exchange(guest_block(doors, index) + at.GUEST_FEATURES, _i64(features))
-        push_event(doors, at.EVENT_FEATURES, index)
+        exchange(guest_block(context, index) + at.GUEST_FEATURES, _i64(features))
+        push_event(context, at.EVENT_FEATURES, index)
     return 0
 
 
 @called
-def crowded(doors: int, index: int) -> bool:
+def crowded(context: int, index: int) -> bool:
     """Whether the descriptors that are left are kept for what is there already."""
-    if lowest_free(doors) < load_acquire(doors + at.DOORS_MOST_FDS):
+    if lowest_free(context) < load_acquire(context + at.CONTEXT_MOST_FDS):
         return False
-    refused(doors, index, at.DESCRIPTORS_SHORT)
+    refused(context, index, at.DESCRIPTORS_SHORT)
     return True
 
 
@@ -200,15 +200,15 @@ def new_connection(vid: int) -> int:
 
     A second one is turned away while the first is there. That the first has gone may be known only later.
     """
-    doors = doors_address()
-    index = guest_of(doors, vid)
-    if index < 0 or look_at_messages(vid, doors + at.DOORS_MESSAGE_OPS, 0) != 0:
+    context = doors_address()
+    index = guest_of(context, vid)
+    if index < 0 or look_at_messages(vid, context + at.CONTEXT_MESSAGE_OPS, 0) != 0:
         return -1
-    guest = guest_block(doors, index)
-    if crowded(doors, index) or load64(guest + at.GUEST_LOST) >= load_acquire(guest + at.GUEST_MOST_LOST):
+    guest = guest_block(context, index)
+    if crowded(context, index) or load64(guest + at.GUEST_LOST) >= load_acquire(guest + at.GUEST_MOST_LOST):
         return -1
     before = load64(guest + at.GUEST_FD) if load_acquire(guest + at.GUEST_PEER) != 0 else -1
-    connection = take_connection(doors, guest + at.GUEST_PATH, before)
+    connection = take_connection(context, guest + at.GUEST_PATH, before)
     if load_acquire(guest + at.GUEST_PEER) != 0 and not (before >= 0 and hung_up(before)):
         return -1
     for word in (at.GUEST_RINGS, at.GUEST_RX_QUEUES, at.GUEST_TX_QUEUES, at.GUEST_REGIONS, at.GUEST_STALE):
@@ -219,23 +219,23 @@ def new_connection(vid: int) -> int:
 
 
 @called
-def look_for_lost(doors: int, index: int) -> None:
+def look_for_lost(context: int, index: int) -> None:
     """Counts what the connection that ends has cost for good."""
-    lost, guest = count_lost(doors), guest_block(doors, index)
+    lost, guest = count_lost(context), guest_block(context, index)
     if lost > 0:
         store_release(guest + at.GUEST_LOST, load64(guest + at.GUEST_LOST) + lost)
-        refused(doors, index, at.DESCRIPTORS_LOST)
+        refused(context, index, at.DESCRIPTORS_LOST)
 
 
 @cfunc(types.void(_i32), cache=True)
 def destroy_connection(vid: int) -> None:
     """The socket's peer is gone; the next one enables its queues anew."""
-    doors = doors_address()
-    index = guest_of(doors, vid)
+    context = doors_address()
+    index = guest_of(context, vid)
     if index < 0:
         return
-    guest = guest_block(doors, index)
-    look_for_lost(doors, index)
+    guest = guest_block(context, index)
+    look_for_lost(context, index)
     if load_acquire(guest + at.GUEST_PEER) == vid + 1:
         forget_regions(guest)
         store_release(guest + at.GUEST_RX_QUEUES, 0)

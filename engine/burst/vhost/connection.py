@@ -57,24 +57,24 @@ def is_connection(fd: int, path: int) -> bool:
 
 
 @called
-def lowest_free(doors: int) -> int:
+def lowest_free(context: int) -> int:
     """The lowest number that no descriptor has, or that none can have any more."""
-    fd = dup(_i32(load_acquire(doors + at.DOORS_EVENT_FD)))
+    fd = dup(_i32(load_acquire(context + at.CONTEXT_EVENT_FD)))
     if fd < 0:
-        return load_acquire(doors + at.DOORS_MOST_FDS)
+        return load_acquire(context + at.CONTEXT_MOST_FDS)
     close(fd)
     return _i64(fd)
 
 
 @called
-def take_connection(doors: int, path: int, known: int) -> int:
+def take_connection(context: int, path: int, known: int) -> int:
     """The descriptor of a socket's newest connection, -1 if it is not found; `known` is that of the one before.
 
     From now on rte_vhost gives up on a peer that sends half a message or reads no answers, instead of waiting for it on
     the thread that all sockets share.
     """
     found = -1
-    for fd in range(lowest_free(doors) + FDS_BEYOND):
+    for fd in range(lowest_free(context) + FDS_BEYOND):
         if fd != known and is_connection(fd, path):
             never_wait(fd)
             fcntl(_i32(fd), F_SETFD, FD_CLOEXEC)
@@ -90,14 +90,14 @@ def hang_up(fd: int, path: int) -> None:
 
 
 @called
-def count_lost(doors: int) -> int:
+def count_lost(context: int) -> int:
     """How many descriptors rte_vhost has received and forgotten with the message that it has just failed with.
 
     It receives them without close-on-exec. What the gate has seen is marked with that, and so is all that the engine
     opens: so what is not marked was never seen. It is marked by being counted.
     """
     lost = 0
-    for fd in range(FIRST_FD, lowest_free(doors) + FDS_BEYOND):
+    for fd in range(FIRST_FD, lowest_free(context) + FDS_BEYOND):
         if fcntl(_i32(fd), F_GETFD, 0) == 0:
             fcntl(_i32(fd), F_SETFD, FD_CLOEXEC)
             lost += 1

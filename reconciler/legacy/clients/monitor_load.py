@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _once(asked: argparse.Namespace) -> list[str]:
     """The bars over one interval; instead of them what is wrong, for as long as it is."""
     try:
-        with Engines(run_dir(), state_dir()) as fleet:
-            before = together(fleet.counters())
+        with Engines(run_dir(), state_dir()) as engines:
+            before = together(engines.counters())
             time.sleep(asked.poll_interval)
-            measured = rates(before, together(fleet.counters()))["relays"]
+            measured = rates(before, together(engines.counters()))["relays"]
         with Service(asked.stats_ep or STATS) as stats, Service(asked.sched_ep or CORE_SCHED) as sched:
             cores = sched.ask(CoreSchedRequest(op=CoreSchedRequest.GET_EAL_CORES), CoreSchedResponse()).eal_cores
             served = stats.ask(StatsRequest(include_inactive=False), StatsResponse())
