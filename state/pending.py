@@ -43,7 +43,7 @@ class Pending:
     """Relays that were not to be removed before, unless that is allowed by name."""
     others: frozenset[int] = frozenset()
     """Relays of `before` that are not the file's."""
-    held: frozenset[str] = frozenset()
+    on_hold: frozenset[str] = frozenset()
     """The contents that were not to be tried again before, by sha256."""
     confirm_s: float = 0.0
     """How long it waits to be confirmed; 0: it does not."""
@@ -135,7 +135,7 @@ def _text(pending: Pending) -> str:
         "before": pending.before.to_json(),
         "protected": sorted(pending.protected),
         "others": sorted(pending.others),
-        "held": sorted(pending.held),
+        "held": sorted(pending.on_hold),
         "confirm_s": pending.confirm_s,
         "boots": {str(shard): boot for shard, boot in pending.boots.items()} if pending.boots is not None else None,
         "reason": pending.reason,
@@ -161,7 +161,7 @@ def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:
         before=State.from_json(value.pop("before")),
         protected=frozenset(value.pop("protected")),
         others=frozenset(value.pop("others", ())),
-        held=frozenset(value.pop("held", ())),
+        on_hold=frozenset(value.pop("held", ())),
         boots={int(shard): boot for shard, boot in boots.items()} if boots is not None else None,
         until=Steady(*until) if until is not None else None,
         **value,

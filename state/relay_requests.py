@@ -1,4 +1,4 @@
-"""What owners other than the file want relayed, and what the file holds: both outlive every restart."""
+"""What owners other than the file want relayed, and what the file claims: both outlive every restart."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def _wish(owner: str, relay: int, wanted: str, since: float) -> RelayRequest:
     return RelayRequest(owner, relay, mapping(json.loads(wanted)), since)
 
 
-def hold(store: Store, things: Iterable[str], now: float | None = None) -> None:
-    """Remembers which relay ids, VFs and sockets the file has now; what it had already keeps its time."""
+def claim(store: Store, things: Iterable[str], now: float | None = None) -> None:
+    """Remembers which relay ids, VFs and sockets the file claims now; what it claimed before keeps its time."""
     names = list(things)
     kept = json.dumps(names)
 
@@ -99,6 +99,6 @@ def hold(store: Store, things: Iterable[str], now: float | None = None) -> None:
     store.run(work)
 
 
-def held(store: Store) -> dict[str, float]:
-    """What the file has, and since when."""
+def claimed_since(store: Store) -> dict[str, float]:
+    """What the file claims, and since when."""
     return dict(readable(store, "held", "thing, since", typed(str, float)))

@@ -54,7 +54,7 @@ def undone(store: Store, pending: Pending, outcome: Outcome) -> None:
     was not to be tried before."""
     reason = f"it was rolled back: {pending.reason}"
     own = files_own(pending.before, pending.others)
-    keep_hold(store, RollbackHold(pending.held | {pending.sha256}, own, reason, time.time(), pending.protected))
+    keep_hold(store, RollbackHold(pending.on_hold | {pending.sha256}, own, reason, time.time(), pending.protected))
     boots = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
     keep_target(store, LastTarget(pending.before, pending.protected, boots))
     forget(store, pending)

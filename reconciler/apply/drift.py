@@ -96,14 +96,15 @@ def differences(todo: HostPlan, spots: frozenset[ResourceRef]) -> tuple[str, ...
     return tuple(f"{action.verb} {action.resource}  {words(action)}".rstrip() for action in found)
 
 
-def hold(
+def hold_back(
     todo: HostPlan, snapshot: HostSnapshot, settled: LastVerified | None, drift: frozenset[ResourceRef]
 ) -> HostPlan:
     """The plan with `drift` held back, and what would only be refused again."""
     if settled is None:
         return todo
     return replace(
-        todo, planned_actions=tuple(replace(e, held=_reason(e, snapshot, settled, drift)) for e in todo.planned_actions)
+        todo,
+        planned_actions=tuple(replace(e, held_back=_reason(e, snapshot, settled, drift)) for e in todo.planned_actions),
     )
 
 
@@ -113,7 +114,7 @@ def _reason(
     if spot_of(planned) in drift:
         return f"somebody changed it; {HINT}"
     refused = settled.hopeless.get(_refusal(planned.shard, planned.action, _boot(snapshot, planned.shard)))
-    return planned.held if refused is None else f"{refused} (not tried again until the spec changes)"
+    return planned.held_back if refused is None else f"{refused} (not tried again until the spec changes)"
 
 
 def _boot(snapshot: HostSnapshot, shard: int) -> str:

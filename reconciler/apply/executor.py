@@ -38,7 +38,7 @@ class Applier(Protocol):
 
 OnStep = Callable[[Step], None]
 BROKEN = frozenset({StepResult.FAILED, StepResult.SKIPPED})
-HeldBack = dict[Place, int]
+ShardOf = dict[Place, int]
 """Which shard has which port and socket, as far as that is known."""
 
 
@@ -57,10 +57,10 @@ def apply_host(
     does not stop the others. `on_step` hears of each step as it ends.
     """
     runs = {s: _Run(s, todo.targets[s], seen[s], engines[s]) for s in sorted(seen) if s in todo.targets}
-    held = places({shard: observation.state for shard, observation in seen.items()})
+    shard_of = places({shard: observation.state for shard, observation in seen.items()})
     steps: list[Step] = []
     for planned in todo.planned_actions:
-        step = runs[planned.shard].carry_out(planned, held) if planned.shard in runs else None
+        step = runs[planned.shard].carry_out(planned, shard_of) if planned.shard in runs else None
         if step is not None:
             steps.append(step)
             if on_step is not None:
@@ -110,9 +110,9 @@ class _Run:
     def stopped(self) -> bool:
         return self.verdict in (Verdict.STALE, Verdict.LOST, Verdict.RESTARTING)
 
-    def carry_out(self, planned: PlannedAction, held: HeldBack) -> Step | None:
+    def carry_out(self, planned: PlannedAction, shard_of: ShardOf) -> Step | None:
         """The step that it made; None when this engine is past steps."""
-        step = None if self.stopped else self._one(planned, held)
+        step = None if self.stopped else self._one(planned, shard_of)
         if step is None:
             return None
         self.steps.append(step)
@@ -120,20 +120,20 @@ class _Run:
         if step.ending is not StepResult.DONE:
             self.spoiled |= dict.fromkeys(spoils(action, self.seen.state), step)
             return step
-        _note(planned, held)
+        _note(planned, shard_of)
         if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
             self._stop(Verdict.RESTARTING, "the engine starts anew")
         return step
 
-    def _one(self, planned: PlannedAction, held: HeldBack) -> Step | None:
+    def _one(self, planned: PlannedAction, shard_of: ShardOf) -> Step | None:
         action = planned.action
         token = min((t for t in needs(action, planned.pin) if t in self.spoiled), key=str, default=None)
         if token is not None:
             return self._after(self.spoiled[token], action)
-        if planned.held:
-            return self._step(action, StepResult.HELD, planned.held)
+        if planned.held_back:
+            return self._step(action, StepResult.HELD_BACK, planned.held_back)
         place = taken(action)
-        holder = held.get(place, self.shard) if place is not None else self.shard
+        holder = shard_of.get(place, self.shard) if place is not None else self.shard
         if holder != self.shard:
             return self._step(action, StepResult.SKIPPED, f"shard {holder} has not let go of it")
         try:
@@ -153,8 +153,8 @@ class _Run:
     def _after(self, culprit: Step, action: Action) -> Step:
         """What becomes of an action that needs what did not happen."""
         first = f"{culprit.action.verb} {culprit.action.resource}"
-        if culprit.ending is StepResult.HELD:
-            return self._step(action, StepResult.HELD, f"it waits for {first}: {culprit.message}")
+        if culprit.ending is StepResult.HELD_BACK:
+            return self._step(action, StepResult.HELD_BACK, f"it waits for {first}: {culprit.message}")
         return self._step(action, StepResult.SKIPPED, f"{first} came first and did not work")
 
     def _step(self, action: Action, ending: StepResult, message: str = "", took_us: int = 0, code: str = "") -> Step:
@@ -176,16 +176,16 @@ class _Run:
 
     def _settle(self, missing: Sequence[Action]) -> None:
         endings = [step.ending for step in self.steps]
-        failed, held = (sum(each in which for each in endings) for which in (BROKEN, {StepResult.HELD}))
-        places = {(s.action.kind, s.action.key) for s in self.steps if s.ending is StepResult.HELD}
+        failed, held_back = (sum(each in which for each in endings) for which in (BROKEN, {StepResult.HELD_BACK}))
+        places = {(s.action.kind, s.action.key) for s in self.steps if s.ending is StepResult.HELD_BACK}
         surprising = [action for action in missing if (action.kind, action.key) not in places]
         if failed:
             self._stop(Verdict.FAILED, f"{failed} of {len(self.steps)} actions did not work{self._nobodys()}")
         elif surprising:
             names = ", ".join(f"{action.verb} {action.resource}" for action in surprising[:3])
             self._stop(Verdict.FAILED, f"every action was answered with done, but the engine still lacks: {names}")
-        elif held:
-            self._stop(Verdict.HELD, f"{held} of {len(self.steps)} actions are held back")
+        elif held_back:
+            self._stop(Verdict.HELD_BACK, f"{held_back} of {len(self.steps)} actions are held back")
 
     def _nobodys(self) -> str:
         """What failed and is no relay's, which would otherwise not be heard of."""
@@ -200,9 +200,9 @@ class _Run:
             return None
 
 
-def _note(planned: PlannedAction, held: HeldBack) -> None:
+def _note(planned: PlannedAction, shard_of: ShardOf) -> None:
     place, gone = taken(planned.action), freed(planned.action)
     if place is not None:
-        held[place] = planned.shard
-    if gone is not None and held.get(gone) == planned.shard:
-        del held[gone]
+        shard_of[place] = planned.shard
+    if gone is not None and shard_of.get(gone) == planned.shard:
+        del shard_of[gone]

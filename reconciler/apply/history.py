@@ -64,7 +64,7 @@ def _log(whole: Summary, outcome: Outcome) -> None:
 
 def write_down(store: Store, order: ApplyRequest, saved: SavedPlan, outcome: Outcome, target: State) -> int:
     """Its number in the history; 0 when nothing was done and nothing held back. `target` is the file's own part."""
-    if not outcome.steps and not outcome.held:
+    if not outcome.steps and not outcome.held_back:
         return 0
     return record(
         store,

@@ -24,7 +24,7 @@ class StepResult(enum.StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     """What it depends on failed."""
-    HELD = "held"
+    HELD_BACK = "held"
     """It, or what it depends on, is not to be carried out now."""
 
 
@@ -35,7 +35,7 @@ class Verdict(enum.StrEnum):
     """Observed again, and it matches."""
     FAILED = "failed"
     """Some of it did not work; the rest is in place."""
-    HELD = "held"
+    HELD_BACK = "held"
     """Some of it is not to be carried out now; the rest is in place."""
     STALE = "stale"
     """Somebody else changed the engine meanwhile: make a new plan."""
@@ -90,7 +90,7 @@ class Outcome:
     """Of the engines that were there, as they were left."""
     left: Mapping[int, frozenset[ResourceRef]] = field(default_factory=dict)
     """What still differed when it was observed at the end, by shard; of those that could be observed."""
-    held: tuple[HeldBack, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
     """What was left as it is because a guard held it back."""
     confirmed: bool | None = None
     """Whether it was confirmed in time; None where that was not asked for."""
@@ -111,7 +111,7 @@ class Outcome:
             "engine": [asdict(version) for version in self.versions],
             "steps": [step.to_json() for step in self.steps],
             "relays": [asdict(relay) for relay in self.relays],
-            "held": [each.to_json() for each in self.held],
+            "held": [each.to_json() for each in self.held_back],
             "confirmed": self.confirmed,
             "rollback": self.rollback.to_json() if self.rollback is not None else None,
             "why_undone": self.why_undone,
@@ -133,7 +133,7 @@ def together(verdicts: Iterable[Verdict], missing: bool) -> Verdict:
         return Verdict.LOST
     if missing or Verdict.LOST in all_:
         return Verdict.FAILED
-    return Verdict.HELD if Verdict.HELD in all_ else Verdict.APPLIED
+    return Verdict.HELD_BACK if Verdict.HELD_BACK in all_ else Verdict.APPLIED
 
 
 def relay_outcomes(

@@ -38,7 +38,7 @@ class SavedPlan:
     planned_actions: tuple[PlannedAction, ...]
     file: str
     sha256: str
-    held: tuple[HeldBack, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
     """What the spec wants and the plan leaves as it is."""
     policy: Policy = field(default_factory=Policy)
     """By which that was decided."""
@@ -70,7 +70,7 @@ class SavedPlan:
             "follows": [_change(planned, False) for planned in self.follows],
             "problems": [asdict(each) for each in self.problems],
             "policy": {"protected": sorted(self.policy.protected), "allowed": sorted(self.policy.allowed)},
-            "held": [each.to_json() for each in self.held],
+            "held": [each.to_json() for each in self.held_back],
             "summary": asdict(self.summary),
         }
 
@@ -113,7 +113,7 @@ def save(
         planned_actions=todo.planned_actions,
         file=origin.file,
         sha256=origin.sha256,
-        held=origin.guarded.held,
+        held_back=origin.guarded.held_back,
         policy=origin.policy,
         states={shard: state for shard, state in snapshot.states.items() if shard in todo.targets},
         drift=positions(todo, origin.guarded.target, snapshot, origin.last),
@@ -179,7 +179,7 @@ def _parsed(value: Mapping[str, Any]) -> SavedPlan:
         planned_actions=planned_actions,
         file=str(spec["file"]),
         sha256=str(spec["sha256"]),
-        held=tuple(HeldBack(**each) for each in value["held"]),
+        held_back=tuple(HeldBack(**each) for each in value["held"]),
         policy=Policy(**{name: frozenset(map(int, ids)) for name, ids in value["policy"].items()}),
         states={m["shard"]: State.from_json(m["observed"]) for m in value["engine"] if m["observed"] is not None},
         drift=frozenset(place for place, change in enumerate(value["changes"]) if change["drift"]),

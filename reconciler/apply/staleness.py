@@ -25,11 +25,11 @@ def refuse_stale(saved: SavedPlan, snapshot: HostSnapshot, now: float) -> None:
         raise Stale(f"{why}; {changed_since(saved, snapshot)}; make a new one with: vio4wd plan -o FILE")
 
 
-def refuse_held(guarded: Guarded) -> None:
+def refuse_held_back(guarded: Guarded) -> None:
     """Raises Stale when a guard holds back what a saved plan wants."""
-    if guarded.held:
-        words = "\n".join(f"{each.resource} may not go: {each.reason}" for each in guarded.held)
-        names = " ".join(f"--allow-destroy {name}" for name in sorted({each.allow for each in guarded.held}))
+    if guarded.held_back:
+        words = "\n".join(f"{each.resource} may not go: {each.reason}" for each in guarded.held_back)
+        names = " ".join(f"--allow-destroy {name}" for name in sorted({each.allow for each in guarded.held_back}))
         raise Stale(f"{words}\nnothing was done; make a new plan, or carry this one out with {names}")
 
 

@@ -26,7 +26,7 @@ from reconciler.apply.history import write_down
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.apply.proposal import Intent, Proposal, proposed
 from reconciler.apply.saved_plan import SavedPlan
-from reconciler.apply.staleness import Stale, refuse_held, refuse_stale
+from reconciler.apply.staleness import Stale, refuse_held_back, refuse_stale
 from reconciler.host.host import Host
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import refuse_shortage
@@ -122,7 +122,7 @@ class Applier:
                 todo = to_host_plan(saved, snapshot)
             last = last_target(self.store)
             guarded = guard(join(todo.targets.values()), snapshot, policy, last)
-            refuse_held(guarded)
+            refuse_held_back(guarded)
             refuse_shortage(todo, snapshot, self.host)
             protected = carried_over(guarded, policy, last)
             outcome = self._carry_out(
@@ -179,7 +179,7 @@ class Applier:
             if pending is not None:
                 self._roll_back(pending, "it was interrupted")
             raise
-        return replace(outcome, held=job.guarded.held)
+        return replace(outcome, held_back=job.guarded.held_back)
 
     def _tried(self, job: PreparedApply, undoable: bool) -> Outcome:
         """What can be undone is so when the engine goes away, too."""
@@ -193,7 +193,7 @@ class Applier:
     def _remember(self, job: PreparedApply, order: ApplyRequest, outcome: Outcome) -> None:
         reached_ = reached(job.guarded, job.protected, outcome)
         keep_target(self.store, reached_)
-        write_down(self.store, order, job.saved, replace(outcome, held=job.guarded.held), job.own)
+        write_down(self.store, order, job.saved, replace(outcome, held_back=job.guarded.held_back), job.own)
         if outcome.verdict is not Verdict.APPLIED:
             return
         if order.instead_of:
@@ -216,7 +216,7 @@ class Applier:
             before=before,
             protected=last.protected if last is not None else frozenset(),
             others=self._others(before),
-            held=hold.contents if hold is not None else frozenset(),
+            on_hold=hold.contents if hold is not None else frozenset(),
             confirm_s=order.confirm_s,
             file=order.becoming.file if order.becoming is not None else "",
             text=order.becoming.text if order.becoming is not None else "",

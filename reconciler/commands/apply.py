@@ -107,9 +107,9 @@ def conclude(asked: argparse.Namespace, outcome: Outcome, source: str) -> int:
         emit(outcome.to_json())
     else:
         _say_ending(outcome, source)
-    for each in outcome.held:
+    for each in outcome.held_back:
         complain(str(each))
-    return 0 if outcome.verdict == "applied" and not outcome.held and outcome.rollback is None else 1
+    return 0 if outcome.verdict == "applied" and not outcome.held_back and outcome.rollback is None else 1
 
 
 def _task(asked: argparse.Namespace, store: Store) -> Callable[[Applier], Outcome]:
@@ -242,7 +242,7 @@ def _say_ending(outcome: Outcome, source: str) -> None:
     from reconciler.planning.summary import summary
     from reconciler.terminal.output import say
 
-    if outcome.held and not outcome.steps:
+    if outcome.held_back and not outcome.steps:
         say("Nothing else is to be done.")
     elif outcome.verdict == "applied" and not outcome.steps:
         say(f"Nothing to do: the engine matches {source}.")

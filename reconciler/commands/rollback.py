@@ -139,7 +139,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
         valid_s=VALID_S,
     )
     saved = proposed(intent, snapshot, looking_at(engines)).saved
-    if not asked.json and (saved.planned_actions or saved.held or saved.problems):
+    if not asked.json and (saved.planned_actions or saved.held_back or saved.problems):
         show(saved)
     return saved
 

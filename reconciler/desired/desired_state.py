@@ -28,14 +28,14 @@ class Requests:
     """What state remembers beside the file."""
 
     requests: tuple[RelayRequest, ...] = ()
-    held: Mapping[str, float] = field(default_factory=dict)
+    claimed_since: Mapping[str, float] = field(default_factory=dict)
     """Since when the file has what."""
     pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """CPUs that relays were given from outside."""
 
 
 def known_requests(store: Store) -> Requests:
-    return Requests(relay_requests.requests(store), relay_requests.held(store), pins.kept(store))
+    return Requests(relay_requests.requests(store), relay_requests.claimed_since(store), pins.kept(store))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def pins_of(spec: Spec, kept: Mapping[int, tuple[int, int]]) -> dict[int, tuple[
 
 def _wanted(spec: Spec, asked: Sequence[RelayRequest], known: Requests, host: Host) -> DesiredState:
     """Raises SpecUnfit: also when no engines, however empty, could have it."""
-    whole = merged(spec, asked, known.held)
+    whole = merged(spec, asked, known.claimed_since)
     cpus = pins_of(whole.spec, known.pins)
     relays = tuple(replace(relay, cpus=cpus.get(relay.id)) for relay in whole.spec.relays)
     target = desired(replace(whole.spec, relays=relays), host)

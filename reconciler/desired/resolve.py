@@ -18,7 +18,7 @@ from reconciler.sources.source import Attempt, Reading, attempt
 from schema import Spec, SpecError, Tree, compose
 from schema.loading.compose import head
 from state.hostnames import kept_names
-from state.relay_requests import hold
+from state.relay_requests import claim
 from state.source_cache import CachedReading, keep, kept
 from state.store import Store
 
@@ -109,7 +109,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
 def remember(store: Store, settled: ResolvedSpec) -> None:
     """That this is in force."""
     keep(store, {name: (said.revision, said.tree) for name, said in settled.readings.items()})
-    hold(store, settled.wanted.merged.held)
+    claim(store, settled.wanted.merged.claimed)
 
 
 def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> ResolvedSpec:

@@ -30,13 +30,13 @@ class PortControlBackend:
     def desk(self) -> RelayTable:
         spec = self._spec() or Spec()
         asked = relay_requests.requests(self._store)
-        whole = merged(spec, asked, relay_requests.held(self._store))
-        held = {r.id: _held(r, whole.owners.get(r.id, FILE), spec.vhost_user) for r in whole.spec.relays}
+        whole = merged(spec, asked, relay_requests.claimed_since(self._store))
+        relays = {r.id: _claimed(r, whole.owners.get(r.id, FILE), spec.vhost_user) for r in whole.spec.relays}
         for request in asked:  # those that are left out are still wanted, and can be taken back
-            if request.relay not in held:
-                held[request.relay] = _wished(request, spec.vhost_user)
+            if request.relay not in relays:
+                relays[request.relay] = _requested(request, spec.vhost_user)
         sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
-        return RelayTable(held, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
+        return RelayTable(relays, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
 
     def idle_sockets(self) -> tuple[str, ...]:
         vhost_user = (self._spec() or Spec()).vhost_user
@@ -65,7 +65,7 @@ class PortControlBackend:
     def pin(self, cpus: Mapping[int, tuple[int, int]]) -> str:
         spec = self._spec() or Spec()
         fixed = {relay.id for relay in spec.relays if relay.cpus is not None} if not spec.balance.override else set()
-        there = self.desk().held
+        there = self.desk().relays
         for relay, pair in sorted(cpus.items()):
             if relay not in there:
                 return f"relay {relay} is wanted by nobody"
@@ -93,14 +93,14 @@ class PortControlBackend:
         self._store.close()
 
 
-def _held(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> ClaimedRelay:
+def _claimed(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> ClaimedRelay:
     members = frozenset(port.name for port in relay.ports)
     lower = frozenset(thing for port in relay.ports for thing in below(port))
     name = relay.bond.name if relay.bond is not None else next(iter(members), "")
     return ClaimedRelay(relay.id, owner, name, members, socket_path(vhost_user, relay), lower)
 
 
-def _wished(request: relay_requests.RelayRequest, vhost_user: VhostUserSpec) -> ClaimedRelay:
+def _requested(request: relay_requests.RelayRequest, vhost_user: VhostUserSpec) -> ClaimedRelay:
     bond = request.wanted.get("bond")
     members: Iterable[str] = bond["members"] if bond else [request.wanted["vf"]]
     names = frozenset(_name(member) for member in members)

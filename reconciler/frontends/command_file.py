@@ -41,7 +41,7 @@ class StillWritten(Exception):  # noqa: N818 - a state of things
 
 @dataclass(frozen=True, slots=True)
 class CommandFile:
-    """A file that is held open: what stands in it, and how it is removed."""
+    """A file that is kept open: what stands in it, and how it is removed."""
 
     text: str
     _folder: int

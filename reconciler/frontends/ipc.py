@@ -217,11 +217,11 @@ class Ipc:
 
 
 def _against(found: NetdevVf, desk: RelayTable) -> str:
-    held, port = desk.held.get(found.index), parse_vf(found.vf)
+    claimed, port = desk.relays.get(found.index), parse_vf(found.vf)
     things = {port.name, *below(port)}
-    if held is not None:
-        return f"relay {found.index} has {held.device}, wanted by {held.owner}"
-    for other in desk.held.values():
+    if claimed is not None:
+        return f"relay {found.index} has {claimed.device}, wanted by {claimed.owner}"
+    for other in desk.relays.values():
         for thing in (things & (other.members | other.below)) | ({desk.sockets[found.index]} & {other.socket}):
             return f"{thing} belongs to relay {other.id}, wanted by {other.owner}"
     return ""

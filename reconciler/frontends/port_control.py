@@ -42,7 +42,7 @@ class ClaimedRelay:
 class RelayTable:
     """What there is when a request comes in."""
 
-    held: Mapping[int, ClaimedRelay] = field(default_factory=dict)
+    relays: Mapping[int, ClaimedRelay] = field(default_factory=dict)
     sockets: tuple[str, ...] = ()
     """The template's path of each id."""
     dynamic: bool = False
@@ -162,13 +162,13 @@ def _add(request: PortControlRequest, device: _Device, desk: RelayTable, source:
     id_ = _id(request)
     if not device.name:
         raise Refused(errno.EINVAL, "no PCI address is given")
-    held = desk.held.get(id_)
-    if held is not None and held.device == device.name and held.members == device.members:
+    claimed = desk.relays.get(id_)
+    if claimed is not None and claimed.device == device.name and claimed.members == device.members:
         if request.conditional and "bond" not in device.wanted:  # of bonds the old daemon asked no conditions
             return ok()
         raise Refused(errno.EEXIST, f"relay {id_} has {device.name} already")
-    if held is not None:
-        raise Refused(errno.EBUSY, f"relay {id_} has {held.device}, wanted by {held.owner}")
+    if claimed is not None:
+        raise Refused(errno.EBUSY, f"relay {id_} has {claimed.device}, wanted by {claimed.owner}")
     _free(device, desk)
     _unused(desk.sockets[id_], desk)
     return AddRelay(id_, device.wanted, source)
@@ -176,16 +176,16 @@ def _add(request: PortControlRequest, device: _Device, desk: RelayTable, source:
 
 def _remove(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
     id_ = _id(request)
-    held = desk.held.get(id_)
-    if held is None and request.conditional:
+    claimed = desk.relays.get(id_)
+    if claimed is None and request.conditional:
         return ok()
     if not device.name:
         raise Refused(errno.EINVAL, "neither a PCI address nor a bond's name is given")
-    if held is None:
+    if claimed is None:
         raise Refused(errno.ENOENT, f"relay {id_} has no device")
-    if held.device != device.name:
-        raise Refused(errno.EINVAL, f"relay {id_} has {held.device}, not {device.name}")
-    return _taken(held, source)
+    if claimed.device != device.name:
+        raise Refused(errno.EINVAL, f"relay {id_} has {claimed.device}, not {device.name}")
+    return _taken(claimed, source)
 
 
 def _add_sock(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
@@ -198,7 +198,7 @@ def _add_sock(request: PortControlRequest, device: _Device, desk: RelayTable, so
     _unused(path, desk)
     _free(device, desk)
     for id_ in range(MAX_RELAYS):
-        if id_ not in desk.held:
+        if id_ not in desk.relays:
             return AddRelay(id_, {**device.wanted, "socket": path}, source)
     raise Refused(errno.ENOSPC, f"all {MAX_RELAYS} relays are taken")
 
@@ -208,11 +208,11 @@ def _remove_sock(request: PortControlRequest, device: _Device, desk: RelayTable,
     path = _path(request) if request.vhost_path else ""
     if not path and not device.name:
         raise Refused(errno.EINVAL, "neither a socket nor a device is given")
-    by_path = {held.id for held in desk.held.values() if path and held.socket == path}
-    by_device = {held.id for held in desk.held.values() if device.name and held.device == device.name}
+    by_path = {claimed.id for claimed in desk.relays.values() if path and claimed.socket == path}
+    by_device = {claimed.id for claimed in desk.relays.values() if device.name and claimed.device == device.name}
     found = by_path & by_device if path and device.name else by_path | by_device
     if found:
-        return _taken(desk.held[min(found)], source)
+        return _taken(desk.relays[min(found)], source)
     if by_path or by_device:
         raise Refused(errno.EINVAL, f"{path} and {device.name} do not belong together")
     raise Refused(errno.ENOENT, f"nothing is relayed for {path or device.name}")
@@ -220,18 +220,18 @@ def _remove_sock(request: PortControlRequest, device: _Device, desk: RelayTable,
 
 def _query(request: PortControlRequest, desk: RelayTable) -> Decision:
     path = normal_path(request.vhost_path)
-    for held in desk.held.values():
-        if path and held.socket == path:
-            return ok(as_printed(held.device))
+    for claimed in desk.relays.values():
+        if path and claimed.socket == path:
+            return ok(as_printed(claimed.device))
     if desk.template and path in desk.sockets:
         return ok("")
     raise Refused(errno.ENOENT, f"no relay is served on '{request.vhost_path}'")
 
 
-def _taken(held: ClaimedRelay, source: str) -> RemoveRelay:
-    if held.owner != OWNER:
-        raise Refused(errno.EPERM, f"relay {held.id} is wanted by {held.owner}, and only that can take it back")
-    return RemoveRelay(held.id, source)
+def _taken(claimed: ClaimedRelay, source: str) -> RemoveRelay:
+    if claimed.owner != OWNER:
+        raise Refused(errno.EPERM, f"relay {claimed.id} is wanted by {claimed.owner}, and only that can take it back")
+    return RemoveRelay(claimed.id, source)
 
 
 def _id(request: PortControlRequest) -> int:
@@ -251,13 +251,13 @@ def _path(request: PortControlRequest) -> str:
 
 def _free(device: _Device, desk: RelayTable) -> None:
     """Raises Refused when somebody has the device, or one of its members."""
-    for held in desk.held.values():
-        shared: Iterable[str] = sorted((held.members | {held.device}) & (device.members | {device.name}))
+    for claimed in desk.relays.values():
+        shared: Iterable[str] = sorted((claimed.members | {claimed.device}) & (device.members | {device.name}))
         for name in shared:
-            raise Refused(errno.EBUSY, f"{name} belongs to relay {held.id}, wanted by {held.owner}")
+            raise Refused(errno.EBUSY, f"{name} belongs to relay {claimed.id}, wanted by {claimed.owner}")
 
 
 def _unused(path: str, desk: RelayTable) -> None:
-    for held in desk.held.values():
-        if held.socket == path:
-            raise Refused(errno.EBUSY, f"{path} belongs to relay {held.id}, wanted by {held.owner}")
+    for claimed in desk.relays.values():
+        if claimed.socket == path:
+            raise Refused(errno.EBUSY, f"{path} belongs to relay {claimed.id}, wanted by {claimed.owner}")

@@ -58,8 +58,8 @@ def _givers(ports: Difference[str, Port]) -> dict[str, frozenset[str]]:
     """Which ports hold what each one newly takes."""
     before = {**ports.removed, **{name: before for name, (before, _) in ports.changed.items()}}
     after = {**ports.added, **{name: after for name, (_, after) in ports.changed.items()}}
-    held = {device: name for name, port in before.items() for device in devices(port)}
-    found = {name: {held[device] for device in devices(port) if device in held} for name, port in after.items()}
+    user = {device: name for name, port in before.items() for device in devices(port)}
+    found = {name: {user[device] for device in devices(port) if device in user} for name, port in after.items()}
     # One that changes has what it keeps already; one that goes and comes again has to have gone.
     return {name: frozenset(givers - (ports.changed.keys() & {name})) for name, givers in found.items()}
 

@@ -36,7 +36,7 @@ def spoils(action: Action, observed: State) -> set[Token]:
         # It may be that one which another was to take the place of.
         tokens.add(("mounts", action.after.page_size))
     if isinstance(action.before, Port):
-        # A member of a bond that did not go is still held, as is the bond.
+        # A member of a bond that did not go is still in use, as is the bond.
         tokens |= {("port", address) for address in pci_functions(action.before)}
     if isinstance(action.before, Relay):
         tokens |= {("port free", action.before.port), ("socket free", action.before.socket)}

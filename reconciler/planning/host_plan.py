@@ -95,18 +95,18 @@ def _wishes(desired: State, snapshot: HostSnapshot) -> Homes:
 
 def _targets(desired: State, homes: Homes, snapshot: HostSnapshot) -> dict[int, State]:
     """What each shard is to be: the needed ones, shard 0, and those that still have something to let go."""
-    held = [shard for shard, state in snapshot.states.items() if state.relays or state.ports or state.sockets]
+    in_use = [shard for shard, state in snapshot.states.items() if state.relays or state.ports or state.sockets]
     cpus = allot(desired, homes, snapshot.states)
     paths = _sockets(desired, homes, snapshot)
-    shards = sorted({0, *homes.values(), *held})
+    shards = sorted({0, *homes.values(), *in_use})
     return {shard: _target(desired, shard, homes, cpus.get(shard, frozenset()), paths) for shard in shards}
 
 
 def _sockets(desired: State, homes: Homes, snapshot: HostSnapshot) -> dict[str, int]:
     """The shard of each socket: its relay's; that of one without a relay is where it is already, else the first."""
     live = {path: shard for shard, state in snapshot.states.items() for path in state.sockets}
-    unheld = {path: live.get(path, 0) for path in desired.sockets}
-    return unheld | {relay.socket: homes[id_] for id_, relay in desired.relays.items()}
+    unused = {path: live.get(path, 0) for path in desired.sockets}
+    return unused | {relay.socket: homes[id_] for id_, relay in desired.relays.items()}
 
 
 def _target(desired: State, shard: int, homes: Homes, cpus: frozenset[int], paths: Mapping[str, int]) -> State:

@@ -66,13 +66,13 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
         *_engine(frame),
         *_workers_added(frame),
         *_relays_removed(frame),
-        *_removed(frame, held=False),
+        *_removed(frame, after_update=False),
         *_vfs_bound(frame),
         *_changed_and_added(frame),
         *_relays_updated(frame),
         *_relays_added(frame),
         *_pins_migrated(frame),
-        *_removed(frame, held=True),
+        *_removed(frame, after_update=True),
         *_vfs_given_back(frame),
         *_workers_removed(frame),
         *given_back(desired, observed),
@@ -150,14 +150,14 @@ def _changed_and_added(frame: Frame) -> Iterable[Action]:
     yield from (socket.add(s, sockets.get(path)) for path, s in frame.sockets.added.items())
 
 
-def _removed(frame: Frame, held: bool) -> Iterable[Action]:
-    """Ports and sockets that go; `held`: those that a relay lets go only by its update, which comes first."""
+def _removed(frame: Frame, after_update: bool) -> Iterable[Action]:
+    """Ports and sockets that go; `after_update`: those that a relay needs until its update."""
     ports, sockets = _holders(frame.observed)
     updated = set(frame.moves.ordered)
     reasons = {**dict.fromkeys(frame.handed.taken, TAKEN), **dict.fromkeys(frame.handed.again, CIRCLE)}
-    for action in _gone(frame.ports.removed, ports, updated, held, port.remove):
+    for action in _gone(frame.ports.removed, ports, updated, after_update, port.remove):
         yield replace(action, reason=reasons.get(str(action.key), action.reason))
-    yield from _gone(frame.sockets.removed, sockets, updated, held, socket.remove)
+    yield from _gone(frame.sockets.removed, sockets, updated, after_update, socket.remove)
 
 
 R = TypeVar("R", Port, Socket)
@@ -167,11 +167,11 @@ def _gone(
     removed: Mapping[str, R],
     holders: Mapping[str, int],
     updated: set[int],
-    held: bool,
+    after_update: bool,
     remove: Callable[[R, int | None], Action],
 ) -> Iterable[Action]:
     for key, resource in removed.items():
-        if (holders.get(key) in updated) is held:
+        if (holders.get(key) in updated) is after_update:
             yield remove(resource, holders.get(key))
 
 

@@ -22,7 +22,7 @@ class PlannedAction:
     shard: int
     action: Action
     pin: Pin | None = None
-    held: str = ""
+    held_back: str = ""
     """Why it is not to be carried out although the spec asks for it, as a sentence; empty: it is."""
 
 
@@ -74,7 +74,7 @@ class Interleaving:
         self.done: list[PlannedAction] = []
         self._live = live
         self._left = {shard: list(alone(todo, shard)) for shard, todo in sorted(plans.items())}
-        self._held = places(live)
+        self._shard_of = places(live)
         self._spare = {s: room[s] - sum(map(ports_of, state.ports.values())) for s, state in live.items()}
 
     def run(self) -> Stuck | None:
@@ -102,7 +102,7 @@ class Interleaving:
 
     def _elsewhere(self, planned: PlannedAction) -> int | None:
         place = taken(planned.action)
-        shard = self._held.get(place) if place is not None else None
+        shard = self._shard_of.get(place) if place is not None else None
         return shard if shard != planned.shard else None
 
     def _too_many(self, planned: PlannedAction) -> bool:
@@ -115,9 +115,9 @@ class Interleaving:
         before, after = planned.action.before, planned.action.after
         place, gone = taken(planned.action), freed(planned.action)
         if place is not None:
-            self._held[place] = planned.shard
-        if gone is not None and self._held.get(gone) == planned.shard:
-            del self._held[gone]
+            self._shard_of[place] = planned.shard
+        if gone is not None and self._shard_of.get(gone) == planned.shard:
+            del self._shard_of[gone]
         self._spare[planned.shard] += ports_of(before) if isinstance(before, Port) else 0
         self._spare[planned.shard] -= ports_of(after) if isinstance(after, Port) else 0
         self.done.append(planned)

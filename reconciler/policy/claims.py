@@ -41,13 +41,13 @@ class MergedRelays:
     owners: Mapping[int, str]
     """Of the relays that are not the file's."""
     left_out: tuple[Conflict, ...]
-    held: frozenset[str]
-    """What the file has, as `state.relay_requests.hold` remembers it."""
+    claimed: frozenset[str]
+    """What the file claims, as `state.relay_requests.claim` remembers it."""
 
 
-def merged(spec: Spec, requests: Sequence[RelayRequest], held: Mapping[str, float]) -> MergedRelays:
-    """`requests` in the order in which they came; `held`: since when the file has what. What it has not had before, it
-    claims now, after everybody else."""
+def merged(spec: Spec, requests: Sequence[RelayRequest], claimed_since: Mapping[str, float]) -> MergedRelays:
+    """`requests` in the order in which they came; `claimed_since`: since when the file claims what. What it did not
+    claim before, it claims now, after everybody else."""
     ours = {relay.id: claims(spec.vhost_user, relay) for relay in spec.relays}
     taken: dict[str, RelayRequest] = {}
     had: dict[int, tuple[str, RelaySpec]] = {}
@@ -59,7 +59,7 @@ def merged(spec: Spec, requests: Sequence[RelayRequest], held: Mapping[str, floa
             out.append(Conflict(request.owner, request.relay, "; ".join(problem.message for problem in error.problems)))
             continue
         things = claims(spec.vhost_user, relay)
-        against = _in_the_way(request, things, ours, held, spec.owner) or _taken(things, taken)
+        against = _in_the_way(request, things, ours, claimed_since, spec.owner) or _taken(things, taken)
         if against:
             out.append(Conflict(request.owner, request.relay, against))
             continue
@@ -89,12 +89,12 @@ def _in_the_way(
     request: RelayRequest,
     things: frozenset[str],
     ours: Mapping[int, frozenset[str]],
-    held: Mapping[str, float],
+    claimed_since: Mapping[str, float],
     owner: str,
 ) -> str:
     for id_, own in sorted(ours.items()):
         for thing in sorted(own & things):
-            if held.get(thing, float("inf")) <= request.since:
+            if claimed_since.get(thing, float("inf")) <= request.since:
                 return f"{thing} belongs to relay {id_} of {_the(owner)}, which had it first; take another"
     return ""
 

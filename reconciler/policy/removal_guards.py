@@ -57,7 +57,7 @@ class Guarded:
     """What may be wanted of a target, and what of it was held back, sorted by resource."""
 
     target: State
-    held: tuple[HeldBack, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
 
 
 def policy_of(spec: Spec, allowed: Iterable[str] = (), released: frozenset[int] = frozenset()) -> Policy:
@@ -82,16 +82,16 @@ def guard(target: State, snapshot: HostSnapshot, policy: Policy, last: LastTarge
     reasons = _reasons(target, live, going, protected, _connected(snapshot))
     if not reasons:
         return Guarded(target)
-    held = {id_: HeldBack(f"relay:{id_}", why, f"relay:{id_}") for id_, why in reasons.items()}
-    whole = _put_back(target, known, held)
-    return Guarded(*_keep_engine(whole, live, held))
+    held_back = {id_: HeldBack(f"relay:{id_}", why, f"relay:{id_}") for id_, why in reasons.items()}
+    whole = _put_back(target, known, held_back)
+    return Guarded(*_keep_engine(whole, live, held_back))
 
 
 def carried_over(guarded: Guarded, policy: Policy, last: LastTarget | None) -> frozenset[int]:
     """What is protected once this was applied. Whoever is held back stays so, also when what protected it was taken
     out of the spec together with the relay."""
-    held = relay_ids(each.resource for each in guarded.held if each.resource.startswith("relay:"))
-    return policy.protected | (last.protected & held if last is not None else frozenset())
+    kept = relay_ids(each.resource for each in guarded.held_back if each.resource.startswith("relay:"))
+    return policy.protected | (last.protected & kept if last is not None else frozenset())
 
 
 def removals(target: State, live: State) -> frozenset[int]:
@@ -135,16 +135,17 @@ def _reasons(
     return dict(sorted(reasons.items()))
 
 
-def _put_back(target: State, known: State, held: dict[int, HeldBack]) -> State:
-    """With the held relays as they are, and so everybody whose VF or socket they keep; `held` grows by these."""
+def _put_back(target: State, known: State, held_back: dict[int, HeldBack]) -> State:
+    """With the relays held back as they are, and so everybody whose VF or socket they keep; `held_back` grows by
+    these."""
     whole = target
     templated = len(target.sockets) > len(target.relays)
-    todo = sorted(held)
+    todo = sorted(held_back)
     while todo:
         id_ = todo.pop(0)
         for other in _in_the_way(whole, known, id_):
             why = f"it needs the VF or socket of relay {id_}, which is held back"
-            held[other] = HeldBack(f"relay:{other}", why, held[id_].allow)
+            held_back[other] = HeldBack(f"relay:{other}", why, held_back[id_].allow)
             whole = without_relay(whole, other)
             todo += [other] if other in known.relays else []
         whole = with_relay(without_relay(whole, id_), known, id_)
@@ -167,9 +168,9 @@ def _overlap(one: Port, other: Port) -> bool:
     return one.name == other.name or bool(devices(one) & devices(other))
 
 
-def _keep_engine(whole: State, live: State, held: Mapping[int, HeldBack]) -> tuple[State, tuple[HeldBack, ...]]:
+def _keep_engine(whole: State, live: State, held_back: Mapping[int, HeldBack]) -> tuple[State, tuple[HeldBack, ...]]:
     """No new process while something is held back: the next one would start without it."""
-    names = tuple(held[id_] for id_ in sorted(held))
+    names = tuple(held_back[id_] for id_ in sorted(held_back))
     if not live.relays or not needs_new_process(live.engine, whole.engine):
         return whole, names
     kept: Engine = replace(whole.engine, **{name: getattr(live.engine, name) for name in STARTED_WITH})

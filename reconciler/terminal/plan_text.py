@@ -35,7 +35,7 @@ Line = tuple[str, Verb | None]
 def lines(saved: SavedPlan, missing: Iterable[str] = ()) -> Iterator[Line]:
     """Each line of a plan. What only sets right what somebody changed stands apart, as does what comes after a new
     process. `missing` are sentences on engines that are needed and not there."""
-    waits = [*(f"Waiting: {why}" for why in missing), *(f"Held back: {each}" for each in saved.held)]
+    waits = [*(f"Waiting: {why}" for why in missing), *(f"Held back: {each}" for each in saved.held_back)]
     yield from ((line, None) for line in waits)
     if saved.planned_actions:
         yield from _changes(saved)
@@ -81,8 +81,8 @@ def _errands(todo: Sequence[PlannedAction], several: bool) -> Iterator[Line]:
             yield f"  Shard {shard}:", None
         for planned in planned_actions:
             yield from ((line, planned.action.verb) for line in _action(planned.action, planned.pin, width))
-            if planned.held:
-                yield f"        held back: {planned.held}", planned.action.verb
+            if planned.held_back:
+                yield f"        held back: {planned.held_back}", planned.action.verb
 
 
 def _action(action: Action, pin: Pin | None, width: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from reconciler.apply.drift import (
     LastVerified,
     differences,
     drifted,
-    hold,
+    hold_back,
     learned,
     settled_before,
     spot_of,
@@ -282,7 +282,7 @@ class Controller:
                 self._short = "; ".join(shortages(todo, snapshot, self._host))
                 if goal.undoing is None and self._paused(todo, snapshot):
                     return
-                todo, drift = self._held(todo, snapshot, guarded.target, accepted.spec.drift == "report")
+                todo, drift = self._without_drift(todo, snapshot, guarded.target, accepted.spec.drift == "report")
                 outcome = self._apply(todo, snapshot, engines)
                 self._settled = learned(self._settled, guarded.target, outcome, drift)
                 reached_now = reached(guarded, carried_over(guarded, goal.policy, last), outcome)
@@ -310,27 +310,27 @@ class Controller:
         else:
             self._stand(snapshot)
         healed = self._ledger.failing and outcome.verdict is Verdict.APPLIED
-        news = self._tell_held(guarded)
+        news = self._tell_held_back(guarded)
         self._tell_instead(goal)
         if todo.actions or todo.missing or healed or news:
             saved = save(todo, snapshot, origin(goal, accepted, last))
             text = accepted.spec.text if goal.undoing is None else ""
-            last_apply = self._ledger.enter(saved, replace(outcome, held=guarded.held), text, goal.own)
+            last_apply = self._ledger.enter(saved, replace(outcome, held_back=guarded.held_back), text, goal.own)
             self._report = replace(self._report, last_apply=last_apply)
 
     def _answer_frontends(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
         """Tells what became of what doors asked for, as far as that is settled."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
-        if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD):
+        if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD_BACK):
             self._owed = False
             self._exchange.settle(self._ticket, {**failed, **goal.left_out, **accepted.left_out})
 
-    def _tell_held(self, guarded: Guarded) -> bool:
+    def _tell_held_back(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
-        held = tuple(each.to_json() for each in guarded.held)
+        held = tuple(each.to_json() for each in guarded.held_back)
         news = [each for each in held if each not in self._report.held]
         self._report = replace(self._report, held=held)
-        words = "\n".join(map(str, guarded.held))
+        words = "\n".join(map(str, guarded.held_back))
         self._tell("held", words, "held back: %s", "nothing is held back any more")
         return bool(news)
 
@@ -350,7 +350,7 @@ class Controller:
         waiting = differences(todo, frozenset(map(spot_of, todo.planned_actions))) if pause is not None else ()
         self._report = replace(self._report, waiting=waiting)
         if pause is not None:
-            self._schedule.reconciled(time.monotonic(), Verdict.HELD, *fingerprint(snapshot.versions))
+            self._schedule.reconciled(time.monotonic(), Verdict.HELD_BACK, *fingerprint(snapshot.versions))
             self._stand(snapshot)
         return pause is not None
 
@@ -359,7 +359,7 @@ class Controller:
         found = standings(self._report.standings, relay_statuses(snapshot, shown.to_json()), time.time())
         self._report = replace(self._report, standings=found)
 
-    def _held(
+    def _without_drift(
         self, todo: HostPlan, snapshot: HostSnapshot, target: State, report: bool
     ) -> tuple[HostPlan, frozenset[ResourceRef]]:
         """The plan without what is to be left alone, and what of that is drift."""
@@ -370,7 +370,7 @@ class Controller:
         self._tell("drift", words, f"somebody changed what is live, {done}: %s", "")
         self._report = replace(self._report, drift=differences(todo, spots) if report else ())
         drift = spots if report else frozenset()
-        return hold(todo, snapshot, settled, drift), drift
+        return hold_back(todo, snapshot, settled, drift), drift
 
     def _apply(self, todo: HostPlan, snapshot: HostSnapshot, engines: Engines) -> Outcome:
         self._shards = tuple(todo.targets)

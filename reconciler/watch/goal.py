@@ -30,7 +30,7 @@ class Goal:
     others: frozenset[int] = frozenset()
     """Relays that are not the file's."""
     left_out: Mapping[int, str] = field(default_factory=dict)
-    """Relays of other owners that can't be had beside what is held, and why."""
+    """Relays of other owners that can't be had beside what is held back, and why."""
 
     @property
     def own(self) -> State:

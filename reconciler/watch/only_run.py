@@ -25,9 +25,9 @@ class RunsAlready(Exception):  # noqa: N818 - a state, not a fault
 def only_run(run_dir: Path, file: str) -> Iterator[None]:
     """Is the one that runs here meanwhile, with this file. Raises RunsAlready. A directory that can't be written to
     keeps nobody from running: it may heal."""
-    with ExitStack() as held:
+    with ExitStack() as locks:
         try:
-            held.enter_context(locked(run_dir / LOCK))
+            locks.enter_context(locked(run_dir / LOCK))
             write_atomically(run_dir / HOLDER, f"{os.getpid()} {file}\n", 0o644, durable=False)
         except Locked as error:
             message = f"{_holder(run_dir)}; end that one, or set VIO4WD_RUN_DIR for a second instance"

@@ -170,7 +170,7 @@ class Schedule:
         self, now: float, verdict: Verdict, boot_id: str, generation: int, is_retryable: bool = True
     ) -> None:
         """What became of `Reconcile`; `may_heal`: whether trying again can help where it failed."""
-        if verdict in (Verdict.APPLIED, Verdict.HELD) or (verdict is Verdict.FAILED and not is_retryable):
+        if verdict in (Verdict.APPLIED, Verdict.HELD_BACK) or (verdict is Verdict.FAILED and not is_retryable):
             self.failures = 0
             self._engine = (boot_id, generation)
         elif verdict is Verdict.STALE:

@@ -16,11 +16,11 @@ from tests.live.churn import Churn
 from tests.live.counts import times
 from tests.live.faults import NEIGHBOUR, WAYS, neighbour
 from tests.live.scene import CPUS, Scene, scene, unaccounted
-from tests.live.test_leaks import HeldBack, held
+from tests.live.test_leaks import Footprint, footprint
 
 CHANGES = times(40, 1000)
 ROUND = times(20, 50)
-"""Changes between two looks at what is held."""
+"""Changes between two looks at what is in use."""
 MEMORY_KIB = 8192
 HUGEPAGES_KIB = 8192
 """Less than one port's pool, 10 MiB: the heap falls to pieces a little, but no port leaves anything behind."""
@@ -51,9 +51,9 @@ def other_mode_and_back(made: Scene) -> None:
         made.instance.wait_applied()
 
 
-def check(made: Scene, early: HeldBack) -> None:
-    state, late = made.instance.client.observe().state, held(made.instance.engine_pid)
-    print(f"held: {late}")
+def check(made: Scene, early: Footprint) -> None:
+    state, late = made.instance.client.observe().state, footprint(made.instance.engine_pid)
+    print(f"in use: {late}")
     assert (len(state.relays), len(state.ports), len(state.sockets)) == (1, 1, 1)
     assert late.descriptors == early.descriptors
     assert late.memory_kib - early.memory_kib < MEMORY_KIB
@@ -68,7 +68,7 @@ def test_churn() -> None:
         boot_id, churn = made.instance.client.hello().boot_id, Churn(made, seed)
         churn.clear()
         round_of(made, churn, ROUND)
-        early = held(made.instance.engine_pid)
+        early = footprint(made.instance.engine_pid)
         for _ in range(CHANGES // ROUND - 1):
             other_mode_and_back(made)
             round_of(made, churn, ROUND)

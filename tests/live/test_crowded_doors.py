@@ -19,7 +19,7 @@ from tests.kit.vio4wd import ROOT
 from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.site import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
-from tests.live.test_leaks import held
+from tests.live.test_leaks import footprint
 
 CROWD_S = times(6, 600)
 FILES = 512
@@ -71,13 +71,15 @@ def test_clients_at_the_limit_of_descriptors_end_nothing_and_delay_no_port_contr
         made.greet()
         watch, engine = int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid
         resource.prlimit(watch, resource.RLIMIT_NOFILE, (FILES, FILES))
-        early = held(watch)
+        early = footprint(watch)
         paths = [made.service(name).removeprefix("ipc://") for name in SERVICES]
         took, counted = crowded(SEED, CROWD_S, paths, lambda: ask(made))
         slowest = max(took)
         print(f"VIO4WD_TEST_SEED={SEED}; port control answered {len(took)} times, slowest {slowest:.2f} s; {counted}")
-        wait_for("the clients' descriptors to be closed", lambda: held(watch).descriptors <= early.descriptors + 8, 30)
-        late = held(watch)
+        wait_for(
+            "the clients' descriptors to be closed", lambda: footprint(watch).descriptors <= early.descriptors + 8, 30
+        )
+        late = footprint(watch)
         print(f"the loop: {early} before, {late} after; {len(made.instance.log)} bytes of log")
         assert sum(json.loads(counted)["came"].values()) > 4 * PLACES
         assert slowest < PATIENCE_S
@@ -93,7 +95,7 @@ def test_an_engine_whose_api_is_crowded_goes_on_and_is_steered() -> None:
         made.scene.serve(NEIGHBOUR)
         made.greet()
         engine = made.instance.engine_pid
-        in_use = held(engine).descriptors
+        in_use = footprint(engine).descriptors
         resource.prlimit(engine, resource.RLIMIT_NOFILE, (in_use + FILES, in_use + FILES))
         run_dir = made.instance.run_dir
         paths = [str(engine_socket(run_dir)), str(engine_events(run_dir))]

@@ -10,7 +10,7 @@ from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.fuzzers import Fuzz, Tally
 from tests.live.site import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
-from tests.live.test_leaks import held
+from tests.live.test_leaks import footprint
 
 WARM_S, FUZZ_S = times(2, 20), times(5, 600)
 CROWD = times(200, 2000)
@@ -31,11 +31,13 @@ def test_no_client_ends_a_service_or_goes_without_its_reply() -> None:
         made.greet()
         watch, engine = int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid
         fuzzed(made, WARM_S, SEED)
-        early = held(watch)
+        early = footprint(watch)
         tally = fuzzed(made, FUZZ_S, SEED + 1)
         print(f"VIO4WD_TEST_SEED={SEED}; {tally}")
-        wait_for("the clients' descriptors to be closed", lambda: held(watch).descriptors <= early.descriptors, 30.0)
-        late = held(watch)
+        wait_for(
+            "the clients' descriptors to be closed", lambda: footprint(watch).descriptors <= early.descriptors, 30.0
+        )
+        late = footprint(watch)
         print(f"the loop: {early} before, {late} after; {len(made.instance.log)} bytes of log")
         assert tally.faults == []
         assert tally.answered == tally.asked

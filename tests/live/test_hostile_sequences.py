@@ -57,7 +57,7 @@ def mappings(pid: int) -> int:
     return len(Path(f"/proc/{pid}/maps").read_text().splitlines())
 
 
-def held(pid: int) -> tuple[int, int, int]:
+def footprint(pid: int) -> tuple[int, int, int]:
     """Descriptors, mappings, and memory in KiB."""
     return len(descriptors(pid)), mappings(pid), resident_kib(pid)
 
@@ -107,9 +107,9 @@ def test_sequences(made: Scene) -> None:
     for relay in LIARS:
         check_honest(made, relay)
     opened = Opened(pid)
-    early, until = held(pid), time.monotonic() + (LAST_S if LONG else 0)
+    early, until = footprint(pid), time.monotonic() + (LAST_S if LONG else 0)
     for first in itertools.count(start, 2 * ROUND):
-        print(f"from conversation {first}: {held(pid)} descriptors, mappings, KiB", flush=True)
+        print(f"from conversation {first}: {footprint(pid)} descriptors, mappings, KiB", flush=True)
         round_of(made, sequences, first)
         for relay in LIARS:
             check_honest(made, relay)
@@ -121,4 +121,4 @@ def test_sequences(made: Scene) -> None:
             break
     tally = sequences.tally
     print(f"{tally.conversations} conversations, {tally.messages} messages, {tally.cut_off} were cut off")
-    print(f"before {early}, after {held(pid)}; steps: {dict(tally.steps)}")
+    print(f"before {early}, after {footprint(pid)}; steps: {dict(tally.steps)}")

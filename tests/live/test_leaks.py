@@ -37,8 +37,8 @@ BASE: tuple[Resource, ...] = (Engine(main_cpu=MAIN_CPU), Worker(WORKER_CPU))
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBack:
-    """What a process holds."""
+class Footprint:
+    """What a process has in use."""
 
     descriptors: int
     """Without those of hugepages: each page is one."""
@@ -47,12 +47,12 @@ class HeldBack:
     hugepages_kib: int
 
 
-def held(pid: int) -> HeldBack:
+def footprint(pid: int) -> Footprint:
     text = Path("/proc", str(pid), "smaps_rollup").read_text()
     sizes = {name: int(kib) for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
     hugepages_kib = sizes["Private_Hugetlb"] + sizes["Shared_Hugetlb"]
     ours = [name for name in descriptors(pid) if not name.startswith("/memfd:")]
-    return HeldBack(len(ours), sizes["Anonymous"] + sizes["Swap"], hugepages_kib)
+    return Footprint(len(ours), sizes["Anonymous"] + sizes["Swap"], hugepages_kib)
 
 
 class Bare:
@@ -68,16 +68,16 @@ class Bare:
         outcome = apply(plan(target, seen.state), target, seen, self.instance.client)
         assert outcome.verdict is Verdict.APPLIED, [step.message for step in outcome.steps if step.message]
 
-    def rounds(self, count: int, resources: Iterable[Resource]) -> tuple[HeldBack, HeldBack]:
+    def rounds(self, count: int, resources: Iterable[Resource]) -> tuple[Footprint, Footprint]:
         """Let resources come and go `count` times. What the engine holds after the first rounds, and at the end."""
         pid, there = self.instance.engine_pid, tuple(resources)
-        early = held(pid)
+        early = footprint(pid)
         for number in range(count):
             self.become(*there)
             self.become()
             if number + 1 == WARM_ROUNDS:
-                early = held(pid)
-        return early, held(pid)
+                early = footprint(pid)
+        return early, footprint(pid)
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def bare() -> Iterator[Bare]:
         yield Bare(instance)
 
 
-def check(early: HeldBack, late: HeldBack, hugepages_kib: int = 0) -> None:
+def check(early: Footprint, late: Footprint, hugepages_kib: int = 0) -> None:
     assert late.descriptors == early.descriptors
     assert late.hugepages_kib - early.hugepages_kib <= hugepages_kib
     assert late.memory_kib - early.memory_kib < GROWTH_KIB
@@ -127,7 +127,7 @@ def test_refused_additions_leave_nothing() -> None:
         pid = engine.instance.engine_pid
         blocked = engine.instance.socket(9)
         blocked.mkdir()
-        early = held(pid)
+        early = footprint(pid)
         for number in range(2 * WARM_ROUNDS):
             for refused in (Port("net_af_packet0", "iface=v4none"), Port("0000:fe:1f.7"), Socket(str(blocked))):
                 state = State.of([*BASE, refused])
@@ -136,8 +136,8 @@ def test_refused_additions_leave_nothing() -> None:
                 assert outcome.verdict is Verdict.FAILED
                 assert outcome.steps[-1].message
             if number + 1 == WARM_ROUNDS:
-                early = held(pid)
-        check(early, held(pid))
+                early = footprint(pid)
+        check(early, footprint(pid))
 
 
 def others() -> bool:
@@ -153,7 +153,7 @@ def test_hugepages_are_free_again_after_the_end() -> None:
     before = host.free_hugepages_mib()
     with bare() as engine:
         engine.become(*(Port(f"net_null{number}") for number in range(8)))
-        during = held(engine.instance.engine_pid).hugepages_kib
+        during = footprint(engine.instance.engine_pid).hugepages_kib
         assert (during > 0) == (engine.instance.client.hello().memory == "hugepages")
     wait_for(
         f"{before} MiB of free hugepages",

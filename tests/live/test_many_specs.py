@@ -14,7 +14,7 @@ from tests.kit.vio4wd import Instance
 from tests.kit.waiting import wait_for
 from tests.live.counts import times
 from tests.live.scene import MAIN_CPU, WORKER_CPU
-from tests.live.test_leaks import GROWTH_KIB, HeldBack, held
+from tests.live.test_leaks import GROWTH_KIB, Footprint, footprint
 
 SPECS = times(16, 1000)
 WARM = times(8, 200)
@@ -37,15 +37,15 @@ def lines(choice: random.Random) -> list[RelayLine]:
 class Both:
     """What loop and engine hold."""
 
-    watch: HeldBack
-    engine: HeldBack
+    watch: Footprint
+    engine: Footprint
 
 
-def at_rest(pid: int) -> HeldBack:
-    """What a process holds when it does nothing: it looks around now and then, and opens something for that."""
+def at_rest(pid: int) -> Footprint:
+    """What a process has in use when it does nothing: it looks around now and then, and opens something for that."""
     seen = []
     for _ in range(20):
-        seen.append(held(pid))
+        seen.append(footprint(pid))
         time.sleep(0.05)
     return min(seen, key=lambda each: each.descriptors)
 

@@ -110,8 +110,8 @@ def test_walk_leaves_survivors_untouched(alone: Scene) -> None:
     after = alone.counters(2)
     assert not shrunken(before, after)
     assert after["vf_to_vm"]["rx_packets"] - before["vf_to_vm"]["rx_packets"] == report.sent
-    held = alone.instance.call("apply", str(empty))
-    assert (held.returncode, "its guest is connected" in held.stderr) == (1, True), held
+    emptied = alone.instance.call("apply", str(empty))
+    assert (emptied.returncode, "its guest is connected" in emptied.stderr) == (1, True), emptied
     assert alone.session(2) == session
     assert len(apply(alone, empty, "--allow-destroy", "relay:2")) == 3
     assert not list(alone.instance.sockets.iterdir())

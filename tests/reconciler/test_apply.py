@@ -180,12 +180,12 @@ def test_what_was_answered_does_not_count() -> None:
     assert [r.applied for r in outcome.relays] == [False]
 
 
-def steer_without(engine: FakeEngine, target: State, held: set[str]) -> Outcome:
+def steer_without(engine: FakeEngine, target: State, held_back: set[str]) -> Outcome:
     """Steers, and holds back these resources' actions."""
     client = LocalClient(engine)
     seen = client.observe()
     planned_actions = alone(plan(target, seen.state))
-    marked = tuple(replace(e, held="not now" if e.action.resource in held else "") for e in planned_actions)
+    marked = tuple(replace(e, held_back="not now" if e.action.resource in held_back else "") for e in planned_actions)
     return apply_host(HostPlan(marked, {0: target}), {0: seen}, {0: client})
 
 
@@ -193,8 +193,8 @@ def test_what_is_held_back_is_left_as_it_is_and_so_is_what_needs_it() -> None:
     engine = FakeEngine.of(state(1))
     untouched = identities(engine, 1)
     outcome = steer_without(engine, state(2, 3), {"relay:1", "socket:/tmp/3.sock"})
-    assert outcome.verdict is Verdict.HELD
-    assert {s.action.resource for s in outcome.steps if s.ending is StepResult.HELD} == {
+    assert outcome.verdict is Verdict.HELD_BACK
+    assert {s.action.resource for s in outcome.steps if s.ending is StepResult.HELD_BACK} == {
         *("relay:1", "port:net_null1", "socket:/tmp/1.sock", "socket:/tmp/3.sock", "relay:3")
     }
     assert [(r.relay, r.applied) for r in outcome.relays] == [(1, False), (2, True), (3, False)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply.drift import LastVerified, drifted, hold, learned, still
+from reconciler.apply.drift import LastVerified, drifted, hold_back, learned, still
 from reconciler.apply.executor import Verdict, apply_host
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
@@ -38,9 +38,9 @@ class Loop:
         todo = HostPlan(alone(plan(self.target, seen[0].state)), {0: self.target})
         known = still(self.settled, self.target)
         spots = drifted(todo, snapshot, known)
-        held = spots if self.report else frozenset()
-        outcome = apply_host(hold(todo, snapshot, known, held), seen, {0: client})
-        self.settled = learned(self.settled, self.target, outcome, held)
+        drift = spots if self.report else frozenset()
+        outcome = apply_host(hold_back(todo, snapshot, known, drift), seen, {0: client})
+        self.settled = learned(self.settled, self.target, outcome, drift)
         return outcome.verdict, {f"{kind}:{key}" for _, kind, key in spots}
 
 
@@ -64,7 +64,7 @@ def test_what_somebody_changed_is_held_back_as_long_as_it_differs() -> None:
     loop.turn()
     change(engine, Kind.SOCKET, "/tmp/1.sock", permissions=0o600)
     for _ in range(3):
-        assert loop.turn() == (Verdict.HELD, {"socket:/tmp/1.sock"})
+        assert loop.turn() == (Verdict.HELD_BACK, {"socket:/tmp/1.sock"})
     change(engine, Kind.SOCKET, "/tmp/1.sock", permissions=0o660)
     assert loop.turn() == (Verdict.APPLIED, set())
 
@@ -76,7 +76,7 @@ def test_drift_beside_what_could_not_be_had_yet() -> None:
     change(engine, Kind.PIN, 1, vf_to_vm=2)
     assert loop.turn() == (Verdict.FAILED, {"pin:1"})
     engine.broken.clear()
-    assert loop.turn() == (Verdict.HELD, {"pin:1"})
+    assert loop.turn() == (Verdict.HELD_BACK, {"pin:1"})
     assert set(engine.state.relays) == {1, 2}
     assert engine.state.pins[1].vf_to_vm == 2
 
@@ -112,7 +112,7 @@ def test_what_time_does_not_heal_is_not_tried_again(code: str, tries: int) -> No
     verdicts = [loop.turn()[0] for _ in range(4)]
     assert asked.count("port:net_null2") == tries
     assert verdicts[0] is Verdict.FAILED
-    assert verdicts[-1] is (Verdict.HELD if tries == 1 else Verdict.FAILED)
+    assert verdicts[-1] is (Verdict.HELD_BACK if tries == 1 else Verdict.FAILED)
     assert set(engine.state.relays) == {1}
     loop.target = state(1, 2, cpus=(1, 2, 3))
     loop.turn()

@@ -264,7 +264,7 @@ def test_a_status_that_could_not_be_written_is_written_once_there_is_room(tmp_pa
                 made.stop()
 
 
-def held(steered: Steered) -> list[str]:
+def held_back(steered: Steered) -> list[str]:
     return [each["resource"] for each in (read_report(steered.run_dir) or {}).get("held") or ()]
 
 
@@ -272,18 +272,18 @@ def test_a_save_does_not_take_a_connected_guest_its_relay_until_it_is_allowed_by
     steered.engine.guests.add("/tmp/virtio-forwarder1.sock")
     steered.file.write_text(document(2))
     steered.until_relays(1, 2)
-    steered.until("what is held", lambda: held(steered) == ["relay:1"])
+    steered.until("what is held back", lambda: held_back(steered) == ["relay:1"])
     assert steered.removed == []
     steered.file.write_text(document(2, more="allow_destroy: [relay:1]\n"))
     steered.until_relays(2)
-    steered.until("nothing held", lambda: held(steered) == [])
+    steered.until("nothing held back", lambda: held_back(steered) == [])
 
 
 def test_an_emptied_list_does_not_take_down_most_of_what_runs(steered: Steered) -> None:
     steered.file.write_text(document(1, 2, 3))
     steered.until_relays(1, 2, 3)
     steered.file.write_text(document())
-    steered.until("what is held", lambda: held(steered) == ["relay:1", "relay:2", "relay:3"])
+    steered.until("what is held back", lambda: held_back(steered) == ["relay:1", "relay:2", "relay:3"])
     assert steered.removed == []
     steered.file.write_text(document(1, 2, 3))
-    steered.until("nothing held", lambda: held(steered) == [])
+    steered.until("nothing held back", lambda: held_back(steered) == [])

@@ -43,26 +43,26 @@ class Case:
     policy: Policy = field(default_factory=Policy)
     protected: tuple[int, ...] = ()
     """By what was applied last."""
-    held: tuple[str, ...] = ()
+    held_back: tuple[str, ...] = ()
 
 
 CASES = {
     "nothing removed": Case(of(1, 2), of(1, 2), guests=(1, 2)),
     "nobody minds": Case(of(1, 2), of(2)),
-    "its guest is connected": Case(of(1, 2), of(2), guests=(1,), held=("relay:1",)),
+    "its guest is connected": Case(of(1, 2), of(2), guests=(1,), held_back=("relay:1",)),
     "allowed by name": Case(of(1, 2), of(2), (1,), Policy(allowed=frozenset({1}))),
-    "another one is allowed": Case(of(1, 2), of(2), (1,), Policy(allowed=frozenset({2})), held=("relay:1",)),
-    "it was protected": Case(of(1, 2), of(2), protected=(1,), held=("relay:1",)),
+    "another one is allowed": Case(of(1, 2), of(2), (1,), Policy(allowed=frozenset({2})), held_back=("relay:1",)),
+    "it was protected": Case(of(1, 2), of(2), protected=(1,), held_back=("relay:1",)),
     "protected, and allowed": Case(of(1, 2), of(2), policy=Policy(allowed=frozenset({1})), protected=(1,)),
     "two of two": Case(of(1, 2), of()),
-    "two of three": Case(of(1, 2, 3), of(1), held=("relay:2", "relay:3")),
+    "two of three": Case(of(1, 2, 3), of(1), held_back=("relay:2", "relay:3")),
     "one of three": Case(of(1, 2, 3), of(1, 2)),
     "two of four": Case(of(1, 2, 3, 4), of(1, 2)),
-    "an emptied file": Case(of(1, 2, 3), of(), held=("relay:1", "relay:2", "relay:3")),
+    "an emptied file": Case(of(1, 2, 3), of(), held_back=("relay:1", "relay:2", "relay:3")),
     "all but those allowed are half": Case(of(1, 2, 3, 4), of(1), policy=Policy(allowed=frozenset({2}))),
     "another VF": Case(of(1), state(relay(1, port=9)), guests=(1,)),
     "another VF, and it is protected": Case(of(1), state(relay(1, port=9)), protected=(1,)),
-    "another socket": Case(of(1), state(relay(1, socket=9)), guests=(1,), held=("relay:1",)),
+    "another socket": Case(of(1), state(relay(1, socket=9)), guests=(1,), held_back=("relay:1",)),
     "exchanged VFs": Case(of(1, 2), state(relay(1, port=2), relay(2, port=1)), guests=(1, 2)),
     "exchanged sockets": Case(of(1, 2), state(relay(1, socket=2), relay(2, socket=1)), guests=(1, 2)),
     "a new process": Case(of(1), state(relay(1), main_cpu=5), guests=(1,)),
@@ -77,15 +77,15 @@ def judged(case: Case) -> Guarded:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_is_held_back(case: Case) -> None:
     found = judged(case)
-    assert tuple(each.resource for each in found.held) == case.held
-    if not case.held:
+    assert tuple(each.resource for each in found.held_back) == case.held_back
+    if not case.held_back:
         assert found.target == case.wanted
 
 
 def test_what_is_held_back_stays_as_it_is_and_the_rest_goes_on() -> None:
     found = guard(of(2, 3), snapshot(of(1, 2), 1), Policy())
     assert found.target == of(1, 2, 3)
-    assert str(found.held[0]) == (
+    assert str(found.held_back[0]) == (
         "relay:1 is left as it is: its guest is connected; to have it all the same: "
         "vio4wd apply --allow-destroy relay:1 FILE"
     )
@@ -93,14 +93,14 @@ def test_what_is_held_back_stays_as_it_is_and_the_rest_goes_on() -> None:
 
 def test_who_needs_the_vf_of_a_held_relay_waits_and_is_not_half_set_up() -> None:
     found = guard(state(relay(4, port=1), relay(2)), snapshot(of(1, 2), 1), Policy())
-    assert [(each.resource, each.allow) for each in found.held] == [("relay:1", "relay:1"), ("relay:4", "relay:1")]
+    assert [(each.resource, each.allow) for each in found.held_back] == [("relay:1", "relay:1"), ("relay:4", "relay:1")]
     assert found.target == of(1, 2)
 
 
 def test_a_live_relay_that_needs_a_held_ones_socket_stays_with_its_own_and_so_on() -> None:
     wanted = state(relay(2, socket=1), relay(3, socket=2))
     found = guard(wanted, snapshot(of(1, 2, 3), 1), Policy())
-    assert [each.resource for each in found.held] == ["relay:1", "relay:2", "relay:3"]
+    assert [each.resource for each in found.held_back] == ["relay:1", "relay:2", "relay:3"]
     assert found.target == of(1, 2, 3)
 
 
@@ -108,7 +108,7 @@ def test_a_bond_that_takes_a_held_relays_vf_waits() -> None:
     bond = Port("net_bonding0", bond_mode="active-backup", members=("net_null1",))
     wanted = State.of([Engine(), Worker(1), bond, Socket("/tmp/7"), Relay(7, bond.name, "/tmp/7")])
     found = guard(wanted, snapshot(of(1), 1), Policy())
-    assert [each.resource for each in found.held] == ["relay:1", "relay:7"]
+    assert [each.resource for each in found.held_back] == ["relay:1", "relay:7"]
     assert (set(found.target.relays), set(found.target.ports)) == ({1}, {"net_null1"})
 
 
@@ -120,7 +120,7 @@ def test_sockets_of_the_template_stay_without_a_relay() -> None:
 
 def test_no_new_process_while_something_is_held_back() -> None:
     found = guard(state(relay(2), main_cpu=5), snapshot(of(1, 2), 1), Policy())
-    assert [each.resource for each in found.held] == ["engine:0", "relay:1"]
+    assert [each.resource for each in found.held_back] == ["engine:0", "relay:1"]
     assert found.target == of(1, 2)
 
 
@@ -141,6 +141,6 @@ def test_protection_that_is_taken_out_together_with_the_relay_still_protects() -
     last = LastTarget(of(1), frozenset({1}))
     found = guard(of(), snapshot(of(1)), Policy(), last)
     again = LastTarget(found.target, carried_over(found, Policy(), last))
-    assert [each.resource for each in guard(of(), snapshot(of(1)), Policy(), again).held] == ["relay:1"]
+    assert [each.resource for each in guard(of(), snapshot(of(1)), Policy(), again).held_back] == ["relay:1"]
     kept = guard(of(1), snapshot(of(1)), Policy(), last)
     assert carried_over(kept, Policy(), last) == frozenset()

@@ -37,7 +37,7 @@ def request(owner: str, id_: int, vf: int, since: float, **more: Any) -> RelayRe
     return RelayRequest(owner, id_, {"vf": f"net_null{vf}", **more}, since)
 
 
-def held_since(since: float, whole: Spec) -> dict[str, float]:
+def claimed_since(since: float, whole: Spec) -> dict[str, float]:
     return {thing: since for each in whole.relays for thing in claims(whole.vhost_user, each)}
 
 
@@ -50,13 +50,13 @@ def test_wishes_stand_beside_the_files_relays() -> None:
     assert ids(found) == {1, 2}
     assert dict(found.owners) == {2: "ovsdb"}
     assert found.left_out == ()
-    assert found.held == {"id 1", "VF net_null1", "socket /tmp/virtio-forwarder1.sock"}
+    assert found.claimed == {"id 1", "VF net_null1", "socket /tmp/virtio-forwarder1.sock"}
 
 
 def test_a_wish_that_comes_after_the_file_is_left_out() -> None:
     whole = spec(relay(1))
     for late in (request("ovsdb", 1, 7, 5.0), request("ovsdb", 2, 1, 5.0)):
-        found = merged(whole, [late], held_since(3.0, whole))
+        found = merged(whole, [late], claimed_since(3.0, whole))
         assert ids(found) == {1}
         assert "belongs to relay 1 of the file, which had it first" in str(found.left_out[0])
 
@@ -67,19 +67,21 @@ def test_a_file_that_comes_after_a_wish_loses_only_what_is_taken() -> None:
     assert str(found.left_out[0]) == (
         "relay 1 of file is left out: VF net_null1 belongs to relay 5 of ovsdb, which had it first; take another"
     )
-    assert "id 1" not in found.held
+    assert "id 1" not in found.claimed
 
 
 def test_a_socket_has_one_owner_too() -> None:
     late = request("ipc", 2, 2, 5.0, socket="/tmp/virtio-forwarder1.sock")
     whole = spec(relay(1))
-    assert "socket /tmp/virtio-forwarder1.sock belongs" in str(merged(whole, [late], held_since(1.0, whole)).left_out)
+    assert "socket /tmp/virtio-forwarder1.sock belongs" in str(
+        merged(whole, [late], claimed_since(1.0, whole)).left_out
+    )
 
 
 def test_an_interface_below_a_vf_has_one_owner_too() -> None:
     whole = spec({"id": 1, "vf": "net_af_packet1,iface=veth1"})
     late = RelayRequest("ipc", 2, {"vf": "net_tap2,iface=veth1"}, 5.0)
-    left_out = merged(whole, [late], held_since(1.0, whole)).left_out
+    left_out = merged(whole, [late], claimed_since(1.0, whole)).left_out
     assert "interface veth1 belongs to relay 1 of the file" in str(left_out)
     assert "interface veth1 belongs to relay 2 of ipc" in str(merged(whole, [late], {}).left_out)
 
@@ -87,8 +89,8 @@ def test_an_interface_below_a_vf_has_one_owner_too() -> None:
 def test_what_the_file_changes_is_new_and_what_it_keeps_is_not() -> None:
     """Relay 1 of the file got another socket after the wish for its VF had come, and still has the VF."""
     whole = spec(relay(1, socket="/tmp/new.sock"))
-    held = {**held_since(1.0, spec(relay(1)))}
-    assert ids(merged(whole, [request("ovsdb", 2, 1, 5.0)], held)) == {1}
+    since = {**claimed_since(1.0, spec(relay(1)))}
+    assert ids(merged(whole, [request("ovsdb", 2, 1, 5.0)], since)) == {1}
 
 
 def test_of_two_wishes_the_first_is_had() -> None:
@@ -157,7 +159,7 @@ def test_no_change_of_the_file_touches_another_owners_relays(
     before: Spec, after: Spec, wishes: list[RelayRequest]
 ) -> None:
     first = merged(before, wishes, {})
-    second = merged(after, wishes, dict.fromkeys(first.held, 100.0))
+    second = merged(after, wishes, dict.fromkeys(first.claimed, 100.0))
     one, two = (wanted(each.spec, Requests(), HOST).target for each in (first, second))
     theirs = first.owners.keys()
     touched = [a for a in plan(two, one).actions if a.relay in theirs and a.kind is not Kind.PIN]
@@ -172,7 +174,7 @@ def test_no_later_wish_touches_what_the_file_has(
 ) -> None:
     first = merged(whole, before, {})
     late = [RelayRequest(w.owner, w.relay, w.wanted, w.since + 200.0) for w in after]
-    second = merged(whole, late, dict.fromkeys(first.held, 100.0))
+    second = merged(whole, late, dict.fromkeys(first.claimed, 100.0))
     ours = {each.id for each in first.spec.relays} - first.owners.keys()
     assert ours <= {each.id for each in second.spec.relays} - second.owners.keys()
 

@@ -24,7 +24,7 @@ def name(function: int) -> str:
     return f"0000:05:08.{function}"
 
 
-def held(id_: int, *functions: int, owner: str = OWNER, bond: str = "", socket: str = "") -> ClaimedRelay:
+def claimed(id_: int, *functions: int, owner: str = OWNER, bond: str = "", socket: str = "") -> ClaimedRelay:
     members = frozenset(name(function) for function in functions)
     return ClaimedRelay(id_, owner, bond or name(functions[0]), members, socket or f"/t/{id_}")
 
@@ -37,9 +37,9 @@ def asked(op: int, *functions: int, **given: Any) -> PortControlRequest:
     return PortControlRequest(op=op, pci_addrs=map(pci, functions), **given)  # type: ignore[arg-type]
 
 
-ONE = held(1, 1)
-FILES = held(1, 1, owner=FILE)
-PAIR = held(1, 1, 2, bond=BOND)
+ONE = claimed(1, 1)
+FILES = claimed(1, 1, owner=FILE)
+PAIR = claimed(1, 1, 2, bond=BOND)
 OK = PortControlResponse.OK
 
 
@@ -72,7 +72,7 @@ OK = PortControlResponse.OK
         ((ONE,), asked(ADD, 1, virtio_id=2), errno.EBUSY),
         ((PAIR,), asked(ADD, 2, virtio_id=2), errno.EBUSY),
         ((PAIR,), asked(ADD, 1, 2, virtio_id=1, name=BOND), errno.EEXIST),
-        ((held(9, 2, socket="/t/3"),), asked(ADD, 1, virtio_id=3), errno.EBUSY),
+        ((claimed(9, 2, socket="/t/3"),), asked(ADD, 1, virtio_id=3), errno.EBUSY),
         ((), asked(REMOVE, 1, virtio_id=1), OK),
         ((), asked(REMOVE, virtio_id=1), OK),
         ((), asked(REMOVE, virtio_id=1, conditional=False), errno.EINVAL),
@@ -91,22 +91,22 @@ OK = PortControlResponse.OK
         ((), asked(ADD_SOCK, 1, vhost_path="/a/../q"), errno.EINVAL),
         ((), asked(ADD_SOCK, 1, vhost_path="/" + "q" * 107), errno.EINVAL),
         ((), asked(ADD_SOCK, vhost_path="/q"), errno.EINVAL),
-        ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/q"), errno.EBUSY),
-        ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/q", conditional=False), errno.EBUSY),
-        ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 2, vhost_path="/q"), errno.EBUSY),
-        ((held(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/r"), errno.EBUSY),
-        ((held(0, 1, socket="/q"),), asked(REMOVE_SOCK, 1, vhost_path="/q"), 0),
-        ((held(0, 1, socket="/q"),), asked(REMOVE_SOCK, vhost_path="/q"), 0),
-        ((held(0, 1, socket="/q"),), asked(REMOVE_SOCK, 1), 0),
-        ((held(0, 1, 2, bond=BOND, socket="/q"),), asked(REMOVE_SOCK, vhost_path="/q", name=BOND), 0),
-        ((held(0, 1, socket="/q"),), asked(REMOVE_SOCK, 2, vhost_path="/q"), errno.EINVAL),
+        ((claimed(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/q"), errno.EBUSY),
+        ((claimed(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/q", conditional=False), errno.EBUSY),
+        ((claimed(0, 1, socket="/q"),), asked(ADD_SOCK, 2, vhost_path="/q"), errno.EBUSY),
+        ((claimed(0, 1, socket="/q"),), asked(ADD_SOCK, 1, vhost_path="/r"), errno.EBUSY),
+        ((claimed(0, 1, socket="/q"),), asked(REMOVE_SOCK, 1, vhost_path="/q"), 0),
+        ((claimed(0, 1, socket="/q"),), asked(REMOVE_SOCK, vhost_path="/q"), 0),
+        ((claimed(0, 1, socket="/q"),), asked(REMOVE_SOCK, 1), 0),
+        ((claimed(0, 1, 2, bond=BOND, socket="/q"),), asked(REMOVE_SOCK, vhost_path="/q", name=BOND), 0),
+        ((claimed(0, 1, socket="/q"),), asked(REMOVE_SOCK, 2, vhost_path="/q"), errno.EINVAL),
         ((), asked(REMOVE_SOCK, 1, vhost_path="/q"), errno.ENOENT),
         ((), asked(REMOVE_SOCK, 1, vhost_path="/q", conditional=False), errno.ENOENT),
         ((), asked(REMOVE_SOCK), errno.EINVAL),
-        ((held(0, 1, owner=FILE, socket="/q"),), asked(REMOVE_SOCK, 1, vhost_path="/q"), errno.EPERM),
+        ((claimed(0, 1, owner=FILE, socket="/q"),), asked(REMOVE_SOCK, 1, vhost_path="/q"), errno.EPERM),
         ((), asked(QUERY, vhost_path="/q"), errno.ENOENT),
-        ((held(0, 1, socket="/q"),), asked(QUERY, vhost_path="//q"), name(1)),
-        ((held(0, 1, 2, bond=BOND, socket="/q"),), asked(QUERY, vhost_path="/q"), BOND),
+        ((claimed(0, 1, socket="/q"),), asked(QUERY, vhost_path="//q"), name(1)),
+        ((claimed(0, 1, 2, bond=BOND, socket="/q"),), asked(QUERY, vhost_path="/q"), BOND),
         ((), asked(QUERY, vhost_path="/t/1"), errno.ENOENT),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_request_comes_to(there: tuple[ClaimedRelay, ...], request_: PortContr
 
 
 def test_add_sock_takes_the_lowest_free_relay_until_there_is_none() -> None:
-    taken = [held(id_, 0, bond=f"net_bonding{id_}") for id_ in (0, 1, 3)]
+    taken = [claimed(id_, 0, bond=f"net_bonding{id_}") for id_ in (0, 1, 3)]
     found = decide(asked(ADD_SOCK, 7, vhost_path="/q"), desk(*taken))
     assert isinstance(found, AddRelay)
     assert found.relay == 2
@@ -203,7 +203,7 @@ REQUESTS = st.builds(
 
 @given(st.lists(REQUESTS, max_size=30))
 def test_no_sequence_of_requests_gives_anything_to_two(requests: list[PortControlRequest]) -> None:
-    there: dict[int, ClaimedRelay] = {0: held(0, 0, owner=FILE)}
+    there: dict[int, ClaimedRelay] = {0: claimed(0, 0, owner=FILE)}
     for request in requests:
         found = decide(request, desk(*there.values()))
         if isinstance(found, AddRelay):

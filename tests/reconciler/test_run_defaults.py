@@ -142,8 +142,8 @@ def test_a_static_vf_that_comes_after_a_wish_is_left_out() -> None:
     found = merged(spec, [RelayRequest("ovsdb", 1, {"vf": "net_null7"}, 5.0)], {})
     assert dict(found.owners) == {1: "ovsdb", 2: "static"}
     assert str(found.left_out[0]).startswith("relay 1 of static is left out: ")
-    assert "id 2" in found.held
-    assert claims(spec.vhost_user, spec.relays[1]) <= found.held
+    assert "id 2" in found.claimed
+    assert claims(spec.vhost_user, spec.relays[1]) <= found.claimed
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,11 +45,11 @@ class MadeUpFront:
         self.cpus: dict[int, tuple[int, int]] = {}
 
     def desk(self) -> RelayTable:
-        held = {id_: self._held(id_, request) for id_, request in self.wanted.items()}
-        return RelayTable(held, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
+        relays = {id_: self._claimed(id_, request) for id_, request in self.wanted.items()}
+        return RelayTable(relays, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
 
     @staticmethod
-    def _held(id_: int, request: Mapping[str, Any]) -> ClaimedRelay:
+    def _claimed(id_: int, request: Mapping[str, Any]) -> ClaimedRelay:
         bond = request.get("bond") or {"name": request.get("vf"), "members": [request.get("vf")]}
         return ClaimedRelay(id_, OWNER, bond["name"], frozenset(bond["members"]), request.get("socket", f"/t/{id_}"))
 

@@ -79,7 +79,7 @@ TABLES: dict[str, Table] = {
         ("relay", "since"),
     ),
     "released": Table(lambda s: relay_requests.remove(s, "ovsdb", 1), relay_requests.released, {}),
-    "held": Table(lambda s: relay_requests.hold(s, ["vf a"], 1.0), relay_requests.held, {}, ("since",)),
+    "held": Table(lambda s: relay_requests.claim(s, ["vf a"], 1.0), relay_requests.claimed_since, {}, ("since",)),
     "reading": Table(
         lambda s: readings.keep(s, {"a": ("r", Tree((Text("n", b"c"),), None))}, 1.0),
         readings.kept,

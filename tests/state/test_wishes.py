@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schema import Text, Tree
-from state.relay_requests import held, hold, put, remove, requests
+from state.relay_requests import claim, claimed_since, put, remove, requests
 from state.source_cache import keep, kept
 from state.store import Store
 
@@ -33,24 +33,24 @@ def test_a_wish_keeps_its_time_until_it_changes(tmp_path: Path) -> None:
 
 def test_what_the_file_holds_keeps_its_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    hold(store, ["id 1", "VF a"], now=1.0)
-    hold(store, ["id 1", "VF b"], now=2.0)
-    assert held(store) == {"id 1": 1.0, "VF b": 2.0}
-    hold(store, [])
-    assert held(store) == {}
+    claim(store, ["id 1", "VF a"], now=1.0)
+    claim(store, ["id 1", "VF b"], now=2.0)
+    assert claimed_since(store) == {"id 1": 1.0, "VF b": 2.0}
+    claim(store, [])
+    assert claimed_since(store) == {}
     store.close()
 
 
 def test_who_came_first_stays_so_when_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is at the start of many a host, whose clock is right only once its network is there."""
     store = Store(tmp_path)
-    hold(store, ["VF net_null1"])
+    claim(store, ["VF net_null1"])
     put(store, "port-control", 5, {"vf": "net_null5"})
     monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
     put(store, "ovsdb", 1, {"vf": "net_null1"})
-    hold(store, ["VF net_null1", "VF net_null2"])
+    claim(store, ["VF net_null1", "VF net_null2"])
     assert [request.owner for request in requests(store)] == ["port-control", "ovsdb"]
-    had = held(store)
+    had = claimed_since(store)
     assert had["VF net_null1"] < requests(store)[0].since < requests(store)[1].since < had["VF net_null2"]
     store.close()
 
