@@ -1,4 +1,9 @@
-"""What may be said: the spec's schema, its loader, the rules, and the model that all rooms share."""
+"""What may be said: the keys of a spec, the loader, the rules, and the model that all rooms share.
+
+May import nothing of the other three packages; they all import this one. In itself, from the ground up: `system`,
+`document`, the files of this folder, `rules`, `loading`, `wire`.
+Open `model.py` first: what can be wanted, what can be live, and what an action is.
+"""
 
 from schema.document.problem import Problem, SpecError
 from schema.loading.compose import Text, Tree, compose

@@ -1,0 +1,5 @@
+"""What is remembered between starts, in one SQLite database: history, requests, pins, last good spec, pending apply.
+
+May import `schema` only. One file for each thing remembered, each with its own table or keys.
+Open `store.py` first: the database, and what happens when its disk fails; then any other file for its records.
+"""

@@ -1,5 +1,9 @@
-"""One file per command. What a command needs is imported when it runs: `validate` must not wait for ZeroMQ, and
-nothing but `engine` may wait for Numba or DPDK."""
+"""One file for each command. What a command needs is imported when it runs: `validate` must not wait for ZeroMQ, and
+nothing but `engine` may wait for Numba or DPDK.
+
+May import every room. Each file has NAME, HELP, EPILOG, `arguments` and `execute`, and is listed in COMMANDS.
+Open `plan.py` first: it shows what most of them do with a file.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,79 @@
+"""scripts/lint says no: each case plants one fault in a tree of a few files, which has nothing else to be found."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAULTS = {
+    "upwards": (
+        {"reconciler/planning/plan.py": "import reconciler.watch.controller as above\n\nUSED = above\n"},
+        "reconciler/planning/plan.py:1: imports reconciler.watch.controller, "
+        "but reconciler.watch comes after reconciler.planning",
+    ),
+    "upwards in a function": (
+        {"schema/rules/check.py": "def f() -> object:\n    from schema.loading import loader\n\n    return loader\n"},
+        "schema/rules/check.py:2: imports schema.loading.loader, but schema.loading comes after schema.rules",
+    ),
+    "upwards for types": (
+        {
+            "state/store.py": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n"
+            "    from reconciler.watch.controller import X\n\n\ndef f(x: X) -> X:\n    return x\n"
+        },
+        "state/store.py:4: imports reconciler.watch.controller, but reconciler.watch comes after state",
+    ),
+    "the engine's inside": (
+        {"reconciler/commands/status.py": "from engine.dpdk import layout\n\nUSED = layout\n"},
+        "reconciler/commands/status.py:1: imports engine.dpdk.layout, but reconciler may not use it",
+    ),
+    "a circle": (
+        {
+            "reconciler/order/one.py": "from reconciler.order import two\n\nUSED = two\n",
+            "reconciler/order/two.py": "from reconciler.order import one\n\nUSED = one\n",
+        },
+        "files import each other in a circle: reconciler.order.one -> reconciler.order.two -> reconciler.order.one",
+    ),
+    "a room that has no place": (
+        {"reconciler/cellar/wine.py": ""},
+        "reconciler/cellar/wine.py: no room of scripts/house.py",
+    ),
+    "unformatted": ({"state/store.py": "X = {  }\n"}, "to format them: .venv/bin/ruff format"),
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """What scripts/lint needs, and the files that the cases import."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("bench*", "demo*"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix))
+    plant(tmp_path, {"reconciler/watch/controller.py": "X = int\n", "engine/dpdk/layout.py": ""})
+    plant(tmp_path, {"schema/loading/loader.py": "", "tests/nothing.py": ""})
+    return tmp_path
+
+
+def plant(tree: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(("files", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_planted_fault_is_found(tree: Path, files: dict[str, str], said: str) -> None:
+    plant(tree, files)
+    done = subprocess.run([tree / "scripts" / "lint"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert said in done.stdout + done.stderr
+
+
+def test_without_a_fault_the_rooms_stand_in_order(tree: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, tree / "scripts" / "house.py", tree], capture_output=True, text=True, check=True
+    )
+    assert done.stdout + done.stderr == ""
