@@ -205,7 +205,7 @@ class EngineProcess:
             if machine.numa.several:
                 self._server.changes.put(None)  # buffers may have to follow
 
-        self._server.watch(machine.event_fd, guest_events)
+        self._server.watch(machine.roused.fileno(), guest_events)
         self._watch_links()
         return core
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 
 from engine.api.fault import Refused
 from schema.paths import engine_events, engine_socket
+from schema.system.wakeup import Wakeup
 from schema.wire.listening import Access
 from schema.wire.serving import Client, Endpoint
 from schema.wire.zmtp import Frame, answering, publishing
@@ -64,7 +64,7 @@ class Server:
         self.changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._outbox: deque[tuple[Client | None, dict[str, Any]]] = deque()
         """Replies with the client that they are for, events with None."""
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake = Wakeup()
         self._stop = False
         self._watched: dict[int, Callable[[], None]] = {}
         ours = Access(os.geteuid(), os.getegid(), PRIVATE)
@@ -79,21 +79,18 @@ class Server:
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
         """Calls `readable` on the API's thread when the descriptor is; before or after `start`."""
         self._watched = {**self._watched, fd: readable}
-        self._ring()
+        self._wake.rouse()
 
     def announce(self, event: str, resource: str, relay: int | None) -> None:
         """Publishes an event; from any thread."""
         message = {"event": event, "resource": resource, "relay": relay, "time": time.time()}
         self._outbox.append((None, message))
-        self._ring()
-
-    def _ring(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        self._wake.rouse()
 
     def stop(self) -> None:
         """Sends what is due, closes and removes the sockets."""
         self._stop = True
-        self._ring()
+        self._wake.rouse()
         self._thread.join()
         self._requests.close()
         self._events.close()
@@ -110,11 +107,10 @@ class Server:
     def _turn(self) -> None:
         watched = self._watched
         poller = select.poll()
-        for source in (self._requests.fileno(), self._events.fileno(), self._wake, *watched):
+        for source in (self._requests.fileno(), self._events.fileno(), self._wake.fileno(), *watched):
             poller.register(source, select.POLLIN)
         ready = {descriptor for descriptor, _ in poller.poll(POLL_MS)}
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
+        self._wake.taken()
         for endpoint in (self._requests, self._events):
             endpoint.step()
         for client, frames in self._requests.receive():
@@ -147,7 +143,7 @@ class Server:
 
         def reply(message: dict[str, Any]) -> None:
             self._outbox.append((client, message))
-            self._ring()
+            self._wake.rouse()
 
         if isinstance(body, int):
             reply(error("bad-request", f"the request is {body} bytes long; at most {MAX_REQUEST_BYTES} are read"))

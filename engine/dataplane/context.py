@@ -6,7 +6,6 @@ Building one compiles the burst loops, or loads them from the cache.
 from __future__ import annotations
 
 import ctypes
-import os
 from dataclasses import dataclass
 
 from engine.burst.compiled import layout as at
@@ -23,6 +22,7 @@ from engine.dpdk.installed import DPDK
 from engine.dpdk.mbuf import STANDARD_ROOM_BYTES, Mbufs, Pool
 from engine.dpdk.vhost import Vhost
 from schema.model import MAX_SOCKETS
+from schema.system.wakeup import Wakeup
 
 DRAIN_MBUFS = 2047
 
@@ -45,10 +45,11 @@ class Context:
         self.numa = Numa()
         self.guests = Block(at.GUEST_SIZE * MAX_SOCKETS)
         self.doors = CALLBACK_CONTEXT
-        self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.roused = Wakeup()
+        """By vhost's callbacks, when they have pushed events."""
         self.doors.write(at.CONTEXT_GUESTS, self.guests.address)
         self.doors.write(at.CONTEXT_GUEST_COUNT, MAX_SOCKETS)
-        self.doors.write(at.CONTEXT_EVENT_FD, self.event_fd)
+        self.doors.write(at.CONTEXT_EVENT_FD, self.roused.fileno())
         for index, look in enumerate((before_message, after_message)):
             self.doors.write(at.CONTEXT_MESSAGE_OPS + 8 * index, look.address)
         self.doors.write(at.CONTEXT_MOST_FDS, descriptors.most())
@@ -85,10 +86,8 @@ class Context:
         self._drop_waiting(entry, counter)
 
     def take_events(self) -> list[GuestEvent]:
-        """What vhost's callbacks have pushed since the last call; the caller was woken by `event_fd`."""
-        try:
-            os.eventfd_read(self.event_fd)
-        except BlockingIOError:
+        """What vhost's callbacks have pushed since the last call; the caller was woken by `roused`."""
+        if not self.roused.taken():
             return []
         events = []
         tail = self.doors.read(at.EVENTS_TAIL)

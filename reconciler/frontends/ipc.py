@@ -23,6 +23,7 @@ from reconciler.runtime.inotify import Inotify
 from reconciler.runtime.supervised_thread import Threads
 from schema import Spec
 from schema.document.nodes import shorten
+from schema.system.wakeup import Wakeup
 from schema.vf import below, parse_vf
 from state import relay_requests as relay_requests
 from state.store import Store
@@ -73,7 +74,7 @@ class Ipc:
         """What was looked at and stays where it is."""
         self._fault = ""
         self._stopping = False
-        self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poke = Wakeup()
         self._threads = threads or Threads()
         self._thread = self._threads.start(f"the reading of {path}", self._run, exchange.rouse)
 
@@ -87,9 +88,9 @@ class Ipc:
         self._threads.forget(self._thread)
         self._thread.stop()
         self._stopping = True
-        os.eventfd_write(self._poke, 1)
+        self._poke.rouse()
         self._thread.join()
-        os.close(self._poke)
+        self._poke.close()
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
@@ -101,10 +102,10 @@ class Ipc:
             LOG.info("commands are taken from %s", self.path)
             inotify = stack.enter_context(contextlib.closing(Inotify()))
             poller = select.poll()
-            for source in (inotify.fileno(), self._poke):
-                poller.register(source, select.POLLIN)
+            for source in (inotify, self._poke):
+                poller.register(source.fileno(), select.POLLIN)
             ending = select.poll()
-            ending.register(self._poke, select.POLLIN)
+            ending.register(self._poke.fileno(), select.POLLIN)
             while not self._stopping:
                 self._arm(inotify)
                 if not self._look():

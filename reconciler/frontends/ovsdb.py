@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from reconciler.frontends.ovs_marks import Change, Marked, decide, read_marks
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs
 from reconciler.runtime.supervised_thread import Threads, one_line
+from schema.system.wakeup import Wakeup
 from state import relay_requests as relay_requests
 from state.store import Store
 
@@ -119,7 +119,7 @@ class Ovsdb:
         self._unmet: tuple[str, ...] = ()
         self._faults: tuple[str, ...] = ()
         self._stopping = False
-        self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poke = Wakeup()
         self._threads = threads or Threads()
         self._thread = self._threads.start(f"the reading of {path}", self._run, exchange.rouse)
 
@@ -136,9 +136,9 @@ class Ovsdb:
         self._threads.forget(self._thread)
         self._thread.stop()
         self._stopping = True
-        os.eventfd_write(self._poke, 1)
+        self._poke.rouse()
         if self._thread.join(STOP_S):
-            os.close(self._poke)
+            self._poke.close()
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Ovsdb:
     def _wait(self, idl: ovs.db.idl.Idl | None) -> None:
         """Until the database, the door or a clock has something new; a second where there is no connection."""
         poller = ovs.poller.Poller()
-        poller.fd_wait(self._poke, ovs.poller.POLLIN)
+        poller.fd_wait(self._poke.fileno(), ovs.poller.POLLIN)
         if idl is not None:
             idl.wait(poller)
         if idl is None or self._unmet or self._away_since is not None:

@@ -3,9 +3,7 @@ hangs; many requests at a time share one look."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
 from reconciler.observe.engines import Engines
 from reconciler.observe.rates import together
 from reconciler.runtime.supervised_thread import Threads
+from schema.system.wakeup import Wakeup
 
 LOG = logging.getLogger("vio4wd.doors")
 FRESH_S = 0.02
@@ -57,7 +56,7 @@ class Sampler:
         self._asked: list[_Asked] = []
         """At most one of each client."""
         self._latest = EngineCounts(float("-inf"))
-        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._news = Wakeup()
         self._wanted = threading.Event()
         self._looking = False
         self._stopping = False
@@ -66,7 +65,7 @@ class Sampler:
 
     def fileno(self) -> int:
         """Readable when there is a new look."""
-        return self._news
+        return self._news.fileno()
 
     @property
     def due(self) -> float | None:
@@ -95,8 +94,7 @@ class Sampler:
 
     def step(self, now: float) -> None:
         """Answers what can be answered, for a while, and has a look made where one is needed."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._news)
+        self._news.taken()
         latest = self._latest
         asked, self._asked = self._asked, []
         for each in asked:
@@ -127,7 +125,7 @@ class Sampler:
         self._stopping = True
         self._wanted.set()
         self._thread.join()
-        os.close(self._news)
+        self._news.close()
 
     def _run(self) -> None:
         with self._engines() as engines:
@@ -137,4 +135,4 @@ class Sampler:
                     self._latest = look(engines)
                 finally:  # whoever waits for a look asks for another one
                     self._looking = False
-                os.eventfd_write(self._news, 1)
+                self._news.rouse()

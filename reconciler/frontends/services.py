@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import select
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +33,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsResponse,
 )
 from reconciler.runtime.supervised_thread import Threads
+from schema.system.wakeup import Wakeup
 from schema.wire.listening import Access, EndpointError
 from schema.wire.serving import Endpoint
 
@@ -110,7 +110,7 @@ class Services:
         self._again_at = 0.0
         self._faults: tuple[str, ...] = ()
         self._silent_until: dict[str, float] = {}
-        self._poke = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poke = Wakeup()
         self._stopping = False
         self._threads = threads or Threads()
         self._thread = self._threads.start("the thread of the ZeroMQ services", self._run, exchange.rouse)
@@ -125,15 +125,15 @@ class Services:
         wanted = tuple(openings)
         if wanted != self._wanted:
             self._wanted = wanted
-            os.eventfd_write(self._poke, 1)
+            self._poke.rouse()
 
     def stop(self) -> None:
         self._threads.forget(self._thread)
         self._thread.stop()
         self._stopping = True
-        os.eventfd_write(self._poke, 1)
+        self._poke.rouse()
         self._thread.join()
-        os.close(self._poke)
+        self._poke.close()
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class Services:
         """Waits for something to do, and does some of it for each service."""
         self._reopen(time.monotonic())
         poller = select.poll()
-        own = (self._poke, self._exchange.fileno(), self._sampler.fileno())
+        own = (self._poke.fileno(), self._exchange.fileno(), self._sampler.fileno())
         for descriptor in (*own, *(endpoint.fileno() for endpoint in self._open.values())):
             poller.register(descriptor, select.POLLIN)
         poller.poll(self._idle_ms(time.monotonic()))
@@ -205,10 +205,7 @@ class Services:
 
     def _hear(self) -> None:
         self._exchange.heard()
-        try:
-            os.eventfd_read(self._poke)
-        except BlockingIOError:
-            return
+        self._poke.taken()
 
     def _serve(self, opening: Opening, endpoint: Endpoint) -> None:
         endpoint.step()

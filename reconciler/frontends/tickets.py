@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from schema.system.wakeup import Wakeup
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Tickets:
         self._lock = threading.Lock()
         self._asked = 0
         self._settled = Settlement()
-        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._news = Wakeup()
 
     def ask(self) -> int:
         """A ticket for what was recorded just now; it is settled once the loop has seen to it."""
@@ -50,7 +51,7 @@ class Tickets:
         """The loop has seen to everything up to this ticket."""
         with self._lock:
             self._settled = Settlement(ticket, MappingProxyType(dict(failed)))
-        os.eventfd_write(self._news, 1)
+        self._news.rouse()
 
     def latest(self) -> Settlement:
         with self._lock:
@@ -58,14 +59,11 @@ class Tickets:
 
     def fileno(self) -> int:
         """Readable when something was settled."""
-        return self._news
+        return self._news.fileno()
 
     def heard(self) -> None:
         """Not readable any more, until there is more."""
-        try:
-            os.eventfd_read(self._news)
-        except BlockingIOError:
-            return
+        self._news.taken()
 
     def close(self) -> None:
-        os.close(self._news)
+        self._news.close()

@@ -4,7 +4,6 @@ must not keep the loop from steering."""
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from reconciler.sources.git import GitSource
 from reconciler.sources.source import Attempt, Source, attempt
 from schema.loading.compose import read_ahead
 from schema.spec import DirectorySpec, GitSpec, SourceSpec
+from schema.system.wakeup import Wakeup
 
 FIRST_S = 2.0
 """So long the first reading of a directory is waited for, which takes a tenth of that where nothing hangs."""
@@ -107,7 +107,7 @@ class Sources:
         self._hostname_before = hostname()
         self._state_dir = state_dir
         self._threads = threads
-        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._news = Wakeup()
         self._pollers: dict[SourceSpec, Poller] = {}
         self._ending: list[Poller] = []
 
@@ -141,18 +141,15 @@ class Sources:
 
         source = source_of(spec, hosts, self._state_dir)
         in_force = lambda: self.in_force.get(spec.name, "")  # noqa: E731 - asked on the other thread
-        return Poller(source, in_force, lambda: os.eventfd_write(self._news, 1), self._threads)
+        return Poller(source, in_force, self._news.rouse, self._threads)
 
     def fileno(self) -> int:
         """Readable when one of them says something new."""
-        return self._news
+        return self._news.fileno()
 
     def heard(self) -> bool:
         """Whether one did since the last call."""
-        try:
-            return os.eventfd_read(self._news) > 0
-        except BlockingIOError:
-            return False
+        return self._news.taken()
 
     def poke(self) -> None:
         """Has all of them read at once."""
@@ -165,4 +162,4 @@ class Sources:
         until = time.monotonic() + ENDS_WITHIN_S
         ended = [poller.join(max(0.0, until - time.monotonic())) for poller in (*self._pollers.values(), *self._ending)]
         if all(ended):  # else one may yet write to it, and must not meet another that has its number
-            os.close(self._news)
+            self._news.close()

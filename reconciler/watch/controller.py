@@ -44,7 +44,6 @@ from reconciler.policy.removal_guards import Guarded, carried_over, policy_of
 from reconciler.runtime.lock import APPLY, WATCH, Locked, locked
 from reconciler.runtime.log_changes import ChangeLog
 from reconciler.runtime.supervised_thread import Threads
-from reconciler.runtime.wake import Wakeup
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.pollers import Sources
 from reconciler.status.conditions import relay_statuses
@@ -58,6 +57,7 @@ from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
 from schema.system.files import left_aside
 from schema.system.log_level import log_from
+from schema.system.wakeup import Wakeup
 from schema.wire.notify import Notifier
 from state.last_applied import ResourceRef, keep_target, last_target
 from state.relay_requests import gone, released
