@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from setuptools import find_packages  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
+DECISIONS = sorted(path.name for path in (ROOT / "docs" / "decisions").iterdir())
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/testing.md")
-_PATH = re.compile(r"(?<![\w/.])((?:docs|examples|packaging|schema|engine|reconciler|state|scripts|tests)/[\w./-]*\w)")
+ARCHITECTURE = ("ARCHITECTURE.md", *(f"docs/decisions/{name}" for name in DECISIONS))
+_PATH = re.compile(r"(?<![\w/.])((?:docs|examples|packaging|schema|engine|reconciler|state|scripts|tests)/[\w./@-]*\w)")
 
 
 def _normal(name: str) -> str:
@@ -29,6 +32,49 @@ def test_every_file_that_a_document_names_is_there(document: str) -> None:
     named = set(_PATH.findall((ROOT / document).read_text()))
     assert named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", ARCHITECTURE)
+def test_every_file_that_the_architecture_names_is_there(document: str) -> None:
+    """Also one that goes by its last name, beside the file that was named before it, and what is linked to."""
+    text = (ROOT / document).read_text()
+    beside = {name for name in re.findall(r"`([\w.@-]+\.(?:py|md|service|example))`", text) if not _is_anywhere(name)}
+    linked = {
+        link for link in re.findall(r"\]\(([^)#]+)", text) if not (ROOT / document).parent.joinpath(link).exists()
+    }
+    named = {path for path in _PATH.findall(text) if not (ROOT / path).exists()}
+    assert beside | linked | named == set()
+
+
+def _is_anywhere(name: str) -> bool:
+    tops = ("engine", "packaging", "reconciler", "schema", "scripts", "state")
+    return (ROOT / name).exists() or any(any((ROOT / top).rglob(name)) for top in tops)
+
+
+def test_every_decision_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    assert {f"{name}.md" for name in re.findall(r"^\| \[([\w-]+)\]", index, re.MULTILINE)} == {*DECISIONS} - {
+        "README.md"
+    }
+
+
+def test_the_architecture_has_the_rooms_in_their_order() -> None:
+    table = (ROOT / "ARCHITECTURE.md").read_text().partition("| reconciler/ |")[2].partition("\n\n")[0]
+    rooms = [room for row in table.splitlines() for room in re.findall(r"`([\w/]+)`", row.partition(" | ")[0])]
+    order = re.findall(r"\breconciler\.([\w.]+)", (ROOT / "scripts" / "house.py").read_text().split('"""')[3])
+    assert [room.replace("/", ".") for room in rooms] == order
+
+
+@pytest.mark.parametrize("top", ["engine", "reconciler", "schema", "state"])
+def test_every_package_has_a_front_door(top: str) -> None:
+    """What it is for, what it may import, which of its files to open first."""
+    for path in sorted((ROOT / top).rglob("__init__.py")):
+        door = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first = re.search(r"^Open `([\w./]+\.py)` first", door, re.MULTILINE)
+        assert first is not None, path
+        assert (path.parent / first[1]).exists(), path
+        assert "May import" in " ".join(door.split()).replace("may import", "May import"), path
+        assert len(door.splitlines()) <= 10, path
 
 
 def test_every_package_is_installed() -> None:
