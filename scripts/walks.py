@@ -117,8 +117,8 @@ class Place:
     def records(self) -> int:
         """How many applies the history has."""
         try:
-            with contextlib.closing(sqlite3.connect(f"file:{self.directory}/state/vio4wd.db?mode=ro", uri=True)) as base:
-                return int(base.execute("SELECT count(*) FROM history").fetchone()[0])
+            with contextlib.closing(sqlite3.connect(f"file:{self.directory}/state/vio4wd.db?mode=ro", uri=True)) as db:
+                return int(db.execute("SELECT count(*) FROM history").fetchone()[0])
         except sqlite3.Error:
             return 0
 

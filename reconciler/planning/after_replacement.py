@@ -11,7 +11,13 @@ from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.plan import Plan
 from reconciler.planning.planned_action import PlannedAction, plans_of
 from reconciler.planning.predict import predict
-from reconciler.resources import port, relay, socket, worker
+from reconciler.resources.actions import (
+    add_worker,
+    remove_port,
+    remove_relay,
+    remove_socket,
+    remove_worker,
+)
 from reconciler.resources.diff import difference
 from schema.model import Kind, Relay, Resource, State, Verb
 
@@ -61,12 +67,12 @@ def _ended(shard: int, state: State, targets: Mapping[int, State]) -> Iterable[P
     target = targets.get(shard, State())
     elsewhere = {id_ for other, wanted in targets.items() if other != shard for id_ in wanted.relays}
     for id_ in sorted(state.relays.keys() - target.relays.keys()):
-        yield PlannedAction(shard, relay.remove(state.relays[id_], ENDS if id_ not in elsewhere else AGAIN))
+        yield PlannedAction(shard, remove_relay(state.relays[id_], ENDS if id_ not in elsewhere else AGAIN))
     users: dict[str, int] = {name: each.id for each in state.relays.values() for name in (each.port, each.socket)}
-    gone = [port.remove(old, users.get(name)) for name, old in difference(target.ports, state.ports).removed.items()]
-    gone += [socket.remove(old, users.get(p)) for p, old in difference(target.sockets, state.sockets).removed.items()]
-    gone += [worker.remove(each) for each in sorted(state.workers - target.workers, key=lambda each: each.cpu)]
-    gone += [worker.add(each) for each in sorted(target.workers - state.workers, key=lambda each: each.cpu)]
+    gone = [remove_port(old, users.get(name)) for name, old in difference(target.ports, state.ports).removed.items()]
+    gone += [remove_socket(old, users.get(p)) for p, old in difference(target.sockets, state.sockets).removed.items()]
+    gone += [remove_worker(each) for each in sorted(state.workers - target.workers, key=lambda each: each.cpu)]
+    gone += [add_worker(each) for each in sorted(target.workers - state.workers, key=lambda each: each.cpu)]
     yield from (PlannedAction(shard, action) for action in gone)
 
 

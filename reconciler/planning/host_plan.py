@@ -12,8 +12,8 @@ from reconciler.planning.plan import plan
 from reconciler.planning.planned_action import Interleaving, PlannedAction
 from reconciler.planning.shard_cpus import allot
 from reconciler.planning.shards import Division, Homes, costs_of, divide
-from reconciler.resources import pages as pages_kind
-from reconciler.resources import relay as relay_kind
+from reconciler.resources.actions import arrive_relay, leave_relay
+from reconciler.resources.host_memory import pages_grow
 from schema.model import Action, Key, Kind, Mount, Pages, State, Verb
 
 LetGo = dict[int, dict[int, str]]
@@ -155,7 +155,7 @@ def _host_last(planned_actions: tuple[PlannedAction, ...]) -> tuple[PlannedActio
 def _shrinks_memory(planned: PlannedAction) -> bool:
     before, after = planned.action.before, planned.action.after
     if isinstance(before, Pages) and isinstance(after, Pages):
-        return not pages_kind.grows(before, after)
+        return not pages_grow(before, after)
     return after is None and isinstance(before, Pages | Mount)
 
 
@@ -186,9 +186,9 @@ def _crossing(planned: PlannedAction, division: Division) -> PlannedAction:
     if moved is None or action.kind is not Kind.RELAY:
         return planned
     if action.verb is Verb.REMOVE and planned.shard == moved[0]:
-        return replace(planned, action=relay_kind.leave(action, moved[1]))
+        return replace(planned, action=leave_relay(action, moved[1]))
     if action.verb is Verb.ADD and planned.shard == moved[1]:
-        return replace(planned, action=relay_kind.arrive(action, moved[0]))
+        return replace(planned, action=arrive_relay(action, moved[0]))
     return planned
 
 

@@ -14,7 +14,26 @@ from reconciler.order.dependency_order import DependencyOrder
 from reconciler.order.device_handover import CIRCLE, TAKEN, Handover, handover
 from reconciler.order.relay_updates import RelayUpdates, moves
 from reconciler.planning.placement import place
-from reconciler.resources import engine, pin, port, relay, socket, vf, worker
+from reconciler.resources.actions import (
+    BROKEN,
+    add_port,
+    add_relay,
+    add_socket,
+    add_vf,
+    add_worker,
+    change_engine,
+    change_pin,
+    change_port,
+    change_relay,
+    change_socket,
+    change_vf,
+    needs_new_process,
+    remove_port,
+    remove_relay,
+    remove_socket,
+    remove_vf,
+    remove_worker,
+)
 from reconciler.resources.diff import Difference, difference, matches
 from reconciler.resources.host_memory import given_back, readied
 from schema.model import Action, Kind, Pin, Port, Relay, Socket, State
@@ -58,8 +77,8 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
     `let_go` names relays that are taken away first and added again instead of being changed in place, with the reason.
     When the engine needs a new process, that is the whole plan: what the new one has to do is planned when it is up.
     """
-    if engine.needs_new_process(observed.engine, desired.engine):
-        return Plan((engine.change(observed.engine, desired.engine),))
+    if needs_new_process(observed.engine, desired.engine):
+        return Plan((change_engine(observed.engine, desired.engine),))
     frame = _frame(desired, observed, let_go)
     actions = (
         *readied(desired, observed),
@@ -92,7 +111,7 @@ def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
     let_go = {**dict.fromkeys(stuck, CIRCLE), **let_go}
     changed = {id_: pair for id_, pair in relays.changed.items() if id_ not in let_go}
     found = moves(changed, repinned, handed.waits)
-    reasons = {id_: TAKEN if observed.relays[id_].port in handed.taken else relay.BROKEN for id_ in found.broken}
+    reasons = {id_: TAKEN if observed.relays[id_].port in handed.taken else BROKEN for id_ in found.broken}
     return Frame(
         desired=desired,
         observed=observed,
@@ -109,45 +128,45 @@ def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
 
 def _engine(frame: Frame) -> Iterable[Action]:
     if not matches(frame.desired.engine, frame.observed.engine):
-        yield engine.change(frame.observed.engine, frame.desired.engine)
+        yield change_engine(frame.observed.engine, frame.desired.engine)
 
 
 def _workers_added(frame: Frame) -> Iterable[Action]:
-    return (worker.add(w) for w in sorted(frame.desired.workers - frame.observed.workers, key=lambda w: w.cpu))
+    return (add_worker(w) for w in sorted(frame.desired.workers - frame.observed.workers, key=lambda w: w.cpu))
 
 
 def _workers_removed(frame: Frame) -> Iterable[Action]:
-    return (worker.remove(w) for w in sorted(frame.observed.workers - frame.desired.workers, key=lambda w: w.cpu))
+    return (remove_worker(w) for w in sorted(frame.observed.workers - frame.desired.workers, key=lambda w: w.cpu))
 
 
 def _relays_removed(frame: Frame) -> Iterable[Action]:
     live = frame.observed.relays
     for id_ in sorted((*frame.relays.removed, *frame.broken)):
-        yield relay.remove(live[id_], frame.broken[id_]) if id_ in frame.broken else relay.remove(live[id_])
+        yield remove_relay(live[id_], frame.broken[id_]) if id_ in frame.broken else remove_relay(live[id_])
 
 
 def _relays_updated(frame: Frame) -> Iterable[Action]:
-    return (relay.change(*frame.relays.changed[id_]) for id_ in frame.moves.ordered)
+    return (change_relay(*frame.relays.changed[id_]) for id_ in frame.moves.ordered)
 
 
 def _relays_added(frame: Frame) -> Iterable[Action]:
     wanted = frame.desired.relays
     for id_ in sorted((*frame.relays.added, *frame.broken)):
-        yield relay.add(wanted[id_], frame.broken[id_]) if id_ in frame.broken else relay.add(wanted[id_])
+        yield add_relay(wanted[id_], frame.broken[id_]) if id_ in frame.broken else add_relay(wanted[id_])
 
 
 def _pins_migrated(frame: Frame) -> Iterable[Action]:
     cpus = {w.cpu for w in frame.desired.workers}
     for id_ in sorted(frame.repinned - frame.broken.keys()):
-        yield pin.change(frame.observed.pins.get(id_), frame.placed[id_], id_ in frame.desired.pins, cpus)
+        yield change_pin(frame.observed.pins.get(id_), frame.placed[id_], id_ in frame.desired.pins, cpus)
 
 
 def _changed_and_added(frame: Frame) -> Iterable[Action]:
     ports, sockets = _holders(frame.desired)
-    yield from (port.change(*pair, ports.get(name)) for name, pair in frame.ports.changed.items())
-    yield from (socket.change(*pair, sockets.get(path)) for path, pair in frame.sockets.changed.items())
-    yield from (port.add(p, ports.get(name)) for name, p in frame.ports.added.items())
-    yield from (socket.add(s, sockets.get(path)) for path, s in frame.sockets.added.items())
+    yield from (change_port(*pair, ports.get(name)) for name, pair in frame.ports.changed.items())
+    yield from (change_socket(*pair, sockets.get(path)) for path, pair in frame.sockets.changed.items())
+    yield from (add_port(p, ports.get(name)) for name, p in frame.ports.added.items())
+    yield from (add_socket(s, sockets.get(path)) for path, s in frame.sockets.added.items())
 
 
 def _removed(frame: Frame, after_update: bool) -> Iterable[Action]:
@@ -155,9 +174,9 @@ def _removed(frame: Frame, after_update: bool) -> Iterable[Action]:
     ports, sockets = _holders(frame.observed)
     updated = set(frame.moves.ordered)
     reasons = {**dict.fromkeys(frame.handed.taken, TAKEN), **dict.fromkeys(frame.handed.again, CIRCLE)}
-    for action in _gone(frame.ports.removed, ports, updated, after_update, port.remove):
+    for action in _gone(frame.ports.removed, ports, updated, after_update, remove_port):
         yield replace(action, reason=reasons.get(str(action.key), action.reason))
-    yield from _gone(frame.sockets.removed, sockets, updated, after_update, socket.remove)
+    yield from _gone(frame.sockets.removed, sockets, updated, after_update, remove_socket)
 
 
 R = TypeVar("R", Port, Socket)
@@ -179,14 +198,14 @@ def _vfs_bound(frame: Frame) -> Iterable[Action]:
     """Those of this engine's ports, and, for nobody in particular, those of no port: these may be another engine's."""
     users = _users(frame.desired)
     vfs = difference(frame.desired.vfs, frame.observed.vfs)
-    yield from (vf.change(*pair, users.get(address)) for address, pair in vfs.changed.items())
-    yield from (vf.add(each, users.get(address)) for address, each in vfs.added.items())
+    yield from (change_vf(*pair, users.get(address)) for address, pair in vfs.changed.items())
+    yield from (add_vf(each, users.get(address)) for address, each in vfs.added.items())
 
 
 def _vfs_given_back(frame: Frame) -> Iterable[Action]:
     users = _users(frame.observed)
     gone = difference(frame.desired.vfs, frame.observed.vfs).removed
-    return (vf.remove(each, users.get(address)) for address, each in gone.items())
+    return (remove_vf(each, users.get(address)) for address, each in gone.items())
 
 
 def _users(state: State) -> dict[str, int | None]:

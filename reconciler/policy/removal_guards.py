@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.order.device_handover import devices
 from reconciler.planning.host_plan import join
-from reconciler.resources.engine import needs_new_process
+from reconciler.resources.actions import needs_new_process
 from reconciler.resources.relay_set import with_relay, without_relay
 from schema.model import STARTED_WITH, Engine, Port, State
 from schema.spec import Spec

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Generic, TypeVar
 
-from reconciler.resources import mount, pages
 from schema.model import Key, Mount, Pages, Pin, Resource, Vf
 
 
@@ -18,9 +18,9 @@ def matches(wanted: Resource | None, live: Resource | None) -> bool:
     if isinstance(wanted, Pages) and not wanted.total and live is None:
         return True
     if isinstance(live, Pages) and (wanted is None or isinstance(wanted, Pages)):
-        return pages.met(wanted, live)
+        return pages_match(wanted, live)
     if isinstance(live, Mount):
-        return mount.met(wanted, live) if isinstance(wanted, Mount) else not live.ours
+        return mount_matches(wanted, live) if isinstance(wanted, Mount) else not live.ours
     if isinstance(wanted, Vf) and not wanted.driver:
         return True
     return wanted == live
@@ -51,3 +51,31 @@ def difference(wanted: Mapping[K, R], live: Mapping[K, R]) -> Difference[K, R]:
             if not matches(wanted[key], live[key])
         },
     )
+
+
+def pages_to_be(wanted: Pages | None, live: Pages) -> Pages:
+    """What the live ones are to become: what is wanted, but no fewer than were found."""
+    if wanted is None:
+        return Pages(live.size, sum(live.found), live.found, live.found, live.max_maps)
+    max_maps = max(wanted.max_maps, live.max_maps)
+    if wanted.nodes:
+        nodes = tuple(max(pair) for pair in zip_longest(wanted.nodes, live.found, fillvalue=0))
+        return Pages(live.size, sum(nodes), nodes, live.found, max_maps)
+    return Pages(live.size, max(wanted.total, sum(live.found)), (), live.found, max_maps)
+
+
+def pages_match(wanted: Pages | None, live: Pages) -> bool:
+    """Whether nothing is to be done."""
+    after = pages_to_be(wanted, live)
+    by_node = not after.nodes or all(a == b for a, b in zip_longest(after.nodes, live.nodes, fillvalue=0))
+    return by_node and (after.total, after.max_maps) == (live.total, live.max_maps)
+
+
+def mount_matches(wanted: Mount, live: Mount) -> bool:
+    """Whether nothing is to be done: whose it is does not matter, nor do directories that nobody asked for."""
+    directories = wanted.uid is None or (wanted.uid, wanted.gid, wanted.permissions) == (
+        live.uid,
+        live.gid,
+        live.permissions,
+    )
+    return wanted.page_size == live.page_size and directories

@@ -19,7 +19,7 @@ import zmq
 
 from engine.api.client import EngineError, EngineUnavailable, Observation
 from reconciler.order.device_handover import devices
-from reconciler.resources.engine import needs_new_process
+from reconciler.resources.actions import needs_new_process
 from schema.model import (
     Action,
     Engine,
