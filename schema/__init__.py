@@ -8,6 +8,7 @@ Open `model.py` first: what can be wanted, what can be live, and what an action 
 from schema.document.problem import Problem, SpecError
 from schema.loading.compose import Text, Tree, compose
 from schema.loading.loader import load, parse
+from schema.loading.requested import requested_relay
 from schema.spec import Spec
 
-__all__ = ["Problem", "Spec", "SpecError", "Text", "Tree", "compose", "load", "parse"]
+__all__ = ["Problem", "Spec", "SpecError", "Text", "Tree", "compose", "load", "parse", "requested_relay"]

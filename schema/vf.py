@@ -65,10 +65,14 @@ def is_bond_name(text: str) -> bool:
     return _BOND.fullmatch(text) is not None
 
 
+def devices(port: Port) -> tuple[Port, ...]:
+    """What DPDK attaches for it: itself, or a bond's members."""
+    return tuple(map(parse_vf, port.members)) if port.bond_mode else (port,)
+
+
 def pci_functions(port: Port) -> tuple[str, ...]:
     """The addresses of the PCI functions that it is, or has as members."""
-    parts = [parse_vf(member) for member in port.members] if port.members else [port]
-    return tuple(part.name for part in parts if is_pci(part))
+    return tuple(device.name for device in devices(port) if is_pci(device))
 
 
 def only_pci(port: Port) -> bool:

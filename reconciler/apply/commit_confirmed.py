@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.apply.outcome import Outcome, Verdict
-from reconciler.policy.owned_relays import files_own
+from reconciler.policy.relay_subsets import files_own
 from state.last_applied import LastTarget, keep_target
 from state.pending import Pending, Phase, current_pending, forget, wait
 from state.rollback_hold import RollbackHold, keep_hold

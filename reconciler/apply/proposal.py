@@ -11,8 +11,8 @@ from reconciler.desired.desired_state import with_owners
 from reconciler.host.refusal import PlanProblem
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.policy.relay_subsets import protected_among, targeted
 from reconciler.policy.removal_guards import Guarded, Policy, guard
-from reconciler.policy.target_relays import narrowed, scope
 from schema.model import State
 from state.last_applied import LastTarget
 
@@ -61,7 +61,7 @@ def proposed(intent: Intent, snapshot: HostSnapshot, look: Look = nothing_looked
     """Raises SpecUnfit when the relays can't be divided among engine processes."""
     target, last = intent.target, intent.last
     if intent.only:
-        target, last = narrowed(target, snapshot, intent.only, last), scope(last, intent.only)
+        target, last = targeted(target, snapshot, intent.only, last), protected_among(last, intent.only)
     guarded = guard(target, snapshot, intent.policy, last) if intent.guarded else Guarded(target)
     todo = with_owners(plan_host(guarded.target, snapshot), intent.owners)
     origin = Origin(intent.source, intent.sha256, guarded, intent.policy, last, intent.revisions, intent.path)

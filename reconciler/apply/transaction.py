@@ -34,9 +34,8 @@ from reconciler.planning.host_plan import HostPlan, as_wish, join, missing_words
 from reconciler.planning.plan import Plan
 from reconciler.planning.planned_action import plans_of
 from reconciler.planning.predict import predict
-from reconciler.policy.owned_relays import files_own, others_of, owners_of
+from reconciler.policy.relay_subsets import files_own, others_of, owners_of, protected_among
 from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
-from reconciler.policy.target_relays import scope
 from reconciler.runtime.lock import APPLY, Locked, locked
 from reconciler.runtime.wording import number_of
 from schema.model import State, Worker
@@ -101,7 +100,7 @@ class Applier:
 
     def _job(self, found: Proposal, intent: Intent, snapshot: HostSnapshot) -> PreparedApply:
         guarded = found.guarded
-        last = scope(intent.last, intent.only) if intent.only else intent.last
+        last = protected_among(intent.last, intent.only) if intent.only else intent.last
         protected, others = carried_over(guarded, intent.policy, last), self._others(guarded.target)
         return PreparedApply(guarded, protected, snapshot, found.todo, found.saved, replan=True, others=others)
 

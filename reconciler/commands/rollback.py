@@ -69,7 +69,7 @@ def execute(asked: argparse.Namespace) -> int:
 
 def _entry(store: Store, number: int | None) -> Applied | None:
     """The apply to go back to; None when there is none, or it did not reach a state."""
-    from reconciler.policy.owned_relays import files_own, others_of
+    from reconciler.policy.relay_subsets import files_own, others_of
     from state.history import KEPT, entries, target_of
     from state.last_applied import last_target
     from state.relay_requests import requests
@@ -115,7 +115,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
     from reconciler.apply.proposal import Intent, proposed
     from reconciler.commands.plan import VALID_S, looking_at, show
     from reconciler.planning.host_plan import as_wish
-    from reconciler.policy.owned_relays import beside, others_of, owners_of
+    from reconciler.policy.relay_subsets import others_of, owners_of, with_others
     from reconciler.policy.removal_guards import Policy, relay_ids
     from state.history import target_of
     from state.last_applied import last_target
@@ -132,7 +132,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
     intent = Intent(
         f"apply {entry.id}",
         entry.sha256,
-        beside(target, live, others),
+        with_others(target, live, others),
         policy,
         owners_of(asked_for, others),
         last,

@@ -11,7 +11,7 @@ from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, plan_host
 from reconciler.planning.planned_action import PlannedAction
-from reconciler.policy.claims import Conflict, MergedRelays, merged
+from reconciler.policy.claims import Conflict, MergedRelays, merge_requests
 from schema import Spec
 from schema.model import Action, Kind, State
 from state import pins
@@ -78,7 +78,7 @@ def pins_of(spec: Spec, kept: Mapping[int, tuple[int, int]]) -> dict[int, tuple[
 
 def _wanted(spec: Spec, asked: Sequence[RelayRequest], known: Requests, host: Host) -> DesiredState:
     """Raises SpecUnfit: also when no engines, however empty, could have it."""
-    whole = merged(spec, asked, known.claimed_since)
+    whole = merge_requests(spec, asked, known.claimed_since)
     cpus = pins_of(whole.spec, known.pins)
     relays = tuple(replace(relay, cpus=cpus.get(relay.id)) for relay in whole.spec.relays)
     target = desired(replace(whole.spec, relays=relays), host)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from reconciler.desired.desired_state import pins_of
 from reconciler.frontends.port_control import OWNER, ClaimedRelay, RelayTable
-from reconciler.policy.claims import merged, unfit
-from schema import Spec
+from reconciler.policy.claims import device_name, merge_requests, unfit, vf_name
+from schema import Spec, claims
 from schema.model import MAX_RELAYS
-from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path, template_path
-from schema.vf import below, parse_vf
+from schema.spec import FILE, RelaySpec, VhostUserSpec, template_path
 from state import pins
 from state import relay_requests as relay_requests
 from state.store import Store
@@ -27,16 +25,16 @@ class PortControlBackend:
         self._store = Store(state_dir)
         self._spec = spec
 
-    def desk(self) -> RelayTable:
+    def relays(self) -> RelayTable:
         spec = self._spec() or Spec()
         asked = relay_requests.requests(self._store)
-        whole = merged(spec, asked, relay_requests.claimed_since(self._store))
-        relays = {r.id: _claimed(r, whole.owners.get(r.id, FILE), spec.vhost_user) for r in whole.spec.relays}
+        whole = merge_requests(spec, asked, relay_requests.claimed_since(self._store))
+        claimed = {r.id: _granted(r, whole.owners.get(r.id, FILE), spec.vhost_user) for r in whole.spec.relays}
         for request in asked:  # those that are left out are still wanted, and can be taken back
-            if request.relay not in relays:
-                relays[request.relay] = _requested(request, spec.vhost_user)
+            if request.relay not in claimed:
+                claimed[request.relay] = _left_out(request, spec.vhost_user)
         sockets = tuple(template_path(spec.vhost_user, id_) for id_ in range(MAX_RELAYS))
-        return RelayTable(relays, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
+        return RelayTable(claimed, sockets, spec.vhost_user.dynamic_sockets, spec.vhost_user.template_sockets)
 
     def idle_sockets(self) -> tuple[str, ...]:
         vhost_user = (self._spec() or Spec()).vhost_user
@@ -65,7 +63,7 @@ class PortControlBackend:
     def pin(self, cpus: Mapping[int, tuple[int, int]]) -> str:
         spec = self._spec() or Spec()
         fixed = {relay.id for relay in spec.relays if relay.cpus is not None} if not spec.balance.override else set()
-        there = self.desk().relays
+        there = self.relays().relays
         for relay, pair in sorted(cpus.items()):
             if relay not in there:
                 return f"relay {relay} is wanted by nobody"
@@ -93,23 +91,16 @@ class PortControlBackend:
         self._store.close()
 
 
-def _claimed(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> ClaimedRelay:
-    members = frozenset(port.name for port in relay.ports)
-    lower = frozenset(thing for port in relay.ports for thing in below(port))
-    name = relay.bond.name if relay.bond is not None else next(iter(members), "")
-    return ClaimedRelay(relay.id, owner, name, members, socket_path(vhost_user, relay), lower)
+def _granted(relay: RelaySpec, owner: str, vhost_user: VhostUserSpec) -> ClaimedRelay:
+    name = relay.bond.name if relay.bond is not None else next((port.name for port in relay.ports), "")
+    return ClaimedRelay(relay.id, owner, name, claims.of_spec(vhost_user, relay))
 
 
-def _requested(request: relay_requests.RelayRequest, vhost_user: VhostUserSpec) -> ClaimedRelay:
+def _left_out(request: relay_requests.RelayRequest, vhost_user: VhostUserSpec) -> ClaimedRelay:
+    """Read as far as its names go: no spec may be able to have it."""
     bond = request.wanted.get("bond")
-    members: Iterable[str] = bond["members"] if bond else [request.wanted["vf"]]
-    names = frozenset(_name(member) for member in members)
+    members = bond["members"] if bond else [request.wanted.get("vf")]
     path = request.wanted.get("socket") or template_path(vhost_user, request.relay)
-    return ClaimedRelay(request.relay, request.owner, bond["name"] if bond else next(iter(names)), names, path)
-
-
-def _name(text: str) -> str:
-    try:
-        return parse_vf(text).name
-    except ValueError:
-        return json.dumps(text)
+    own = {claims.socket(path), *(claims.vf(vf_name(member)) for member in members)}
+    name = device_name(request.wanted)
+    return ClaimedRelay(request.relay, request.owner, name, frozenset(own | ({claims.bond(name)} if bond else set())))

@@ -21,10 +21,10 @@ from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
 from reconciler.runtime.inotify import Inotify
 from reconciler.runtime.supervised_thread import Threads
-from schema import Spec
+from schema import Spec, claims
 from schema.document.nodes import shorten
 from schema.system.wakeup import Wakeup
-from schema.vf import below, parse_vf
+from schema.vf import parse_vf
 from state import relay_requests as relay_requests
 from state.store import Store
 
@@ -184,7 +184,7 @@ class Ipc:
             return str(reason)
         if self._own().get(found.index) == found.vf:
             return ""
-        against = _against(found, self._front.desk())
+        against = _against(found, self._front.relays())
         if not against:
             relay_requests.put(self._store, OWNER, found.index, {"vf": found.vf})
             LOG.info("relay %d is wanted as %s, which is %s", found.index, found.vf, netdev)
@@ -217,12 +217,8 @@ class Ipc:
         }
 
 
-def _against(found: NetdevVf, desk: RelayTable) -> str:
-    claimed, port = desk.relays.get(found.index), parse_vf(found.vf)
-    things = {port.name, *below(port)}
-    if claimed is not None:
-        return f"relay {found.index} has {claimed.device}, wanted by {claimed.owner}"
-    for other in desk.relays.values():
-        for thing in (things & (other.members | other.below)) | ({desk.sockets[found.index]} & {other.socket}):
-            return f"{thing} belongs to relay {other.id}, wanted by {other.owner}"
-    return ""
+def _against(found: NetdevVf, table: RelayTable) -> str:
+    there, vf = table.relays.get(found.index), parse_vf(found.vf)
+    if there is not None:
+        return f"relay {found.index} has {there.device}, wanted by {there.owner}"
+    return table.taken(frozenset({*claims.of_port(vf), claims.socket(table.sockets[found.index])}))

@@ -8,11 +8,13 @@ after that is ours.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
+from schema import claims
+from schema.claims import Claim, bare, rivals
 from schema.model import MAX_RELAYS
 from schema.paths import normal_path
 from schema.vf import is_address
@@ -31,11 +33,15 @@ class ClaimedRelay:
     owner: str
     device: str
     """The PCI address, or the bond's name."""
-    members: frozenset[str]
-    """A bond's PCI addresses; of a single VF its own."""
-    socket: str
-    below: frozenset[str] = frozenset()
-    """What lies below virtual devices, by name."""
+    claims: frozenset[Claim]
+
+    @property
+    def devices(self) -> frozenset[Claim]:
+        """Its VFs, and its bond."""
+        return frozenset(claim for claim in self.claims if claim.startswith(("VF ", "bond ")))
+
+    def has_socket(self, path: str) -> bool:
+        return claims.socket(path) in self.claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,12 @@ class RelayTable:
     """Whether sockets come and go with requests."""
     template: bool = False
     """Whether those of the template exist without a relay, too."""
+
+    def taken(self, mine: frozenset[Claim]) -> str:
+        """Who has what of these claims, as a sentence; empty: nobody."""
+        for id_, claim in rivals(mine, {id_: relay.claims for id_, relay in self.relays.items()}):
+            return f"{bare(claim)} belongs to relay {id_}, wanted by {self.relays[id_].owner}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +90,20 @@ class Refused(Exception):  # noqa: N818 - an answer
         self.code = code
 
 
-def decide(request: PortControlRequest, desk: RelayTable) -> Decision:
+def decide(request: PortControlRequest, table: RelayTable) -> Decision:
     """What the request comes to."""
     op, source = request.op, _source(request)
     try:
         device = _device(request)
         if op == PortControlRequest.ADD:
-            return _add(request, device, desk, source)
+            return _add(request, device, table, source)
         if op == PortControlRequest.REMOVE:
-            return _remove(request, device, desk, source)
+            return _remove(request, device, table, source)
         if op == PortControlRequest.ADD_SOCK:
-            return _add_sock(request, device, desk, source)
+            return _add_sock(request, device, table, source)
         if op == PortControlRequest.REMOVE_SOCK:
-            return _remove_sock(request, device, desk, source)
-        return _query(request, desk)
+            return _remove_sock(request, device, table, source)
+        return _query(request, table)
     except Refused as refused:
         return error(refused.code, source, str(refused))
 
@@ -127,7 +139,7 @@ class _Device:
     """What a request names: `name` is empty where it names none."""
 
     name: str
-    members: frozenset[str]
+    claims: frozenset[Claim]
     wanted: dict[str, Any]
 
 
@@ -146,10 +158,11 @@ def _device(request: PortControlRequest) -> _Device:
         raise Refused(errno.EINVAL, "the name of a bond begins with net_bonding")
     if adds and request.name and request.mode >= len(MODES):
         raise Refused(errno.EINVAL, f"a bond's mode is a number from 0 to {len(MODES) - 1}")
+    vfs = frozenset(map(claims.vf, addresses))
     if request.name and not (len(addresses) == 1 and not adds):
         bond = {"name": request.name, "mode": MODES[request.mode] if adds else "", "members": addresses}
-        return _Device(request.name, frozenset(addresses), {"bond": bond})
-    return _Device(addresses[0] if addresses else "", frozenset(addresses), {"vf": addresses[0]} if addresses else {})
+        return _Device(request.name, frozenset({claims.bond(request.name), *vfs}), {"bond": bond})
+    return _Device(addresses[0] if addresses else "", vfs, {"vf": addresses[0]} if addresses else {})
 
 
 def _address(pci: PortControlRequest.PciAddress) -> str:
@@ -158,80 +171,78 @@ def _address(pci: PortControlRequest.PciAddress) -> str:
     return f"{pci.domain:04x}:{pci.bus:02x}:{pci.slot:02x}.{pci.function:x}"
 
 
-def _add(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
+def _add(request: PortControlRequest, device: _Device, table: RelayTable, source: str) -> Decision:
     id_ = _id(request)
     if not device.name:
         raise Refused(errno.EINVAL, "no PCI address is given")
-    claimed = desk.relays.get(id_)
-    if claimed is not None and claimed.device == device.name and claimed.members == device.members:
+    there = table.relays.get(id_)
+    if there is not None and there.devices == device.claims:
         if request.conditional and "bond" not in device.wanted:  # of bonds the old daemon asked no conditions
             return ok()
         raise Refused(errno.EEXIST, f"relay {id_} has {device.name} already")
-    if claimed is not None:
-        raise Refused(errno.EBUSY, f"relay {id_} has {claimed.device}, wanted by {claimed.owner}")
-    _free(device, desk)
-    _unused(desk.sockets[id_], desk)
+    if there is not None:
+        raise Refused(errno.EBUSY, f"relay {id_} has {there.device}, wanted by {there.owner}")
+    _refuse_taken(table.taken(device.claims) or table.taken(frozenset({claims.socket(table.sockets[id_])})))
     return AddRelay(id_, device.wanted, source)
 
 
-def _remove(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
+def _remove(request: PortControlRequest, device: _Device, table: RelayTable, source: str) -> Decision:
     id_ = _id(request)
-    claimed = desk.relays.get(id_)
-    if claimed is None and request.conditional:
+    there = table.relays.get(id_)
+    if there is None and request.conditional:
         return ok()
     if not device.name:
         raise Refused(errno.EINVAL, "neither a PCI address nor a bond's name is given")
-    if claimed is None:
+    if there is None:
         raise Refused(errno.ENOENT, f"relay {id_} has no device")
-    if claimed.device != device.name:
-        raise Refused(errno.EINVAL, f"relay {id_} has {claimed.device}, not {device.name}")
-    return _taken(claimed, source)
+    if there.device != device.name:
+        raise Refused(errno.EINVAL, f"relay {id_} has {there.device}, not {device.name}")
+    return _removal(there, source)
 
 
-def _add_sock(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
+def _add_sock(request: PortControlRequest, device: _Device, table: RelayTable, source: str) -> Decision:
     """`conditional` changes nothing: what is there already is an error, as it was to the old daemon."""
-    if not desk.dynamic:
+    if not table.dynamic:
         raise Refused(errno.EPERM, "sockets are not dynamic here; set vhost_user.dynamic_sockets: true")
     path = _path(request)
     if not device.name:
         raise Refused(errno.EINVAL, "no PCI address is given")
-    _unused(path, desk)
-    _free(device, desk)
+    _refuse_taken(table.taken(frozenset({claims.socket(path)})) or table.taken(device.claims))
     for id_ in range(MAX_RELAYS):
-        if id_ not in desk.relays:
+        if id_ not in table.relays:
             return AddRelay(id_, {**device.wanted, "socket": path}, source)
     raise Refused(errno.ENOSPC, f"all {MAX_RELAYS} relays are taken")
 
 
-def _remove_sock(request: PortControlRequest, device: _Device, desk: RelayTable, source: str) -> Decision:
+def _remove_sock(request: PortControlRequest, device: _Device, table: RelayTable, source: str) -> Decision:
     """Conditional or not, as `_add_sock`. A socket of the template stays, since it is there without a relay."""
     path = _path(request) if request.vhost_path else ""
     if not path and not device.name:
         raise Refused(errno.EINVAL, "neither a socket nor a device is given")
-    by_path = {claimed.id for claimed in desk.relays.values() if path and claimed.socket == path}
-    by_device = {claimed.id for claimed in desk.relays.values() if device.name and claimed.device == device.name}
+    by_path = {relay.id for relay in table.relays.values() if path and relay.has_socket(path)}
+    by_device = {relay.id for relay in table.relays.values() if device.name and relay.device == device.name}
     found = by_path & by_device if path and device.name else by_path | by_device
     if found:
-        return _taken(desk.relays[min(found)], source)
+        return _removal(table.relays[min(found)], source)
     if by_path or by_device:
         raise Refused(errno.EINVAL, f"{path} and {device.name} do not belong together")
     raise Refused(errno.ENOENT, f"nothing is relayed for {path or device.name}")
 
 
-def _query(request: PortControlRequest, desk: RelayTable) -> Decision:
+def _query(request: PortControlRequest, table: RelayTable) -> Decision:
     path = normal_path(request.vhost_path)
-    for claimed in desk.relays.values():
-        if path and claimed.socket == path:
-            return ok(as_printed(claimed.device))
-    if desk.template and path in desk.sockets:
+    for relay in table.relays.values():
+        if path and relay.has_socket(path):
+            return ok(as_printed(relay.device))
+    if table.template and path in table.sockets:
         return ok("")
     raise Refused(errno.ENOENT, f"no relay is served on '{request.vhost_path}'")
 
 
-def _taken(claimed: ClaimedRelay, source: str) -> RemoveRelay:
-    if claimed.owner != OWNER:
-        raise Refused(errno.EPERM, f"relay {claimed.id} is wanted by {claimed.owner}, and only that can take it back")
-    return RemoveRelay(claimed.id, source)
+def _removal(relay: ClaimedRelay, source: str) -> RemoveRelay:
+    if relay.owner != OWNER:
+        raise Refused(errno.EPERM, f"relay {relay.id} is wanted by {relay.owner}, and only that can take it back")
+    return RemoveRelay(relay.id, source)
 
 
 def _id(request: PortControlRequest) -> int:
@@ -249,15 +260,7 @@ def _path(request: PortControlRequest) -> str:
     return normal_path(path)
 
 
-def _free(device: _Device, desk: RelayTable) -> None:
-    """Raises Refused when somebody has the device, or one of its members."""
-    for claimed in desk.relays.values():
-        shared: Iterable[str] = sorted((claimed.members | {claimed.device}) & (device.members | {device.name}))
-        for name in shared:
-            raise Refused(errno.EBUSY, f"{name} belongs to relay {claimed.id}, wanted by {claimed.owner}")
-
-
-def _unused(path: str, desk: RelayTable) -> None:
-    for claimed in desk.relays.values():
-        if claimed.socket == path:
-            raise Refused(errno.EBUSY, f"{path} belongs to relay {claimed.id}, wanted by {claimed.owner}")
+def _refuse_taken(sentence: str) -> None:
+    """Raises Refused when there is one."""
+    if sentence:
+        raise Refused(errno.EBUSY, sentence)

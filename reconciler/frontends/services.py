@@ -58,7 +58,7 @@ class Opening:
 class Front(Protocol):
     """What the services change and look at. Called from their thread only."""
 
-    def desk(self) -> RelayTable: ...
+    def relays(self) -> RelayTable: ...
 
     def idle_sockets(self) -> tuple[str, ...]:
         """The template's path of each id, where those sockets exist without a relay; else none."""
@@ -238,7 +238,7 @@ class Services:
             LOG.warning("%s: a request is none, and is answered so; others like it are not told of", service)
 
     def _change(self, request: Request, asked: PortControlRequest) -> None:
-        decision = decide(asked, self._front.desk())
+        decision = decide(asked, self._front.relays())
         if isinstance(decision, PortControlResponse):
             request.reply(decision.SerializeToString())
             return

@@ -1,29 +1,29 @@
-"""Who wants which relay, when several may say so: the file, and owners whose requests are remembered.
+"""Who has which relay, when several owners may ask for it: the file, and owners whose requests are remembered.
 
-Each relay, VF and socket has one owner. Where two want the same, the one who came later is left out and told so; it is
+Each relay, VF and socket has one owner. Where two claim the same, the one who came later is left out and told so; it is
 never settled by who came last.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-import schema
-from schema import Spec, SpecError
-from schema.rules.host_policy import Policy, in_force
-from schema.spec import FILE, RelaySpec, VhostUserSpec, socket_path
-from schema.vf import below
+from schema import Spec, SpecError, requested_relay
+from schema.claims import Claim, of_spec, rivals
+from schema.spec import FILE, RelaySpec
+from schema.vf import parse_vf
 from state.relay_requests import RelayRequest
+
+Claims = frozenset[Claim]
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A relay that is wanted and not had."""
+    """A relay that is asked for and left out."""
 
     owner: str
     relay: int
@@ -41,96 +41,87 @@ class MergedRelays:
     owners: Mapping[int, str]
     """Of the relays that are not the file's."""
     left_out: tuple[Conflict, ...]
-    claimed: frozenset[str]
-    """What the file claims, as `state.relay_requests.claim` remembers it."""
+    claimed: Claims
+    """By the file, as `state.relay_requests.claim` remembers it."""
 
 
-def merged(spec: Spec, requests: Sequence[RelayRequest], claimed_since: Mapping[str, float]) -> MergedRelays:
-    """`requests` in the order in which they came; `claimed_since`: since when the file claims what. What it did not
-    claim before, it claims now, after everybody else."""
-    ours = {relay.id: claims(spec.vhost_user, relay) for relay in spec.relays}
-    taken: dict[str, RelayRequest] = {}
-    had: dict[int, tuple[str, RelaySpec]] = {}
+def merge_requests(spec: Spec, requests: Sequence[RelayRequest], claimed_since: Mapping[Claim, float]) -> MergedRelays:
+    """`requests` in the order in which they came; `claimed_since`: since when the file claims what, in seconds since
+    1970. What it did not claim before, it claims now, after everybody else."""
+    ours = {relay.id: of_spec(spec.vhost_user, relay) for relay in spec.relays}
+    theirs: dict[tuple[int, str], Claims] = {}
+    granted: dict[int, tuple[str, RelaySpec]] = {}
     out: list[Conflict] = []
     for request in requests:
         try:
-            relay = _asked(request, spec)
+            relay = _relay(request, spec)
         except SpecError as error:
-            out.append(Conflict(request.owner, request.relay, "; ".join(problem.message for problem in error.problems)))
+            out.append(Conflict(request.owner, request.relay, _sentence(error)))
             continue
-        things = claims(spec.vhost_user, relay)
-        against = _in_the_way(request, things, ours, claimed_since, spec.owner) or _taken(things, taken)
-        if against:
+        mine = of_spec(spec.vhost_user, relay)
+        if against := _files(mine, ours, claimed_since, request.since, spec.owner) or _others(mine, theirs):
             out.append(Conflict(request.owner, request.relay, against))
             continue
-        had[relay.id] = (request.owner, relay)
-        taken |= dict.fromkeys(things, request)
-        for id_ in [id_ for id_, own in ours.items() if own & things]:
-            out.append(Conflict(spec.owner, id_, _taken(ours.pop(id_), taken)))
-    relays = (*(relay for relay in spec.relays if relay.id in ours), *(relay for _, relay in had.values()))
+        granted[relay.id] = (request.owner, relay)
+        theirs[relay.id, request.owner] = mine
+        for id_ in dict.fromkeys(id_ for id_, _ in rivals(mine, dict(ours))):
+            out.append(Conflict(spec.owner, id_, _others(ours.pop(id_), theirs)))
+    relays = (*(relay for relay in spec.relays if relay.id in ours), *(relay for _, relay in granted.values()))
     owners = dict.fromkeys(ours, spec.owner) if spec.owner != FILE else {}
     return MergedRelays(
         replace(spec, relays=relays),
-        MappingProxyType({**owners, **{id_: owner for id_, (owner, _) in had.items()}}),
+        MappingProxyType({**owners, **{id_: owner for id_, (owner, _) in granted.items()}}),
         tuple(out),
-        frozenset(thing for things in ours.values() for thing in things),
+        frozenset().union(*ours.values()),
     )
 
 
-def claims(vhost_user: VhostUserSpec, relay: RelaySpec) -> frozenset[str]:
-    """What belongs to one relay only, by name: its id, VFs and what lies below them, bond and socket."""
-    bond = [f"bond {relay.bond.name}"] if relay.bond is not None else []
-    named = [f"VF {port.name}" for port in relay.ports]
-    lower = [thing for port in relay.ports for thing in below(port)]
-    return frozenset([f"id {relay.id}", f"socket {socket_path(vhost_user, relay)}", *named, *lower, *bond])
-
-
-def _in_the_way(
-    request: RelayRequest,
-    things: frozenset[str],
-    ours: Mapping[int, frozenset[str]],
-    claimed_since: Mapping[str, float],
-    owner: str,
+def _files(
+    mine: Claims, ours: Mapping[int, Claims], claimed_since: Mapping[Claim, float], since: float, owner: str
 ) -> str:
-    for id_, own in sorted(ours.items()):
-        for thing in sorted(own & things):
-            if claimed_since.get(thing, float("inf")) <= request.since:
-                return f"{thing} belongs to relay {id_} of {_the(owner)}, which had it first; take another"
+    """What of it the file claimed first, as a sentence; empty: nothing."""
+    for id_, claim in rivals(mine, dict(sorted(ours.items()))):
+        if claimed_since.get(claim, float("inf")) <= since:
+            return _taken(claim, id_, f"the {owner}" if owner == FILE else owner)
     return ""
 
 
-def _the(owner: str) -> str:
-    """An owner in a sentence: the file is no name."""
-    return f"the {owner}" if owner == FILE else owner
+def _others(mine: Claims, theirs: Mapping[tuple[int, str], Claims]) -> str:
+    """What of it has been granted to somebody, as `_files`."""
+    first = min(((claim, holder) for holder, claim in rivals(mine, theirs)), default=None)
+    return _taken(first[0], *first[1]) if first is not None else ""
 
 
-def _taken(things: Iterable[str], taken: Mapping[str, RelayRequest]) -> str:
-    for thing in sorted(things):
-        if thing in taken:
-            request = taken[thing]
-            return f"{thing} belongs to relay {request.relay} of {request.owner}, which had it first; take another"
-    return ""
+def _taken(claim: Claim, relay: int, owner: str) -> str:
+    return f"{claim} belongs to relay {relay} of {owner}, which had it first; take another"
 
 
-def _asked(request: RelayRequest, spec: Spec) -> RelaySpec:
-    """The request as a relay of this spec. Raises SpecError with what no spec could have."""
-    keys = {"main_cpu", "worker_cpus", "idle"}
-    engine = {key: value for key, value in asdict(spec.engine).items() if key in keys}
-    vhost_user = {"directory": spec.vhost_user.directory, "name": spec.vhost_user.name}
-    relay = {"id": request.relay, **request.wanted}
-    around = {"apiVersion": "vio4wd/v1", "engine": engine, "vhost_user": vhost_user, "relays": [relay]}
-    return _parsed(json.dumps(around, ensure_ascii=False), request.owner, in_force())
+def _relay(request: RelayRequest, spec: Spec) -> RelaySpec:
+    return requested_relay(request.relay, request.wanted, request.owner, spec)
 
 
-@functools.lru_cache(maxsize=256)
-def _parsed(text: str, owner: str, policy: Policy) -> RelaySpec:
-    return schema.parse(text, owner, lambda path: path[0] != "relays", policy).relays[0]
+def _sentence(error: SpecError) -> str:
+    return "; ".join(problem.message for problem in error.problems)
 
 
 def unfit(owner: str, relay: int, wanted: Mapping[str, Any], spec: Spec) -> str:
     """Why no spec could have what somebody is about to ask for, as a sentence; empty: one could."""
     try:
-        _asked(RelayRequest(owner, relay, dict(wanted), 0.0), spec)
+        requested_relay(relay, wanted, owner, spec)
     except SpecError as error:
-        return "; ".join(problem.message for problem in error.problems)
+        return _sentence(error)
     return ""
+
+
+def device_name(wanted: Mapping[str, Any]) -> str:
+    """The name of the port that a request makes, whether any spec could have it or not."""
+    bond = wanted.get("bond")
+    return str(bond["name"]) if bond else vf_name(wanted.get("vf"))
+
+
+def vf_name(text: object) -> str:
+    """In quotes, where it is no VF."""
+    try:
+        return parse_vf(str(text)).name
+    except ValueError:
+        return json.dumps(text)

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.order.device_handover import devices
 from reconciler.planning.host_plan import join
 from reconciler.resources.actions import needs_new_process
 from reconciler.resources.relay_set import with_relay, without_relay
-from schema.model import STARTED_WITH, Engine, Port, State
+from schema.claims import of_state, rivals
+from schema.model import STARTED_WITH, Engine, State
 from schema.spec import Spec
 from state.last_applied import LastTarget
 
@@ -155,17 +155,8 @@ def _put_back(target: State, known: State, held_back: dict[int, HeldBack]) -> St
 
 def _in_the_way(whole: State, known: State, id_: int) -> list[int]:
     """Who else wants what this relay has."""
-    mine = known.relays[id_]
-    return [
-        other.id
-        for other in whole.relays.values()
-        if other.id != id_
-        and (other.socket == mine.socket or _overlap(whole.ports[other.port], known.ports[mine.port]))
-    ]
-
-
-def _overlap(one: Port, other: Port) -> bool:
-    return one.name == other.name or bool(devices(one) & devices(other))
+    others = {other: of_state(whole, other) for other in whole.relays if other != id_}
+    return list(dict.fromkeys(other for other, _ in rivals(of_state(known, id_), others)))
 
 
 def _keep_engine(whole: State, live: State, held_back: Mapping[int, HeldBack]) -> tuple[State, tuple[HeldBack, ...]]:

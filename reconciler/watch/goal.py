@@ -9,7 +9,7 @@ from reconciler.apply.commit_confirmed import UNDOING
 from reconciler.apply.saved_plan import Origin
 from reconciler.desired.spec_in_force import Accepted
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.policy.owned_relays import beside, files_own
+from reconciler.policy.relay_subsets import files_own, with_others
 from reconciler.policy.removal_guards import Guarded, Policy, guard
 from schema.model import State
 from state.last_applied import LastTarget
@@ -63,7 +63,7 @@ def aim(store: Store, request: SpecGoal, snapshot: HostSnapshot, last: LastTarge
         drop_hold(store)  # the content has changed
         hold = None
     policy = Policy(hold.protected, request.policy.allowed) if hold is not None else request.policy
-    target = beside(hold.state, request.target, request.others) if hold is not None else request.target
+    target = with_others(hold.state, request.target, request.others) if hold is not None else request.target
     others = frozenset(id_ for id_ in request.others if target.relays.get(id_) == request.target.relays[id_])
     left_out = dict.fromkeys(request.others - others, "what is kept up in place of the spec has its id, VF or socket")
     return Goal(guard(target, snapshot, policy, last), policy, hold=hold, others=others, left_out=left_out)

@@ -21,6 +21,7 @@ MAX_NODES = 10_000
 """Values in one document, each alias counted as what it stands for. 64 relays with every key need about 1,300."""
 MAX_DEPTH = 16
 """Lists and mappings inside each other. A spec needs 5."""
+UNSEEN = "holds a line break or a character that cannot be seen; write it on one line"
 
 
 def read_document(text: str, file: str) -> tuple[Document, tuple[Problem, ...]]:
@@ -95,7 +96,7 @@ class _Builder:
     def _scalar(self, event: Any) -> Scalar:
         text: str = event.value
         if not text.isprintable():
-            self._say(_place(event), "holds a line break or a character that cannot be seen; write it on one line")
+            self._say(_place(event), UNSEEN)
         quoted = event.style is not None
         return Scalar(_place(event), text if quoted else resolve(text), text, quoted)
 
@@ -168,7 +169,10 @@ def _place(event: Any) -> Place:
 
 
 def at(place: Place, seen_from: Place) -> str:
-    """`line 4`, with the column when both stand on one line, with the file when they are of two."""
+    """`line 4`, with the column when both stand on one line, with the file when they are of two; what is no text has no
+    lines, and only the name of its file."""
+    if not place.line:
+        return place.file
     if place.file != seen_from.file:
         return f"{place.file}:{place.line}:{place.column}"
     if place.line == seen_from.line:

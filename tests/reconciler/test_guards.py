@@ -112,6 +112,15 @@ def test_a_bond_that_takes_a_held_relays_vf_waits() -> None:
     assert (set(found.target.relays), set(found.target.ports)) == ({1}, {"net_null1"})
 
 
+def test_who_needs_the_interface_below_a_held_relays_vf_waits() -> None:
+    one, other = Port("net_tap1", args="iface=veth1"), Port("net_af_packet2", args="iface=veth1")
+    live = State.of([Engine(), Worker(1), one, Socket("/tmp/1"), Relay(1, one.name, "/tmp/1"), Pin(1, 1, 1)])
+    wanted = State.of([Engine(), Worker(1), other, Socket("/tmp/2"), Relay(2, other.name, "/tmp/2")])
+    found = guard(wanted, snapshot(live, 1), Policy())
+    assert [each.resource for each in found.held_back] == ["relay:1", "relay:2"]
+    assert set(found.target.ports) == {"net_tap1"}
+
+
 def test_sockets_of_the_template_stay_without_a_relay() -> None:
     wanted = state(relay(4, port=1), sockets=("/tmp/4", "/tmp/5"))
     found = guard(wanted, snapshot(of(1), 1), Policy())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,9 +17,10 @@ from reconciler.desired.desired_state import Requests, wanted
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.plan import plan
-from reconciler.policy.claims import MergedRelays, claims, merged
+from reconciler.policy.claims import MergedRelays, merge_requests
 from reconciler.terminal import plan_text as plan_text
-from schema import Spec
+from schema import Spec, SpecError, requested_relay
+from schema.claims import of_spec, of_state
 from schema.model import Kind
 from state.relay_requests import RelayRequest
 from tests.reconciler.hosts import TableHost
@@ -38,7 +41,7 @@ def request(owner: str, id_: int, vf: int, since: float, **more: Any) -> RelayRe
 
 
 def claimed_since(since: float, whole: Spec) -> dict[str, float]:
-    return {thing: since for each in whole.relays for thing in claims(whole.vhost_user, each)}
+    return {thing: since for each in whole.relays for thing in of_spec(whole.vhost_user, each)}
 
 
 def ids(found: MergedRelays) -> set[int]:
@@ -46,7 +49,7 @@ def ids(found: MergedRelays) -> set[int]:
 
 
 def test_wishes_stand_beside_the_files_relays() -> None:
-    found = merged(spec(relay(1)), [request("ovsdb", 2, 2, 5.0)], {})
+    found = merge_requests(spec(relay(1)), [request("ovsdb", 2, 2, 5.0)], {})
     assert ids(found) == {1, 2}
     assert dict(found.owners) == {2: "ovsdb"}
     assert found.left_out == ()
@@ -56,13 +59,13 @@ def test_wishes_stand_beside_the_files_relays() -> None:
 def test_a_wish_that_comes_after_the_file_is_left_out() -> None:
     whole = spec(relay(1))
     for late in (request("ovsdb", 1, 7, 5.0), request("ovsdb", 2, 1, 5.0)):
-        found = merged(whole, [late], claimed_since(3.0, whole))
+        found = merge_requests(whole, [late], claimed_since(3.0, whole))
         assert ids(found) == {1}
         assert "belongs to relay 1 of the file, which had it first" in str(found.left_out[0])
 
 
 def test_a_file_that_comes_after_a_wish_loses_only_what_is_taken() -> None:
-    found = merged(spec(relay(1), relay(2)), [request("ovsdb", 5, 1, 5.0)], {})
+    found = merge_requests(spec(relay(1), relay(2)), [request("ovsdb", 5, 1, 5.0)], {})
     assert ids(found) == {2, 5}
     assert str(found.left_out[0]) == (
         "relay 1 of file is left out: VF net_null1 belongs to relay 5 of ovsdb, which had it first; take another"
@@ -74,36 +77,101 @@ def test_a_socket_has_one_owner_too() -> None:
     late = request("ipc", 2, 2, 5.0, socket="/tmp/virtio-forwarder1.sock")
     whole = spec(relay(1))
     assert "socket /tmp/virtio-forwarder1.sock belongs" in str(
-        merged(whole, [late], claimed_since(1.0, whole)).left_out
+        merge_requests(whole, [late], claimed_since(1.0, whole)).left_out
     )
 
 
 def test_an_interface_below_a_vf_has_one_owner_too() -> None:
     whole = spec({"id": 1, "vf": "net_af_packet1,iface=veth1"})
     late = RelayRequest("ipc", 2, {"vf": "net_tap2,iface=veth1"}, 5.0)
-    left_out = merged(whole, [late], claimed_since(1.0, whole)).left_out
+    left_out = merge_requests(whole, [late], claimed_since(1.0, whole)).left_out
     assert "interface veth1 belongs to relay 1 of the file" in str(left_out)
-    assert "interface veth1 belongs to relay 2 of ipc" in str(merged(whole, [late], {}).left_out)
+    assert "interface veth1 belongs to relay 2 of ipc" in str(merge_requests(whole, [late], {}).left_out)
 
 
 def test_what_the_file_changes_is_new_and_what_it_keeps_is_not() -> None:
     """Relay 1 of the file got another socket after the wish for its VF had come, and still has the VF."""
     whole = spec(relay(1, socket="/tmp/new.sock"))
     since = {**claimed_since(1.0, spec(relay(1)))}
-    assert ids(merged(whole, [request("ovsdb", 2, 1, 5.0)], since)) == {1}
+    assert ids(merge_requests(whole, [request("ovsdb", 2, 1, 5.0)], since)) == {1}
 
 
 def test_of_two_wishes_the_first_is_had() -> None:
-    found = merged(spec(), [request("ovsdb", 1, 1, 1.0), request("ipc", 2, 1, 2.0)], {})
+    found = merge_requests(spec(), [request("ovsdb", 1, 1, 1.0), request("ipc", 2, 1, 2.0)], {})
     assert dict(found.owners) == {1: "ovsdb"}
     assert found.left_out[0].owner == "ipc"
 
 
 def test_a_wish_that_no_spec_could_have_is_left_out_with_its_reason() -> None:
-    found = merged(spec(relay(1)), [request("ipc", 2, 2, 1.0, cpus=[9]), RelayRequest("ipc", 3, {"vff": "x"}, 1.0)], {})
+    found = merge_requests(
+        spec(relay(1)), [request("ipc", 2, 2, 1.0, cpus=[9]), RelayRequest("ipc", 3, {"vff": "x"}, 1.0)], {}
+    )
     assert ids(found) == {1}
     assert "CPU 9 is not among engine.worker_cpus" in str(found.left_out[0])
     assert "unknown key 'vff'" in str(found.left_out[1])
+
+
+BOND = {"name": "net_bonding0", "members": ["0000:05:08.1", "0000:05:08.2"]}
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"vf": "0000:05:08.1", "socket": "/tmp/a.sock", "cpus": [1, 2], "mtu": 9000, "protect": True},
+        {"bond": BOND},
+        {"bond": BOND, "vf": "0000:05:08.3"},
+        {"bond": {**BOND, "mode": "alb", "name": "net_bonding_with_a_long_name"}},
+        {"bond": {**BOND, "members": ["0000:05:08.1", "0000:05:08.1"]}},
+        {"bond": {**BOND, "members": ["net_tap1,iface=v", "net_tap2,iface=v"]}},
+        {"bond": {}},
+        {},
+        {"vff": "0000:05:08.1"},
+        {"vf": 3},
+        {"vf": None},
+        {"vf": "net_bonding1"},
+        {"vf": "net_pcap0"},
+        {"vf": "net_null1", "bind": True},
+        {"vf": "0000:05:08.1", "cpus": [9]},
+        {"vf": "0000:05:08.1", "mtu": 1500.0},
+        {"vf": "0000:05:08.1\u2028"},
+        {"vf": "0000:05:08.1", "socket": "/tmp/../a"},
+        {"vf": "0000:05:08.1", "socket": "/tmp/"},
+        {"vf": "0000:05:08.1", "socket": "/tmp/" + 120 * "a"},
+    ],
+)
+def test_a_request_is_held_to_the_rules_of_a_file(wanted: dict[str, Any]) -> None:
+    def judged(read: Callable[[], object]) -> object:
+        """What comes of it, or what is said of it, without where."""
+        try:
+            return read()
+        except SpecError as error:
+            place = r"line \d+(, column \d+)?|by default|the request|the spec in force"
+            return sorted(re.sub(place, "there", problem.message) for problem in error.problems)
+
+    assert judged(lambda: requested_relay(3, wanted, "ipc", spec())) == judged(
+        lambda: spec({"id": 3, **wanted}).relays[0]
+    )
+
+
+def test_a_request_may_have_less_than_the_hosts_own_file() -> None:
+    wanted = {"vf": "0000:05:08.1", "socket": "/srv/a.sock"}
+    assert spec({"id": 3, **wanted}).relays[0].socket == "/srv/a.sock"
+    with pytest.raises(SpecError, match="must lie below /tmp"):
+        requested_relay(3, wanted, "ipc", spec())
+
+
+def test_a_relay_claims_the_same_in_a_spec_and_in_a_state() -> None:
+    whole = spec(
+        {"id": 1, "vf": "net_tap1,iface=veth1"},
+        {
+            "id": 2,
+            "bond": {**BOND, "members": ["0000:05:08.1", "net_memif2,role=server,socket=/run/m,socket-abstract=no"]},
+        },
+    )
+    target = wanted(whole, Requests(), HOST).target
+    for each in whole.relays:
+        assert of_spec(whole.vhost_user, each) == of_state(target, each.id) | {f"id {each.id}"}
+    assert of_state(target, 2) >= {"bond net_bonding0", "VF net_memif2", "memif 0 on /run/m"}
 
 
 def test_wishes_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
@@ -158,8 +226,8 @@ def _wishes(draw: st.DrawFn) -> list[RelayRequest]:
 def test_no_change_of_the_file_touches_another_owners_relays(
     before: Spec, after: Spec, wishes: list[RelayRequest]
 ) -> None:
-    first = merged(before, wishes, {})
-    second = merged(after, wishes, dict.fromkeys(first.claimed, 100.0))
+    first = merge_requests(before, wishes, {})
+    second = merge_requests(after, wishes, dict.fromkeys(first.claimed, 100.0))
     one, two = (wanted(each.spec, Requests(), HOST).target for each in (first, second))
     theirs = first.owners.keys()
     touched = [a for a in plan(two, one).actions if a.relay in theirs and a.kind is not Kind.PIN]
@@ -172,9 +240,9 @@ def test_no_change_of_the_file_touches_another_owners_relays(
 def test_no_later_wish_touches_what_the_file_has(
     whole: Spec, before: list[RelayRequest], after: list[RelayRequest]
 ) -> None:
-    first = merged(whole, before, {})
+    first = merge_requests(whole, before, {})
     late = [RelayRequest(w.owner, w.relay, w.wanted, w.since + 200.0) for w in after]
-    second = merged(whole, late, dict.fromkeys(first.claimed, 100.0))
+    second = merge_requests(whole, late, dict.fromkeys(first.claimed, 100.0))
     ours = {each.id for each in first.spec.relays} - first.owners.keys()
     assert ours <= {each.id for each in second.spec.relays} - second.owners.keys()
 
@@ -182,12 +250,12 @@ def test_no_later_wish_touches_what_the_file_has(
 @given(whole=_specs(), wishes=_wishes())
 @settings(max_examples=300, deadline=None)
 def test_everybody_has_it_or_is_told_why_not(whole: Spec, wishes: list[RelayRequest]) -> None:
-    found = merged(whole, wishes, {})
+    found = merge_requests(whole, wishes, {})
     had = {("file", each.id) for each in found.spec.relays if each.id not in found.owners}
     had |= {(owner, id_) for id_, owner in found.owners.items()}
     out = {(each.owner, each.relay) for each in found.left_out}
     asked = {("file", each.id) for each in whole.relays} | {(each.owner, each.relay) for each in wishes}
     assert had | out == asked
     assert not had & out
-    things = [thing for each in found.spec.relays for thing in claims(whole.vhost_user, each)]
+    things = [thing for each in found.spec.relays for thing in of_spec(whole.vhost_user, each)]
     assert len(things) == len(set(things))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.frontends.port_control import OWNER, AddRelay, ClaimedRelay, RelayTable, RemoveRelay, decide
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
+from schema import claims
 
 ADD, REMOVE, ADD_SOCK, REMOVE_SOCK, QUERY = range(5)
 FILE, BOND = "file", "net_bonding1"
@@ -24,9 +26,14 @@ def name(function: int) -> str:
     return f"0000:05:08.{function}"
 
 
+def named(id_: int, owner: str, device: str, members: Iterable[str] = (), socket: str = "") -> ClaimedRelay:
+    own = [claims.bond(device)] if device.startswith("net_bonding") else []
+    path = claims.socket(socket or f"/t/{id_}")
+    return ClaimedRelay(id_, owner, device, frozenset([path, *map(claims.vf, members), *own]))
+
+
 def claimed(id_: int, *functions: int, owner: str = OWNER, bond: str = "", socket: str = "") -> ClaimedRelay:
-    members = frozenset(name(function) for function in functions)
-    return ClaimedRelay(id_, owner, bond or name(functions[0]), members, socket or f"/t/{id_}")
+    return named(id_, owner, bond or name(functions[0]), [name(function) for function in functions], socket)
 
 
 def desk(*relays: ClaimedRelay, dynamic: bool = True) -> RelayTable:
@@ -132,7 +139,7 @@ def test_add_sock_takes_the_lowest_free_relay_until_there_is_none() -> None:
     found = decide(asked(ADD_SOCK, 7, vhost_path="/q"), desk(*taken))
     assert isinstance(found, AddRelay)
     assert found.relay == 2
-    every = [ClaimedRelay(id_, FILE, f"d{id_}", frozenset(), f"/s/{id_}") for id_ in range(64)]
+    every = [named(id_, FILE, f"d{id_}", socket=f"/s/{id_}") for id_ in range(64)]
     full = decide(asked(ADD_SOCK, 7, vhost_path="/q"), desk(*every))
     assert isinstance(full, PortControlResponse)
     assert full.error_code == errno.ENOSPC
@@ -173,8 +180,8 @@ def test_on_sockets_of_the_template(
 
 def test_a_pci_address_is_told_in_capitals_and_nothing_else_is() -> None:
     there = [
-        ClaimedRelay(0, OWNER, "0000:5e:0a.3", frozenset(), "/q"),
-        ClaimedRelay(1, FILE, "net_null0", frozenset(), "/r"),
+        named(0, OWNER, "0000:5e:0a.3", socket="/q"),
+        named(1, FILE, "net_null0", socket="/r"),
     ]
     answers = [decide(asked(QUERY, vhost_path=path), desk(*there)) for path in ("/q", "/r")]
     assert [each.query_string for each in answers if isinstance(each, PortControlResponse)] == [
@@ -210,11 +217,10 @@ def test_no_sequence_of_requests_gives_anything_to_two(requests: list[PortContro
             assert found.relay not in there
             bond = found.wanted.get("bond")
             members = frozenset(bond["members"] if bond else [found.wanted["vf"]])
-            path = found.wanted.get("socket", f"/t/{found.relay}")
-            there[found.relay] = ClaimedRelay(found.relay, OWNER, bond["name"] if bond else min(members), members, path)
+            device = bond["name"] if bond else min(members)
+            there[found.relay] = named(found.relay, OWNER, device, members, found.wanted.get("socket", ""))
         elif isinstance(found, RemoveRelay):
             assert there.pop(found.relay).owner == OWNER
-        used = [device for each in there.values() for device in each.members]
+        used = [claim for each in there.values() for claim in each.claims]
         assert len(used) == len(set(used))
-        assert len({each.socket for each in there.values()}) == len(there)
         assert 0 in there, "the file's stays"

@@ -14,9 +14,10 @@ from reconciler.cli import main
 from reconciler.desired.local import Local
 from reconciler.desired.resolve import read_now
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.policy.claims import claims, merged, unfit
+from reconciler.policy.claims import merge_requests, unfit
 from reconciler.terminal import plan_text as plan_text
 from schema import SpecError, compose
+from schema.claims import of_spec
 from state.relay_requests import RelayRequest, put
 from state.store import Store
 from tests.kit.specfile import save
@@ -139,11 +140,11 @@ def test_a_static_vf_that_comes_after_a_wish_is_left_out() -> None:
         file = Path(name, "virtioforwarder")
         file.write_text(static(1, 2))
         spec = compose([Local(file, defaults=True).read("host")])
-    found = merged(spec, [RelayRequest("ovsdb", 1, {"vf": "net_null7"}, 5.0)], {})
+    found = merge_requests(spec, [RelayRequest("ovsdb", 1, {"vf": "net_null7"}, 5.0)], {})
     assert dict(found.owners) == {1: "ovsdb", 2: "static"}
     assert str(found.left_out[0]).startswith("relay 1 of static is left out: ")
     assert "id 2" in found.claimed
-    assert claims(spec.vhost_user, spec.relays[1]) <= found.claimed
+    assert of_spec(spec.vhost_user, spec.relays[1]) <= found.claimed
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine.api.client import Observation
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.policy.target_relays import narrowed
+from reconciler.policy.relay_subsets import targeted
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from tests.kit.user import umask
 from tests.reconciler.test_cli import ONE, PLAN_SCHEMA, TWO, Shell, alone, document, shell
@@ -125,15 +125,15 @@ def state(*pairs: tuple[int, int, int], cpus: tuple[int, ...] = (1,)) -> State:
         (state((2, 2, 2)), state((1, 1, 1), cpus=(5,)), {1}, None),
     ],
 )
-def test_narrowed(live: State, target: State, ids: set[int], expected: State | None) -> None:
-    found = narrowed(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset(ids), None)
+def test_targeted(live: State, target: State, ids: set[int], expected: State | None) -> None:
+    found = targeted(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset(ids), None)
     if expected is None:
         assert found.workers == {Worker(1), Worker(5)}
         assert set(found.relays) == {1, 2}
     else:
         assert found == expected
     with pytest.raises(SpecUnfit, match="neither"):
-        narrowed(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset({40}), None)
+        targeted(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset({40}), None)
 
 
 TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"

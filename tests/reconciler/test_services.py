@@ -30,6 +30,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsResponse,
 )
 from reconciler.observe.engines import Engines
+from schema import claims
 from schema.wire.listening import Access
 from tests.kit.waiting import wait_for
 
@@ -44,14 +45,16 @@ class MadeUpFront:
         self.wanted: dict[int, dict[str, Any]] = {}
         self.cpus: dict[int, tuple[int, int]] = {}
 
-    def desk(self) -> RelayTable:
-        relays = {id_: self._claimed(id_, request) for id_, request in self.wanted.items()}
-        return RelayTable(relays, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
+    def relays(self) -> RelayTable:
+        claimed = {id_: self._claimed(id_, request) for id_, request in self.wanted.items()}
+        return RelayTable(claimed, tuple(f"/t/{id_}" for id_ in range(64)), dynamic=True)
 
     @staticmethod
     def _claimed(id_: int, request: Mapping[str, Any]) -> ClaimedRelay:
-        bond = request.get("bond") or {"name": request.get("vf"), "members": [request.get("vf")]}
-        return ClaimedRelay(id_, OWNER, bond["name"], frozenset(bond["members"]), request.get("socket", f"/t/{id_}"))
+        bond = request.get("bond")
+        own = {claims.bond(bond["name"]), *map(claims.vf, bond["members"])} if bond else {claims.vf(request["vf"])}
+        path = claims.socket(request.get("socket", f"/t/{id_}"))
+        return ClaimedRelay(id_, OWNER, bond["name"] if bond else request["vf"], frozenset({path, *own}))
 
     def idle_sockets(self) -> tuple[str, ...]:
         return tuple(f"/t/{id_}" for id_ in range(64))

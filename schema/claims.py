@@ -1,0 +1,74 @@
+"""What belongs to one relay only: its id, its VFs and what lies below them, its bond and its socket.
+
+Whoever claims what another one has stands in its way. The rules of a spec, the requests of several owners, guards,
+targets and frontends all ask here, each with sentences of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from typing import TypeVar
+
+from schema.document.nodes import Path
+from schema.model import Port, State
+from schema.spec import RelaySpec, VhostUserSpec, socket_path
+from schema.vf import below, devices
+
+Claim = str
+"""Its kind and its name, as state/ keeps it: `id 3`, `VF 0000:05:08.1`, `interface veth1`, `bond net_bonding0`,
+`socket /tmp/a.sock`, `mount /dev/hugepages`."""
+
+K = TypeVar("K")
+
+
+def vf(name: str) -> Claim:
+    return f"VF {name}"
+
+
+def bond(name: str) -> Claim:
+    return f"bond {name}"
+
+
+def socket(path: str) -> Claim:
+    return f"socket {path}"
+
+
+def bare(claim: Claim) -> str:
+    """By its name alone, where that tells what it is: `0000:05:08.1`, but `interface veth1`."""
+    kind, _, name = claim.partition(" ")
+    return name if kind in ("VF", "bond", "socket", "mount") else claim
+
+
+def placed(vhost_user: VhostUserSpec, relay: RelaySpec) -> Iterator[tuple[Claim, Path]]:
+    """The claims of a spec's relay, and where in it each stands; a socket of the template stands nowhere, at `()`."""
+    yield f"id {relay.id}", ("id",)
+    if relay.vf is not None:
+        yield from ((claim, ("vf",)) for claim in of_port(relay.vf))
+    if relay.bond is not None:
+        for index, member in enumerate(relay.bond.members):
+            yield from ((claim, ("bond", "members", index)) for claim in of_port(member))
+        yield bond(relay.bond.name), ("bond", "name")
+    yield socket(socket_path(vhost_user, relay)), ("socket",) if relay.socket is not None else ()
+
+
+def of_spec(vhost_user: VhostUserSpec, relay: RelaySpec) -> frozenset[Claim]:
+    """What a spec's relay claims."""
+    return frozenset(claim for claim, _ in placed(vhost_user, relay))
+
+
+def of_port(port: Port) -> tuple[Claim, ...]:
+    """What a port claims: a bond also what its members do."""
+    own = (bond(port.name),) if port.bond_mode else ()
+    return (*own, *(claim for device in devices(port) for claim in (vf(device.name), *below(device))))
+
+
+def of_state(state: State, id_: int) -> frozenset[Claim]:
+    """What a relay of a state claims beyond its id."""
+    relay = state.relays[id_]
+    return frozenset((socket(relay.socket), *of_port(state.ports.get(relay.port, Port(relay.port)))))
+
+
+def rivals(mine: Set[Claim], others: Mapping[K, Set[Claim]]) -> Iterator[tuple[K, Claim]]:
+    """Who else claims something of `mine`, and what: in the order of `others`, the claims of each sorted."""
+    for other, theirs in others.items():
+        yield from ((other, claim) for claim in sorted(mine & theirs))
