@@ -10,7 +10,7 @@ from scripts.benchmarks.report import Results, show
 from scripts.benchmarks.roundtrip import round_trips
 from scripts.benchmarks.throughput import Notice, compare
 from scripts.benchmarks.timings import MEASUREMENTS
-from tests.kit import host
+from tests.kit.system import host
 
 NEEDS = ("root", "dpdk-testpmd")
 NAMES = (*(case.name for case in CASES), ROUND_TRIP.name, *MEASUREMENTS)

@@ -20,11 +20,11 @@ from typing import Any
 
 from engine.api.client import EngineError, EngineUnavailable, Observation
 from tests.kit import cleanup
-from tests.kit.guest import TestpmdGuest, wait_for_socket
-from tests.kit.netns import CommandError, Namespace, PingReport, VethWire, delete_stale_namespaces
-from tests.kit.specfile import RelayLine, save, spec_text
-from tests.kit.testpmd import Cpus
-from tests.kit.vio4wd import READY_S, Instance
+from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
+from tests.kit.guests.testpmd import Cpus
+from tests.kit.instance import READY_S, Instance
+from tests.kit.network.netns import CommandError, Namespace, PingReport, VethWire, delete_stale_namespaces
+from tests.kit.spec_file import RelayLine, save, spec_text
 from tests.kit.waiting import wait_for
 
 FLOOD_PACKETS = 4000

@@ -1,7 +1,7 @@
 """Widths, offsets and symbols of DPDK's structs, per release: the one place that knows them.
 
-Read from the headers of each release; `tests/engine/test_layouts.py` compares every number with what the C compiler
-says of the installed headers. A release that is not listed here is refused by name.
+Read from the headers of each release; `tests/engine/dpdk/test_layouts.py` compares every number with what the C
+compiler says of the installed headers. A release that is not listed here is refused by name.
 """
 
 from __future__ import annotations

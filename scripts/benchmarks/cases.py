@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.kit.testpmd import PortStats
+from tests.kit.guests.testpmd import PortStats
 
 Rate = Callable[[PortStats], int]
 TESTPMD_RELAYS = 16

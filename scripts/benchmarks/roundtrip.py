@@ -20,7 +20,7 @@ from scripts.benchmarks.cases import ROUND_TRIP, Case
 from scripts.benchmarks.sides import Side, TestpmdSide, Vio4wdSide
 from scripts.benchmarks.throughput import Notice, in_turns, interval
 from tests.kit import cleanup
-from tests.kit.vio4wd import ROOT, SHARED_CACHE
+from tests.kit.paths import ROOT, SHARED_CACHE
 
 PACKETS = 1000
 """Of a window; 50 us apart, so that the relay is idle when one comes."""

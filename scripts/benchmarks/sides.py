@@ -19,10 +19,10 @@ from typing import Self
 
 from scripts.benchmarks.cases import TESTPMD_RELAYS, Case
 from tests.kit import cleanup
-from tests.kit.guest import TestpmdGuest, wait_for_socket
-from tests.kit.specfile import RelayLine
-from tests.kit.testpmd import Cpus, Testpmd
-from tests.kit.vio4wd import Instance
+from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
+from tests.kit.guests.testpmd import Cpus, Testpmd
+from tests.kit.instance import Instance
+from tests.kit.spec_file import RelayLine
 
 GUEST_CPU = 0
 RELAY_CPU = 1

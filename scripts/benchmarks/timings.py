@@ -15,10 +15,10 @@ from reconciler.planning.plan import plan
 from schema.model import Engine, Pin, Port, Relay, Socket, State, Worker
 from state.history import entries
 from state.store import Store
-from tests.kit.guest import TestpmdGuest, virtio_user, wait_for_socket
-from tests.kit.specfile import RelayLine
-from tests.kit.testpmd import Cpus, Testpmd
-from tests.kit.vio4wd import Instance
+from tests.kit.guests.guest import TestpmdGuest, virtio_user, wait_for_socket
+from tests.kit.guests.testpmd import Cpus, Testpmd
+from tests.kit.instance import Instance
+from tests.kit.spec_file import RelayLine
 from tests.kit.waiting import wait_for
 
 IDLE_RELAYS = 8

@@ -17,8 +17,8 @@ from engine.process import EngineProcess, hugepages_come
 from reconciler.observe.engine_files import write_engine_parameters
 from schema.model import Pages, State
 from schema.paths import engine_parameters, engine_socket
-from tests.engine import apart
-from tests.kit.vio4wd import Instance
+from tests.kit import own_process
+from tests.kit.instance import Instance
 from tests.kit.waiting import wait_for
 
 
@@ -46,7 +46,7 @@ def test_its_parameters_say_whether_pages_will_come(tmp_path: Path) -> None:
 
 
 def test_told_to_end_while_it_waits_for_them_it_ends_in_peace() -> None:
-    apart.require_dpdk()
+    own_process.require_dpdk()
     with Instance() as instance:
         engine = instance.start("engine")
         wait_for("the engine to answer", engine_socket(instance.run_dir).exists)

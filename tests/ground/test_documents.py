@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 from setuptools import find_packages  # type: ignore[import-untyped]
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit.paths import ROOT
+
 DECISIONS = sorted(path.name for path in (ROOT / "docs" / "decisions").iterdir())
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/testing.md")
 ARCHITECTURE = ("ARCHITECTURE.md", *(f"docs/decisions/{name}" for name in DECISIONS))

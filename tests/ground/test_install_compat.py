@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.kit.paths import ROOT
+
 PLACES = ("usr/lib/virtio-forwarder", "usr/lib64/virtio-forwarder")
 CLIENTS = ("port_control", "stats", "core_pinner", "monitor_load", "config")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kit.paths import ROOT
+
 FAULTS = {
     "upwards": (
         {"reconciler/planning/plan.py": "import reconciler.watch.controller as above\n\nUSED = above\n"},

@@ -10,8 +10,9 @@ import pytest
 
 from reconciler.host.unit_paths import drop_in, main
 from schema.rules.host_policy import Policy
+from tests.kit.paths import ROOT
 
-PACKAGING = Path(__file__).parents[2] / "packaging"
+PACKAGING = ROOT / "packaging"
 SERVICES = sorted(PACKAGING.glob("*.service"))
 
 

@@ -11,7 +11,9 @@ from collections import Counter
 
 import pytest
 
-from tests.kit import cleanup, host, netns
+from tests.kit import cleanup
+from tests.kit.network import netns
+from tests.kit.system import host
 
 
 @functools.cache

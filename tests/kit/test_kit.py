@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import cleanup, host
-from tests.kit.guest import TestpmdGuest
-from tests.kit.netns import Namespace, PingReport, VethWire, parse_ping
-from tests.kit.sequence import ETHERTYPE, SequencedFlow, frame, judge, number_of
-from tests.kit.testpmd import Cpus, Testpmd, parse_port_stats
+from tests.kit import cleanup
+from tests.kit.guests.guest import TestpmdGuest
+from tests.kit.guests.testpmd import Cpus, Testpmd, parse_port_stats
+from tests.kit.network.netns import Namespace, PingReport, VethWire, parse_ping
+from tests.kit.network.numbered_frames import ETHERTYPE, SequencedFlow, frame, judge, number_of
+from tests.kit.system import host
 from tests.kit.waiting import wait_for
 
 PING = """--- 10.0.0.1 ping statistics ---

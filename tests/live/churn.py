@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.kit.guest import TestpmdGuest
-from tests.kit.sequence import SequencedFlow
-from tests.kit.specfile import RelayLine
+from tests.kit.guests.guest import TestpmdGuest
+from tests.kit.network.numbered_frames import SequencedFlow
+from tests.kit.spec_file import RelayLine
+from tests.kit.testbed import CPUS, GUEST_CPUS, Scene
 from tests.kit.waiting import wait_for
-from tests.live.faults import NEIGHBOUR
-from tests.live.scene import CPUS, GUEST_CPUS, Scene
+from tests.live.neighbour import NEIGHBOUR
 
 PACE_PPS = 300
 GUESTS_AT_MOST = 2

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from tests.kit import cleanup
-from tests.kit.netns import PingReport, run
-from tests.kit.sequence import ETHERTYPE, frame, number_of
-from tests.kit.specfile import RelayLine
+from tests.kit.network.netns import PingReport, run
+from tests.kit.network.numbered_frames import ETHERTYPE, frame, number_of
+from tests.kit.repetitions import times
+from tests.kit.spec_file import RelayLine
+from tests.kit.testbed import GUEST_MAC, WORKER_CPU, Scene, scene, unaccounted
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import GUEST_MAC, WORKER_CPU, Scene, scene, unaccounted
 
 FRAMES = 64
 QUIET_S = 2.0

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
+from tests.kit.testbed import MAIN_CPU, Scene, scene, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import MAIN_CPU, Scene, scene, wait_frames
 
 Breaking = Callable[[Instance, str], None]
 

@@ -15,10 +15,10 @@ from engine.api.capture_reader import Captured, CaptureReader
 from engine.api.client import EngineError
 from engine.dataplane.capture import LEASE_S, MAX_SNAPLEN, RING_BYTES
 from tests.kit import cleanup
-from tests.kit.pcap import read
-from tests.kit.sequence import ETHERTYPE, frame
+from tests.kit.network.numbered_frames import ETHERTYPE, frame
+from tests.kit.network.pcap import read
+from tests.kit.testbed import Scene, scene, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import Scene, scene, wait_frames
 
 HERE, THERE = b"\x02\0\0\0\0\1", b"\x02\0\0\0\0\2"
 SIZES = (60, 64, 65, 128, 594, 1280, 1514)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.kit.repetitions import times
+from tests.kit.testbed import CPUS, Scene, scene, unaccounted
 from tests.kit.waiting import wait_for
 from tests.live.churn import Churn
-from tests.live.counts import times
-from tests.live.faults import NEIGHBOUR, WAYS, neighbour
-from tests.live.scene import CPUS, Scene, scene, unaccounted
+from tests.live.neighbour import NEIGHBOUR, WAYS, neighbour
 from tests.live.test_leaks import Footprint, footprint
 
 CHANGES = times(40, 1000)

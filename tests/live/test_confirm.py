@@ -16,9 +16,9 @@ import pytest
 
 from state.pending import Pending, Phase, current_pending
 from state.store import Store
-from tests.kit.vio4wd import READY_S
+from tests.kit.instance import READY_S
+from tests.kit.testbed import Scene, scene, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import Scene, scene, wait_frames
 from tests.live.test_deaths import watch_pid
 
 OLD, NEW = {1}, {1, 2}

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 from schema.paths import engine_events, engine_socket
-from tests.kit.vio4wd import ROOT
+from tests.kit.paths import ROOT
+from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.site import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
 from tests.live.test_leaks import footprint
 
 CROWD_S = times(6, 600)
@@ -39,7 +39,7 @@ def look(made: Site) -> float:
 
 
 def start_crowd(seed: int, seconds: float, paths: Sequence[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.live.crowd", str(seed), str(seconds), str(PLACES), *paths]
+    command = [sys.executable, "-m", "tests.live.client_crowd", str(seed), str(seconds), str(PLACES), *paths]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 

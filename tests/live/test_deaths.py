@@ -7,9 +7,9 @@ import signal
 import time
 from typing import Any
 
-from tests.kit.vio4wd import READY_S
+from tests.kit.instance import READY_S
+from tests.kit.testbed import Scene, scene, shrunken, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import Scene, scene, shrunken, wait_frames
 
 
 def kill(pid: int) -> float:

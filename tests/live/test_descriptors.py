@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit.vhostpeer import Peer, PeerGone
+from tests.kit.guests.vhost_peer import Peer, PeerGone
+from tests.kit.testbed import Scene, descriptors, scene
 from tests.kit.waiting import wait_for
-from tests.live.faults import NEIGHBOUR, neighbour
-from tests.live.scene import Scene, descriptors, scene
+from tests.live.neighbour import NEIGHBOUR, neighbour
 
 FEW = 320
 """Half of them are kept for what is there; an engine with three relays has about a hundred open."""

@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from tests.kit.repository import Repository
-from tests.kit.specfile import RelayLine, spec_text
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
+from tests.kit.repetitions import LONG
+from tests.kit.spec_file import RelayLine, spec_text
+from tests.kit.system.git_repository import Repository
 from tests.kit.waiting import wait_for
-from tests.live.counts import LONG
-from tests.live.inject import HANG, HANG_S, Paths, fault, faults, seen, traced
+from tests.live.syscall_faults import HANG, HANG_S, Paths, fault, faults, seen, traced
 
 SAMPLE_S = float(os.environ.get("VIO4WD_TEST_INJECT_S") or (1e9 if LONG else 300))
 SEED = int(os.environ.get("VIO4WD_TEST_SEED") or 1)

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from tests.kit import cleanup
-from tests.kit.guest import wait_for_socket
-from tests.kit.netns import run
-from tests.kit.specfile import RelayLine
-from tests.kit.vhostpeer import GET_VRING_BASE, Peer, state
+from tests.kit.guests.guest import wait_for_socket
+from tests.kit.guests.vhost_peer import GET_VRING_BASE, Peer, state
+from tests.kit.network.netns import run
+from tests.kit.repetitions import times
+from tests.kit.spec_file import RelayLine
+from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.faults import neighbour
-from tests.live.scene import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene
+from tests.live.neighbour import neighbour
 from tests.live.test_bonds import bond
 
 ROUNDS = times(1, 10)

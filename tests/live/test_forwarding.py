@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit.netns import run
-from tests.kit.sequence import ETHERTYPE, frame
+from tests.kit.network.netns import run
+from tests.kit.network.numbered_frames import ETHERTYPE, frame
+from tests.kit.testbed import Scene, scene, shrunken, unaccounted, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import Scene, scene, shrunken, unaccounted, wait_frames
 
 PINGS = 50
 PING_FRAME_BYTES = 98

@@ -6,10 +6,10 @@ import os
 import secrets
 import time
 
+from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
 from tests.live.fuzzers import Fuzz, Tally
-from tests.live.site import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
 from tests.live.test_leaks import footprint
 
 WARM_S, FUZZ_S = times(2, 20), times(5, 600)

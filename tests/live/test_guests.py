@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tests.kit.repetitions import times
+from tests.kit.testbed import scene, shrunken, unaccounted, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import scene, shrunken, unaccounted, wait_frames
 
 KILLS = times(5, 50)
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import vhostpeer as vhost
-from tests.kit.vhostfuzz import Fuzzer
-from tests.kit.vhostpeer import MEMORY_BYTES, NEED_REPLY, USER_ADDRESS, VERSION, Peer, PeerGone
-from tests.kit.vhostsender import Sender
+from tests.kit.guests import vhost_peer as vhost
+from tests.kit.guests.vhost_fuzzer import Fuzzer
+from tests.kit.guests.vhost_peer import MEMORY_BYTES, NEED_REPLY, USER_ADDRESS, VERSION, Peer, PeerGone
+from tests.kit.guests.vhost_sender import Sender
+from tests.kit.repetitions import times
+from tests.kit.testbed import Scene, descriptors, scene
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.faults import neighbour
-from tests.live.opened import Opened
-from tests.live.scene import Scene, descriptors, scene
+from tests.live.neighbour import neighbour
+from tests.live.open_files import Opened
 
 CONVERSATIONS = times(150, 10_000)
 GROWTH_KIB = 4096

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.vhostpeer import Peer
-from tests.kit.vhostsequences import Sequences
+from tests.kit.guests.vhost_peer import Peer
+from tests.kit.guests.vhost_sequences import Sequences
+from tests.kit.repetitions import LONG, times
+from tests.kit.testbed import Scene, descriptors, scene
 from tests.kit.waiting import wait_for
-from tests.live.counts import LONG, times
-from tests.live.faults import NEIGHBOUR, neighbour
-from tests.live.opened import Opened
-from tests.live.scene import Scene, descriptors, scene
+from tests.live.neighbour import NEIGHBOUR, neighbour
+from tests.live.open_files import Opened
 
 LIARS = (1, 3)
 ROUND = times(40, 400)

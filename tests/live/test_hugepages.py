@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit import host
-from tests.live.counts import times
-from tests.live.faults import neighbour
-from tests.live.scene import scene
+from tests.kit.repetitions import times
+from tests.kit.system import host
+from tests.kit.testbed import scene
+from tests.live.neighbour import neighbour
 from tests.live.test_leaks import others
 
 ROUNDS = times(1, 10)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kit.testbed import CPUS, Scene, scene
 from tests.kit.waiting import wait_for
-from tests.live.scene import CPUS, Scene, scene
 
 
 def slept(made: Scene) -> float:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.kit.sysfs import Sysfs
+from tests.kit.fakes.sysfs import Sysfs
+from tests.kit.testbed import Scene, scene
 from tests.kit.waiting import wait_for
-from tests.live.scene import Scene, scene
 
 NETDEV, RELAY = "eth103", 3
 

@@ -15,12 +15,12 @@ from reconciler.observe.engine_files import write_engine_parameters
 from reconciler.planning.plan import plan
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from schema.vf import parse_vf
-from tests.kit import host
-from tests.kit.netns import Namespace, VethWire
-from tests.kit.vio4wd import READY_S, Instance
+from tests.kit.instance import READY_S, Instance
+from tests.kit.network.netns import Namespace, VethWire
+from tests.kit.repetitions import times
+from tests.kit.system import host
+from tests.kit.testbed import MAIN_CPU, WORKER_CPU, descriptors
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import MAIN_CPU, WORKER_CPU, descriptors
 
 PORT_ROUNDS, SOCKET_ROUNDS, RELAY_ROUNDS = 200, 100, 100
 WIRE_ROUNDS = times(40, 200)

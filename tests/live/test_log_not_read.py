@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 
-from tests.kit.specfile import RelayLine
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
+from tests.kit.spec_file import RelayLine
 from tests.kit.waiting import wait_for
 
 

@@ -7,11 +7,11 @@ import contextlib
 import threading
 import time
 
-from tests.kit.vhostpeer import Peer
-from tests.kit.vio4wd import Instance
+from tests.kit.guests.vhost_peer import Peer
+from tests.kit.instance import Instance
+from tests.kit.repetitions import times
+from tests.kit.testbed import descriptors, scene
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import descriptors, scene
 
 GUESTS = 64
 PATIENCE_S = 60.0

@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.kit.specfile import RelayLine, spec_text
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
+from tests.kit.repetitions import times
+from tests.kit.spec_file import RelayLine, spec_text
+from tests.kit.testbed import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import MAIN_CPU, WORKER_CPU
 from tests.live.test_leaks import GROWTH_KIB, Footprint, footprint
 
 SPECS = times(16, 1000)

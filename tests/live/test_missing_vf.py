@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.kit.netns import VethWire
-from tests.kit.specfile import RelayLine
-from tests.live.scene import WORKER_CPU, scene, shrunken, wait_frames
+from tests.kit.network.netns import VethWire
+from tests.kit.spec_file import RelayLine
+from tests.kit.testbed import WORKER_CPU, scene, shrunken, wait_frames
 
 
 def test_a_missing_vf_costs_only_its_own_relay_and_heals() -> None:

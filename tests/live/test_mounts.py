@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from schema.model import PAGE_BYTES
-from tests.kit import cleanup, host
-from tests.kit.hugepages import Holder, HostHugepages
+from tests.kit import cleanup
+from tests.kit.repetitions import times
+from tests.kit.system import host
+from tests.kit.system.hugepages import Holder, HostHugepages
+from tests.kit.testbed import Scene, scene, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import Scene, scene, wait_frames
 
 ROUNDS = times(1, 10)
 pytestmark = pytest.mark.skipif(not Path("/sys/kernel/mm/hugepages").is_dir(), reason="needs a kernel with hugepages")

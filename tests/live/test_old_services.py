@@ -2,7 +2,7 @@
 
 What virtio-forwarder fell short of, and where it is shown that vio4wd does not: more than 32 relays in test_shards.py;
 removal and shutdown while guests are connected in test_shutdown.py and test_churn.py; drops counted, bytes of what was
-really sent, and order kept on a partial send in tests/engine/test_burst_twins.py and by each SequencedFlow here; guests
+really sent, and order kept on a partial send in tests/engine/burst/test_loops.py and by each SequencedFlow here; guests
 that enable some of their queues in test_queues.py; the rest below.
 """
 
@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from tests.kit.testbed import CPUS, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import CPUS, wait_frames
-from tests.live.site import NEIGHBOUR, OPENSTACK, VF, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, VF, Site, site
 
 FIRST, LAST = CPUS[0], CPUS[-1]
 

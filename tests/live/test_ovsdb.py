@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.kit.ovsdb import BRIDGE, OvsdbServer
-from tests.kit.sequence import SequencedFlow
-from tests.kit.sysfs import Sysfs
+from tests.kit.fakes.sysfs import Sysfs
+from tests.kit.network.numbered_frames import SequencedFlow
+from tests.kit.system.ovsdb_server import BRIDGE, OvsdbServer
+from tests.kit.testbed import Scene, scene, shrunken, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import Scene, scene, shrunken, wait_frames
 
 pytestmark = pytest.mark.needs("ovs")
 

@@ -8,10 +8,10 @@ from itertools import cycle
 
 import pytest
 
-from tests.kit.netns import PingReport
+from tests.kit.network.netns import PingReport
+from tests.kit.repetitions import times
+from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, scene, shrunken, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import CPUS, MAIN_CPU, WORKER_CPU, Scene, scene, shrunken, wait_frames
 
 MOVES = times(20, 500)
 PLACES = ((MAIN_CPU, MAIN_CPU), (MAIN_CPU, WORKER_CPU), (WORKER_CPU, MAIN_CPU), (WORKER_CPU, WORKER_CPU))

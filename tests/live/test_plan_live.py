@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.kit.vio4wd import ROOT
-from tests.live.scene import Scene, scene, shrunken
+from tests.kit.paths import ROOT
+from tests.kit.testbed import Scene, scene, shrunken
 
 PLAN_SCHEMA = json.loads((ROOT / "schema" / "plan.schema.json").read_text())
 NOTHING = {"add": 0, "change": 0, "remove": 0, "migrate": 0, "impact": "none"}

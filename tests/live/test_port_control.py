@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from schema.model import MAX_RELAYS
-from tests.kit.vio4wd import READY_S, SHARED_CACHE
+from tests.kit.instance import READY_S
+from tests.kit.paths import SHARED_CACHE
+from tests.kit.repetitions import LONG
+from tests.kit.testbed import wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.counts import LONG
-from tests.live.scene import wait_frames
-from tests.live.site import NEIGHBOUR, OPENSTACK, OTHER, VF, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, OTHER, VF, Site, site
 
 
 @contextlib.contextmanager

@@ -14,11 +14,11 @@ from functools import partial
 
 import pytest
 
-from tests.kit.guest import TestpmdGuest, wait_for_socket
-from tests.kit.netns import VethWire
-from tests.kit.vhostpeer import RING_BYTES, USED, Peer
+from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
+from tests.kit.guests.vhost_peer import RING_BYTES, USED, Peer
+from tests.kit.network.netns import VethWire
+from tests.kit.testbed import GUEST_CPUS, Scene, scene
 from tests.kit.waiting import wait_for
-from tests.live.scene import GUEST_CPUS, Scene, scene
 
 FLOWS, QUEUES = 24, 4
 BATCHES, BATCH = 60, 48

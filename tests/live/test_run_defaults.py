@@ -16,13 +16,14 @@ import pytest
 
 from schema.model import MAX_RELAYS
 from schema.system.log_level import LEVELS
-from tests.kit import ovsdb
-from tests.kit.guest import TestpmdGuest
-from tests.kit.specfile import save
-from tests.kit.sysfs import Sysfs
-from tests.kit.vio4wd import ROOT, Instance
+from tests.kit.fakes.sysfs import Sysfs
+from tests.kit.guests.guest import TestpmdGuest
+from tests.kit.instance import Instance
+from tests.kit.paths import ROOT
+from tests.kit.spec_file import save
+from tests.kit.system import ovsdb_server as ovsdb
+from tests.kit.testbed import CPUS, GUEST_CPUS, MAIN_CPU, WORKER_CPU, Scene, scene
 from tests.kit.waiting import wait_for
-from tests.live.scene import CPUS, GUEST_CPUS, MAIN_CPU, WORKER_CPU, Scene, scene
 
 pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.terminal import Terminal
+from tests.kit.repetitions import times
+from tests.kit.system.terminal import Terminal
+from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene, wait_frames
 
 SAVES = times(10, 50)
 Save = Callable[[Path, int], None]

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from reconciler.observe.rates import DIRECTIONS
-from tests.kit.guest import TestpmdGuest, wait_for_socket
-from tests.kit.specfile import RelayLine
-from tests.kit.vio4wd import Instance
+from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
+from tests.kit.instance import Instance
+from tests.kit.repetitions import LONG
+from tests.kit.spec_file import RelayLine
+from tests.kit.testbed import CPUS, GUEST_CPUS, MAIN_CPU
 from tests.kit.waiting import wait_for
-from tests.live.counts import LONG
-from tests.live.scene import CPUS, GUEST_CPUS, MAIN_CPU
 
 EVERYBODY = range(64)
 PORTS_OF_A_GUEST = 16

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine.process import eal_prefix
-from tests.kit import host
+from tests.kit.repetitions import times
+from tests.kit.system import host
+from tests.kit.testbed import Scene, scene, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.scene import Scene, scene, wait_frames
 
 ENDINGS = times(2, 20)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.counts import LONG
-from tests.live.scene import Scene, scene
+from tests.kit.repetitions import LONG
+from tests.kit.testbed import Scene, scene
 
 
 def saved(made: Scene, before: str, after: str) -> list[tuple[str, str, str]]:

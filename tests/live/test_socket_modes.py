@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from schema.model import MAX_RELAYS
-from tests.kit.guest import TestpmdGuest
+from tests.kit.guests.guest import TestpmdGuest
+from tests.kit.testbed import GUEST_CPUS, Scene, scene
 from tests.kit.waiting import wait_for
-from tests.live.scene import GUEST_CPUS, Scene, scene
 
 CLIENT = {"mode": "client"}
 MRG_RXBUF, RING_PACKED = 1 << 15, 1 << 34

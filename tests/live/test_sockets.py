@@ -9,7 +9,7 @@ import socket
 import stat
 from pathlib import Path
 
-from tests.live.scene import Scene, scene
+from tests.kit.testbed import Scene, scene
 
 
 def with_vhost_user(text: str, keys: str) -> str:

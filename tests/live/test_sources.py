@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from schema.model import State
-from tests.kit.repository import Repository
-from tests.kit.vio4wd import ROOT
-from tests.live.counts import times
-from tests.live.scene import CPUS, MAIN_CPU, WORKER_CPU, Scene, scene, wait_frames
+from tests.kit.paths import ROOT
+from tests.kit.repetitions import times
+from tests.kit.system.git_repository import Repository
+from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, scene, wait_frames
 
 PUSHES = times(3, 20)
 

@@ -25,14 +25,15 @@ from hypothesis import strategies as st
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 from reconciler.status.report import read_report
-from tests.kit import cleanup, ovsdb
-from tests.kit.cell import Cell, Change
-from tests.kit.repository import ALONE, Repository
-from tests.kit.vio4wd import ROOT, SHARED_CACHE
+from tests.kit import cleanup
+from tests.kit.paths import ROOT, SHARED_CACHE
+from tests.kit.repetitions import times
+from tests.kit.system import ovsdb_server as ovsdb
+from tests.kit.system.git_repository import ALONE, Repository
+from tests.kit.system.sandbox import Cell, Change
+from tests.kit.testbed import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
 from tests.live.hostile_specs import FILE_NAMES, NAMES, PATHS, WORDS, documents
-from tests.live.scene import MAIN_CPU, WORKER_CPU
 
 EXAMPLES = int(os.environ.get("VIO4WD_TEST_SPECS", times(16, 3000)))
 SEED = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.smalldisk import small_disk
+from tests.kit.repetitions import LONG
+from tests.kit.system.small_disk import small_disk
+from tests.kit.testbed import scene
 from tests.kit.waiting import wait_for
-from tests.live.counts import LONG
-from tests.live.scene import scene
 
 
 @pytest.mark.needs("root")

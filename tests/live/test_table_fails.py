@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import vhostpeer as vhost
-from tests.kit.vhostpeer import Peer
+from tests.kit.guests import vhost_peer as vhost
+from tests.kit.guests.vhost_peer import Peer
+from tests.kit.repetitions import times
+from tests.kit.testbed import Scene, scene
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.live.faults import NEIGHBOUR, neighbour
-from tests.live.scene import Scene, scene
+from tests.live.neighbour import NEIGHBOUR, neighbour
 from tests.live.test_hostile import check_honest
 
 VHOST_THREAD = "vhost-events"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.specfile import RelayLine
-from tests.kit.vio4wd import SHARED_CACHE, Instance
+from tests.kit.instance import Instance
+from tests.kit.paths import ROOT, SHARED_CACHE
+from tests.kit.spec_file import RelayLine
 
-ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
 
 pytestmark = pytest.mark.needs("systemctl", "unshare")
@@ -25,7 +25,7 @@ until_true() { for _ in $(seq 240); do "$@" && return; sleep 0.5; done; echo "in
 relay_is() { vio4wd status 2>/dev/null | grep -qE "^1 +\S+ +up .*$1"; }
 peer() { PYTHONPATH=/opt/checkout /opt/checkout/.venv/bin/python -P - "$1" <<'P'
 import sys
-from tests.kit.vhostpeer import Peer
+from tests.kit.guests.vhost_peer import Peer
 with Peer(sys.argv[1]) as peer:
     peer.start()
     print("a guest connects")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.qemu.stage import Stage, stage
+from tests.qemu.guest_testbed import Stage, stage
 
 MRG_RXBUF, VERSION_1, RING_PACKED = 1 << 15, 1 << 32, 1 << 34
 """Feature bits of linux/virtio_net.h and linux/virtio_config.h."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.qemu.stage import Stage, stage, told
+from tests.qemu.guest_testbed import Stage, stage, told
 
 CSUM, MRG_RXBUF = 1 << 0, 1 << 15
 """Feature bits of linux/virtio_net.h."""

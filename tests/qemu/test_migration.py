@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit import cleanup
-from tests.kit.netns import Namespace, Tap, VethWire
-from tests.kit.qemu import QemuGuest, Qmp
-from tests.kit.specfile import RelayLine
-from tests.kit.vio4wd import Instance
+from tests.kit.guests.qemu import QemuGuest, Qmp
+from tests.kit.instance import Instance
+from tests.kit.network.netns import Namespace, Tap, VethWire
+from tests.kit.spec_file import RelayLine
+from tests.kit.testbed import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
-from tests.live.scene import MAIN_CPU, WORKER_CPU
 
 BRIDGE = "br0"
 NETWORK, GUEST = "10.77.9.1", "10.77.9.2"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
-from tests.live.counts import times
-from tests.qemu.stage import Stage, stage
+from tests.qemu.guest_testbed import Stage, stage
 
 QUEUES = 4
 COUNT = times(500, 20_000)

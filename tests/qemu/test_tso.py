@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.kit import cleanup
-from tests.kit.pcap import read
+from tests.kit.network.pcap import read
 from tests.kit.waiting import wait_for
-from tests.qemu.stage import RELAY, Stage, stage
+from tests.qemu.guest_testbed import RELAY, Stage, stage
 
 HOST_TSO4, HOST_TSO6, GUEST_TSO4 = 1 << 11, 1 << 12, 1 << 7
 """Feature bits of linux/virtio_net.h."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reconciler.fake_engine import Served
-from tests.reconciler.steered import Steered, document
+from tests.kit.fakes.fake_engine import Served
+from tests.kit.fakes.watch_harness import Steered, document
 
 
 @pytest.fixture

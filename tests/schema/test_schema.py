@@ -29,8 +29,8 @@ from schema.spec import (
     Spec,
     VhostUserSpec,
 )
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
-from tests.kit.guest import TestpmdGuest, wait_for_socket
-from tests.kit.netns import Namespace
-from tests.kit.sequence import SequencedFlow
-from tests.kit.testpmd import Cpus
-from tests.kit.vio4wd import Instance
-from tests.live.scene import GUEST_MAC, wait_frames
+from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
+from tests.kit.guests.testpmd import Cpus
+from tests.kit.instance import Instance
+from tests.kit.network.netns import Namespace
+from tests.kit.network.numbered_frames import SequencedFlow
+from tests.kit.testbed import GUEST_MAC, wait_frames
 from tests.sriov.machine import PciWire, yielding
 from tests.sriov.waits import LONG_S, wait_condition
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.netns import Namespace
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
+from tests.kit.network.netns import Namespace
 from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench
 from tests.sriov.machine import Qmp, release

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit import cleanup
-from tests.kit.netns import Namespace, VethWire, run
+from tests.kit.network.netns import Namespace, VethWire, run
 from tests.kit.waiting import wait_for
 
 DEVICES = Path("/sys/bus/pci/devices")

@@ -15,7 +15,7 @@ from reconciler.memory.memory import HostMounts
 from reconciler.planning.plan import plan
 from schema.loading.loader import parse
 from schema.model import PAGE_BYTES, Action, State
-from tests.kit.hugepages import Holder, HostHugepages
+from tests.kit.system.hugepages import Holder, HostHugepages
 from tests.kit.waiting import wait_for
 
 SIZE = "1G"

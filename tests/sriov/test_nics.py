@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
+from tests.kit.testbed import wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.scene import wait_frames
 from tests.sriov.bench import Bench, bound
 from tests.sriov.machine import DEVICES, Qmp, bind, driver
 from tests.sriov.waits import LONG_S, LOOK_S, condition, port, text, wait_buffers, wait_condition, wait_ports

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.ovsdb import BRIDGE, OvsdbServer
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
+from tests.kit.system.ovsdb_server import BRIDGE, OvsdbServer
 from tests.kit.waiting import wait_for
 from tests.sriov.machine import bind, driver, interface, module
 from tests.sriov.waits import LONG_S, LOOK_S, text, wait_condition, wait_ports

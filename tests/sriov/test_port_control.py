@@ -19,7 +19,7 @@ from reconciler.status.report import read_report
 from schema.paths import sync_file
 from state.relay_requests import remove, requests
 from state.store import Store
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
 from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench
 from tests.sriov.machine import Qmp, driver

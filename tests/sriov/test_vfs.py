@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
 from tests.kit.waiting import wait_for
 from tests.sriov.machine import bind, driver, set_vfs
 from tests.sriov.waits import LONG_S, LOOK_S, planned, text, vio4wd, wait_condition, wait_ports

@@ -14,7 +14,7 @@ from engine.api.client import Observation
 from reconciler.cli import main
 from reconciler.status.conditions import relay_statuses
 from reconciler.status.report import read_report
-from tests.kit.vio4wd import Instance
+from tests.kit.instance import Instance
 from tests.kit.waiting import wait_for
 
 LONG_S = 300.0

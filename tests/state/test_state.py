@@ -17,8 +17,8 @@ import pytest
 from state.history import entries, record
 from state.last_good import keep, last_good
 from state.store import AGAIN_S, FILE, Store
-from tests.kit.smalldisk import small_disk
-from tests.kit.user import umask
+from tests.kit.system.other_user import umask
+from tests.kit.system.small_disk import small_disk
 
 PLAN: dict[str, object] = {"changes": [], "summary": {}}
 OUTCOME = {"verdict": "applied"}
