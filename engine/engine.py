@@ -25,7 +25,7 @@ from engine.dataplane.workers import Idle, Workers
 from engine.dpdk import descriptors, eal
 from engine.dpdk.mbuf import Pool
 from schema.model import STARTED_WITH, Action, Engine, Kind, Pin, Port, Relay, Socket, State, Verb, Worker
-from schema.system.log_level import log_from
+from schema.system.logs import log_from
 from schema.vf import only_pci
 
 log = logging.getLogger("vio4wd.engine")

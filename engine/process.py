@@ -27,7 +27,7 @@ from schema.paths import cache_dir, engine_parameters
 from schema.system import locks
 from schema.system.descriptors import raise_limit
 from schema.system.files import make_directory
-from schema.system.log_level import log_from, log_to_stderr
+from schema.system.logs import log_from, log_to_stderr
 from schema.system.signals import obey
 from schema.system.whole import import_all, own_version
 from schema.wire.listening import EndpointError

@@ -48,8 +48,8 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands with their help."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """All commands with their help, and their arguments too (`only`: of one command alone, which is quicker)."""
     top = Parser(
         prog="vio4wd",
         description="Relays packets between SR-IOV VFs and the virtio NICs of guests, as one YAML file says.",
@@ -66,8 +66,9 @@ def parser() -> argparse.ArgumentParser:
             epilog=command.EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.arguments(sub)
-        sub.set_defaults(execute=command.execute, command=command.NAME, parser=top)
+        if only is None or only == command.NAME:
+            command.arguments(sub)
+        sub.set_defaults(execute=command.execute, command=command.NAME, whole=parser)
     return top
 
 
@@ -77,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     output.begin()
     try:
-        asked = parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        asked = parser(words[0] if words else "").parse_args(words)
         code = _executed(asked)
     except SystemExit:  # argparse's, after a help text or a usage
         output.end()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.dpdk.library import Dpdk, DpdkError, check, function, rte_errno
-from schema.system.log_level import LEVELS
+from schema.system.logs import LEVELS
 from schema.system.token import without_token
 
 ABSENT_PCI_ADDRESS = "ffff:ff:1f.7"

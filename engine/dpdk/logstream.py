@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from engine.dpdk.library import Dpdk, DpdkError, check, function
-from schema.system.log_writer import MAX_LINE_BYTES, start_without_signals
+from schema.system.logs import MAX_LINE_BYTES, start_without_signals
 
 UNBUFFERED = 2
 """_IONBF of stdio.h: one write(2) a message, and nothing is kept of one that finds no room."""

@@ -17,7 +17,7 @@ from reconciler.apply.outcome import (
     together,
     waiting,
 )
-from reconciler.observe.engine_version import EngineVersion
+from reconciler.observe.snapshot import EngineVersion
 from reconciler.order.prerequisites import Token, needs, spoils
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import Plan, plan

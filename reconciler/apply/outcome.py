@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from reconciler.observe.engine_version import EngineVersion
+from reconciler.observe.snapshot import EngineVersion
 from reconciler.policy.removal_guards import HeldBack
 from reconciler.runtime.errors import is_retryable
 from schema.model import Action, State

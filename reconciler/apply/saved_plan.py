@@ -11,8 +11,7 @@ from typing import Any
 
 from reconciler.apply.drift import positions
 from reconciler.host.refusal import PlanProblem
-from reconciler.observe.engine_version import EngineVersion
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.snapshot import EngineVersion, HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
 from reconciler.planning.summary import Summary, summary

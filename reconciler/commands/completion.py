@@ -24,13 +24,14 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.terminal.output import say
     from schema.loading.keys import keys
 
-    for command in _commands(asked.parser):
+    top = asked.whole()
+    for command in _commands(top):
         for action in command._actions:  # argparse has no public list of a parser's arguments
             if action.metavar in ("FILE", "PLAN"):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
             elif action.metavar == "KEY":
                 action.choices = list(keys())
-    say(shtab.complete(asked.parser, asked.shell))
+    say(shtab.complete(top, asked.shell))
     return 0
 
 

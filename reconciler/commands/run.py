@@ -27,7 +27,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.terminal.output import complain
     from reconciler.watch.only_run import RunsAlready
     from reconciler.watch.supervisor import run
-    from schema.system.log_level import log_to_stderr
+    from schema.system.logs import log_to_stderr
 
     log_to_stderr()
     try:

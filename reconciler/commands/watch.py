@@ -33,7 +33,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.watch.controller import Controller
     from schema.paths import run_dir, state_dir
     from schema.system.descriptors import raise_limit
-    from schema.system.log_level import log_to_stderr
+    from schema.system.logs import log_to_stderr
     from schema.system.whole import import_all
     from schema.wire.notify import Notifier
 

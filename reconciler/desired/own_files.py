@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from reconciler.sources.files import HOSTS, host_names
 from schema import Tree
-from schema.document.shown import shown
+from schema.document.problem import shown
 
 FILE = "file"
 """The place that is no source."""

@@ -15,7 +15,7 @@ from reconciler.host.host import Host
 from reconciler.observe.engines import Engines
 from reconciler.runtime.supervised_thread import Threads
 from schema import Spec
-from schema.frontend_spec import EndpointSpec, IpcSpec, OvsdbSpec
+from schema.spec import EndpointSpec, IpcSpec, OvsdbSpec
 from schema.wire.listening import Access
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from reconciler.legacy.draft import Draft
 from reconciler.legacy.shell import Value
 from schema.model import MAX_RELAYS
-from schema.system.log_level import LEVELS
+from schema.system.logs import LEVELS
 from schema.vf import is_pci, parse_vf
 
 DEFAULT_TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"

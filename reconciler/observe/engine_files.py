@@ -12,7 +12,7 @@ from typing import Any
 from schema.model import MAX_SHARDS, State
 from schema.paths import engine_parameters
 from schema.system.files import read_text, write_atomically
-from schema.system.log_level import LEVELS
+from schema.system.logs import LEVELS
 
 
 def write_engine_parameters(state_dir: Path, target: State, shard: int = 0) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from engine.api.client import Observation
-from reconciler.observe.engine_version import EngineVersion
 from schema.model import MAX_SHARDS, PORTS, State
 
 
@@ -50,3 +49,19 @@ class HostSnapshot:
         """What is remembered, as long as it is good for something: where nothing is live and nobody hangs, everything
         can be placed anew without a guest noticing, on as few shards as possible."""
         return self.remembered if self.live or self.silent else {}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineVersion:
+    """The state of an engine that a plan was made for, or that it was left in."""
+
+    shard: int
+    boot_id: str | None
+    """None: it did not run, and is to be as it starts."""
+    generation: int
+
+
+def fingerprint(versions: Iterable[EngineVersion]) -> tuple[str, int]:
+    """Another one as soon as any of these engines is another, or was changed."""
+    ordered = sorted(versions, key=lambda version: version.shard)
+    return " ".join(f"{m.shard}={m.boot_id}" for m in ordered), sum(m.generation for m in ordered)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from schema.system.log_writer import start_without_signals
+from schema.system.logs import start_without_signals
 
 WAIT_S = 0.25
 """What answers at all does so in milliseconds; what takes longer is heard of when it has come."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schema.document.shown import shown
+from schema.document.problem import shown
 
 ALWAYS = (
     "core.hooksPath=/dev/null",

@@ -21,9 +21,8 @@ from reconciler.planning.planned_action import PlannedAction
 from reconciler.runtime.lock import WATCH, is_held
 from reconciler.status.namespace_view import View
 from reconciler.status.report import read_report
-from schema.frontend_spec import EndpointSpec
 from schema.model import Action, Kind, Port, Socket
-from schema.spec import Spec
+from schema.spec import EndpointSpec, Spec
 
 if TYPE_CHECKING:
     from reconciler.observe.engines import Engines

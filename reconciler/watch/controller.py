@@ -34,9 +34,8 @@ from reconciler.frontends.frontends import Frontends
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.engine_version import fingerprint
 from reconciler.observe.engines import Engines, Events
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.snapshot import HostSnapshot, fingerprint
 from reconciler.planning.capacity import shortages
 from reconciler.planning.host_plan import HostPlan, plan_host
 from reconciler.policy.pause import pause_file, read_pause
@@ -56,7 +55,7 @@ from schema.model import State
 from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
 from schema.system.files import left_aside
-from schema.system.log_level import log_from
+from schema.system.logs import log_from
 from schema.system.wakeup import Wakeup
 from schema.wire.notify import Notifier
 from state.last_applied import ResourceRef, keep_target, last_target

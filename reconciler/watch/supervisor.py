@@ -25,7 +25,7 @@ from reconciler.watch.notify_proxy import NotifyProxy, without_manager
 from reconciler.watch.only_run import only_run
 from reconciler.watch.restart_policy import AGAIN_AT_ONCE, Child
 from schema.paths import run_dir, state_dir, sync_file
-from schema.system.log_level import log_from
+from schema.system.logs import log_from
 from schema.system.signals import ENDING, Hangup, hangup, heed_others, ignore_others
 
 LOG = logging.getLogger("vio4wd.run")

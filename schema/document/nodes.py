@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schema.document.problem import Problem
-from schema.document.scalars import Plain
 
 Path = tuple[str | int, ...]
 """Keys and list positions from the root: `("relays", 1, "vf")`."""
@@ -121,3 +120,6 @@ def plain(node: Node) -> Any:
     if isinstance(node, Sequence):
         return [plain(item) for item in node.items]
     return node.value
+
+
+Plain = str | int | float | bool | None

@@ -6,16 +6,31 @@ keys, no tags, no merge keys, one document, and bounds on depth and on what alia
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
-from schema.document.nodes import Document, Mapping, Node, Place, Scalar, Sequence, dotted, shorten
+from schema.document.nodes import Document, Mapping, Node, Place, Plain, Scalar, Sequence, dotted, shorten
 from schema.document.problem import Problem, SpecError
-from schema.document.scalars import resolve
 from schema.document.syntax import TOO_LONG_NUMBER, sentence_of
+
+_WORDS: dict[str, Plain] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_DECIMAL = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+MAX_NUMBER_LENGTH = 100
+"""Longer digits stay text: no key takes such a number, and Python refuses to convert the longest."""
 
 MAX_NODES = 10_000
 """Values in one document, each alias counted as what it stands for. 64 relays with every key need about 1,300."""
@@ -187,3 +202,18 @@ def _measure(node: Node) -> tuple[int, int]:
     children = node.items if isinstance(node, Sequence) else list(node.entries.values())
     measures = [_measure(child) for child in children]
     return 1 + sum(size for size, _ in measures), 1 + max((height for _, height in measures), default=0)
+
+
+def resolve(text: str) -> Plain:
+    """The value of an unquoted scalar."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if len(text) > MAX_NUMBER_LENGTH:
+        return text
+    if _DECIMAL.fullmatch(text):
+        return int(text)
+    if _OCTAL.fullmatch(text):
+        return int(text[2:], 8)
+    if _HEXADECIMAL.fullmatch(text):
+        return int(text[2:], 16)
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from schema.frontend_spec import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PinSpec, PortControlSpec, ServicesSpec
 from schema.paths import normal_path
 from schema.spec import (
+    BalanceSpec,
     BondSpec,
     DirectorySpec,
+    EndpointSpec,
     EngineSpec,
     GitSpec,
     HugepagesSpec,
+    IpcSpec,
     LibvirtSpec,
+    OvsdbSpec,
+    PinSpec,
+    PortControlSpec,
     RelaySpec,
+    ServicesSpec,
     SourceSpec,
     Spec,
     VhostUserSpec,

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from schema.document.nodes import Document, plain
-from schema.document.problem import Problem, SpecError
-from schema.document.shown import shown
+from schema.document.problem import Problem, SpecError, shown
 from schema.document.yaml12 import read_document
 from schema.loading.build import build
 from schema.loading.kept import Kept

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from schema.document.nodes import Document, Path, Place
 from schema.document.problem import Problem
 from schema.document.yaml12 import at
-from schema.frontend_spec import EndpointSpec, PortControlSpec
+from schema.spec import EndpointSpec, PortControlSpec
 
 if TYPE_CHECKING:
     from schema.spec import Spec

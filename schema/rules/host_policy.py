@@ -19,13 +19,12 @@ from typing import Any
 from schema.document.nodes import Path, plain, shorten
 from schema.document.problem import Problem, SpecError
 from schema.document.yaml12 import read_document
-from schema.frontend_spec import IpcSpec, OvsdbSpec
 from schema.model import Port
 from schema.paths import OwnDirectories, normal_path, own_directories
 from schema.rules.check import check
 from schema.rules.frontends import endpoints
 from schema.rules.virtual_devices import KINDS, Value, is_virtual, objection, paths
-from schema.spec import Spec, VhostUserSpec
+from schema.spec import IpcSpec, OvsdbSpec, Spec, VhostUserSpec
 
 DEFAULT_POLICY = FilePath("/etc/vio4wd/host.policy")
 SCHEMA_NAME = "host.policy.schema.json"

@@ -11,8 +11,7 @@ from pathlib import Path as FilePath
 
 from schema.document.nodes import Document, Path
 from schema.document.problem import Problem
-from schema.frontend_spec import NO_PORT_CONTROL
-from schema.spec import Spec
+from schema.spec import NO_PORT_CONTROL, Spec
 
 BETTER = "/run/vio4wd/guests"
 

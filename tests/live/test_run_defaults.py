@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from schema.model import MAX_RELAYS
-from schema.system.log_level import LEVELS
+from schema.system.logs import LEVELS
 from tests.kit.fakes.sysfs import Sysfs
 from tests.kit.guests.guest import TestpmdGuest
 from tests.kit.instance import Instance

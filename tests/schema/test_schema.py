@@ -15,17 +15,23 @@ import pytest
 import schema
 from schema.document.nodes import plain
 from schema.document.yaml12 import read_document
-from schema.frontend_spec import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PinSpec, PortControlSpec, ServicesSpec
 from schema.rules.check import _SAY, SCHEMA_FILE
 from schema.rules.check import schema as published
 from schema.spec import (
+    BalanceSpec,
     BondSpec,
     DirectorySpec,
+    EndpointSpec,
     EngineSpec,
     GitSpec,
     HugepagesSpec,
+    IpcSpec,
     LibvirtSpec,
+    OvsdbSpec,
+    PinSpec,
+    PortControlSpec,
     RelaySpec,
+    ServicesSpec,
     Spec,
     VhostUserSpec,
 )

@@ -22,7 +22,7 @@ from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
 from reconciler.runtime import supervised_thread
 from reconciler.runtime.supervised_thread import Threads
 from schema import Spec
-from schema.frontend_spec import EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
+from schema.spec import EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
 from tests.kit import cleanup
 from tests.kit.waiting import wait_for
 

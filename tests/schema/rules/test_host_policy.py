@@ -13,12 +13,24 @@ import pytest
 import schema
 from schema.document.nodes import Path
 from schema.document.problem import Problem
-from schema.frontend_spec import BalanceSpec, EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
 from schema.model import Port
 from schema.rules.check import schema as published
 from schema.rules.host_policy import SCHEMA_NAME, Policy, device_objection, in_force, objections, read_policy
 from schema.rules.virtual_devices import KINDS
-from schema.spec import BondSpec, HugepagesSpec, LibvirtSpec, RelaySpec, Spec, VhostUserSpec
+from schema.spec import (
+    BalanceSpec,
+    BondSpec,
+    EndpointSpec,
+    HugepagesSpec,
+    IpcSpec,
+    LibvirtSpec,
+    OvsdbSpec,
+    PortControlSpec,
+    RelaySpec,
+    ServicesSpec,
+    Spec,
+    VhostUserSpec,
+)
 
 NULL = Port("net_null0")
 EXEC = Port("net_failsafe0", "exec(id)")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from schema.system.log_writer import LogWriter
+from schema.system.logs import LogWriter
 from tests.kit.waiting import wait_for
 
 KEPT = 50
