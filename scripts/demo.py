@@ -98,11 +98,11 @@ class Demo:
         found: dict[str, Any] = self.instance.client.counters()["relays"][str(relay)]
         return found
 
-    def session(self, relay: int) -> tuple[str, int, int]:
+    def session(self, relay: int) -> tuple[str, int | None, int]:
         """Which connection of a guest it is: the engine's boot id, DPDK's device number, how many have come so far."""
         seen = self.instance.client.observe()
-        live = seen.live["sockets"][str(self.instance.socket(relay))]
-        return seen.boot_id, live["vid"], live["connects"]
+        live = seen.live.sockets[str(self.instance.socket(relay))]
+        return seen.boot_id, live.vid, live.connects
 
     def wait_until(self, what: str, true: Callable[[Observation], bool], timeout_s: float = 30.0) -> float:
         """Wait until the engine is seen so, while `vio4wd run` lives. Gives the seconds that it took."""
@@ -127,7 +127,7 @@ class Demo:
         cpu = self.cpus[-1]
         guest = self.stack.enter_context(TestpmdGuest([path], "icmpecho", Cpus(cpu, (cpu,))))
         guest.start()
-        self.wait_until(f"guest {number} on its socket", lambda seen: bool(seen.live["sockets"][str(path)]["guest"]))
+        self.wait_until(f"guest {number} on its socket", lambda seen: seen.live.sockets[str(path)].guest)
         print(f"    guest {number} is connected", flush=True)
 
     def ping(self, number: int, count: int = 20) -> None:

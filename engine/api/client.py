@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,8 +18,10 @@ from typing import Any, Self
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from engine.api.live import Live
 from schema.model import Action, Key, Kind, Pin, State
 from schema.paths import engine_events, engine_socket
+from schema.system.typed_json import decoded
 
 READ_TIMEOUT_S = 3.0
 EXECUTE_TIMEOUT_S = 60.0
@@ -66,7 +68,7 @@ class Observation:
     boot_id: str
     generation: int
     state: State
-    live: Mapping[str, Any]
+    live: Live = field(default_factory=Live)
 
 
 class EngineClient:
@@ -109,11 +111,12 @@ class EngineClient:
     def observe(self) -> Observation:
         """What is live. Raises EngineUnavailable, or EngineError (`not-ready` while the engine starts)."""
         reply = self._ask({"op": "observe"}, self._read_timeout_s)
+        live = self._live(reply)
         return Observation(
             boot_id=self._field(reply, "boot_id"),
             generation=self._field(reply, "generation"),
-            state=replace(State.from_json(self._field(reply, "state")), nodes=_guest_nodes(reply.get("live", {}))),
-            live=reply.get("live", {}),
+            state=replace(State.from_json(self._field(reply, "state")), nodes=_guest_nodes(live)),
+            live=live,
         )
 
     def execute(self, action: Action, boot_id: str, generation: int, pin: Pin | None = None) -> tuple[int, int]:
@@ -161,6 +164,12 @@ class EngineClient:
         if name not in reply:
             raise EngineError("bad-reply", f"the engine's answer lacks '{name}'; it may be of another release")
         return reply[name]
+
+    def _live(self, reply: Mapping[str, Any]) -> Live:
+        try:
+            return decoded(Live, reply.get("live", {}))
+        except (TypeError, ValueError) as error:
+            raise EngineError("bad-reply", f"what the engine says is live can't be read: {error}") from error
 
     def _ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         self._probe()
@@ -277,7 +286,6 @@ def _event(raw: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def _guest_nodes(live: Mapping[str, Any]) -> dict[tuple[Kind, Key], int]:
+def _guest_nodes(live: Live) -> dict[tuple[Kind, Key], int]:
     """On which NUMA node each connected guest's memory is, where an engine tells several apart."""
-    sockets: Mapping[str, Mapping[str, Any]] = live.get("sockets", {})
-    return {(Kind.SOCKET, path): each["node"] for path, each in sockets.items() if each.get("node") is not None}
+    return {(Kind.SOCKET, path): each.node for path, each in live.sockets.items() if each.node is not None}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from reconciler.apply.commit_confirmed import ApplyRequest
-from reconciler.apply.outcome import Outcome, Verdict
+from reconciler.apply.outcome import Outcome, RelayOutcome, Verdict
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.planning.summary import Summary, summary
 from schema.model import State
@@ -36,7 +35,7 @@ class WatchHistory:
         when it is not that which was wanted. Gives what status says of it."""
         failed = outcome.verdict is not Verdict.APPLIED
         failure = (saved.sha256, *(step.message for step in outcome.steps)) if failed else ()
-        result, whole = outcome.to_json(), summary(planned.action for planned in saved.planned_actions)
+        whole = summary(planned.action for planned in saved.planned_actions)
         if not failed or failure != self._failure:
             _log(whole, outcome)
             self._id = record(
@@ -46,12 +45,11 @@ class WatchHistory:
                 sha256=saved.sha256,
                 text=text,
                 plan=replace(saved, states={}).to_json(),
-                outcome=result,
+                outcome=outcome.to_json(),
                 target=target,
             )
         self._failure = failure
-        relays = tuple(result["relays"])
-        return LastApply(self._id, time.time(), outcome.verdict.value, outcome.message, asdict(whole), relays)
+        return LastApply(self._id, time.time(), outcome.verdict.value, outcome.message, whole, outcome.relays)
 
 
 def _log(whole: Summary, outcome: Outcome) -> None:
@@ -86,5 +84,5 @@ class LastApply:
     time: float
     verdict: str
     message: str
-    summary: dict[str, Any]
-    relays: tuple[dict[str, Any], ...]
+    summary: Summary
+    relays: tuple[RelayOutcome, ...]

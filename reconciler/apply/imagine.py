@@ -26,7 +26,7 @@ def carried_out(target: State) -> HostSnapshot:
     seen = {}
     for shard, wanted in todo.targets.items():
         born = State(engine=wanted.engine, workers=wanted.workers)
-        seen[shard] = Observation(IMAGINED, 0, predict(born, plans.get(shard, Plan())), {})
+        seen[shard] = Observation(IMAGINED, 0, predict(born, plans.get(shard, Plan())))
     return HostSnapshot(seen)
 
 

@@ -117,7 +117,8 @@ def _warn(left: Pending) -> None:
     from reconciler.terminal.output import complain
     from schema.paths import run_dir
 
-    force = (read_report(run_dir()) or {}).get("in_force") if not left.file else None
-    if force is not None and is_held(run_dir() / WATCH) and force["sha256"] != left.sha256:
-        file = force["file"]
+    report = read_report(run_dir()) if not left.file and is_held(run_dir() / WATCH) else None
+    force = report.in_force if report is not None else None
+    if force is not None and force.sha256 != left.sha256:
+        file = force.file
         complain(f"The watch loop keeps {file}, which says something else: save this spec there, or it is undone.")

@@ -161,7 +161,9 @@ def _in_force(store: Store, sha256: str) -> str:
     from schema.paths import run_dir
     from state.history import entries
 
-    force = (read_report(run_dir()) or {}).get("in_force")
-    latest = entries(store, 1)
-    current = force["sha256"] if force is not None else latest[0].sha256 if latest else ""
+    report = read_report(run_dir())
+    if report is not None and report.in_force is not None:
+        current = report.in_force.sha256
+    else:
+        current = next((entry.sha256 for entry in entries(store, 1)), "")
     return current if current != sha256 else ""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from reconciler.desired.desired_state import DesiredState, known_requests, wanted
 from reconciler.desired.from_spec import lacking
@@ -173,14 +172,22 @@ class SpecFile:
     def _accepted(self, found: DesiredState, since: float, origin: str, sources: tuple[SourceStatus, ...]) -> Accepted:
         spec, target = found.spec, found.target
         relays = {
-            str(r.id): {"port": r.port, "socket": r.socket, "owner": found.owners.get(r.id, FILE_OWNER)}
-            for r in target.relays.values()
+            r.id: RelayInForce(r.port, r.socket, found.owners.get(r.id, FILE_OWNER)) for r in target.relays.values()
         }
         left_out = tuple(str(each) for each in found.left_out)
         shown = InForce(str(self.path), spec.sha256, since, origin, relays, sources, left_out)
         revisions = {source.name: source.applied for source in sources if source.applied}
         refused = {each.relay: each.reason for each in found.left_out if each.owner != found.spec.owner}
         return Accepted(spec, target, shown, found.owners, refused, revisions, lacking(spec, self._host))
+
+
+@dataclass(frozen=True, slots=True)
+class RelayInForce:
+    """What a relay is to have, and who wants it."""
+
+    port: str
+    socket: str
+    owner: str = FILE_OWNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +200,8 @@ class InForce:
     """Seconds since 1970."""
     origin: str
     """`file`, or `last-good`: what the file said before, because it says nothing valid now."""
-    relays: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Relay id to `{"port": ..., "socket": ..., "owner": ...}`."""
+    relays: Mapping[int, RelayInForce] = field(default_factory=dict)
+    """By relay id."""
     sources: tuple[SourceStatus, ...] = ()
     left_out: tuple[str, ...] = ()
     """Relays that are wanted, but not had because somebody else has what they need, as sentences."""

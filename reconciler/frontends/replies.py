@@ -76,9 +76,9 @@ def _state(id_: int, after: EngineCounts, measured: Mapping[str, Any], sockets: 
         )
     observed = after.snapshot.seen[shard]
     relay, pin = observed.state.relays[id_], observed.state.pins.get(id_)
-    port = observed.live.get("ports", {}).get(relay.port, {})
-    vf = bool(port.get("present", True)) and relay.port in observed.state.ports
-    vm = bool(observed.live.get("sockets", {}).get(relay.socket, {}).get("guest"))
+    port = observed.live.port(relay.port)
+    vf = port.present and relay.port in observed.state.ports
+    vm = observed.live.socket(relay.socket).guest
     counted = (after.counters or {}).get("relays", {}).get(str(id_), {})
     state = RelayState(
         id=id_,
@@ -88,7 +88,7 @@ def _state(id_: int, after: EngineCounts, measured: Mapping[str, Any], sockets: 
         vm_to_vf=_direction(
             RelayState.VmToVf, "VIRTIO_READY" if vm else "VIRTIO_UNINIT", vm, counted, measured, "vm_to_vf"
         ),
-        socket_id=max(0, int(port.get("numa", 0))) if vf and vm else ANY_NODE,
+        socket_id=max(0, port.numa or 0) if vf and vm else ANY_NODE,
     )
     if pin is not None and vf:
         state.cpu.vf_to_vm = pin.vf_to_vm

@@ -41,7 +41,7 @@ def seen_afterwards(
     seen = {}
     for shard, observation in snapshot.seen.items():
         if shard in new:
-            seen[shard] = Observation(COMING, 0, _newborn(targets[shard], observation.state), {})
+            seen[shard] = Observation(COMING, 0, _newborn(targets[shard], observation.state))
         else:
             seen[shard] = replace(observation, state=predict(observation.state, plans.get(shard, Plan())))
     homes = {id_: shard for shard, target in targets.items() for id_ in target.relays}

@@ -117,7 +117,7 @@ def _connected(snapshot: HostSnapshot) -> frozenset[int]:
         id_
         for seen in snapshot.seen.values()
         for id_, relay in seen.state.relays.items()
-        if seen.live.get("sockets", {}).get(relay.socket, {}).get("guest")
+        if seen.live.socket(relay.socket).guest
     )
 
 

@@ -88,20 +88,20 @@ def broken(todo: HostPlan, snapshot: HostSnapshot) -> Iterator[PlanProblem]:
     """What is live as it is wanted, to which the plan does nothing, and which does not work all the same."""
     touched = {action.relay for action in todo.all_actions}
     for observation in snapshot.seen.values():
-        ports, sockets = observation.live.get("ports", {}), observation.live.get("sockets", {})
         for id_, relay in sorted(observation.state.relays.items()):
             if id_ in touched:
                 continue
-            if not ports.get(relay.port, {}).get("present", True):
+            if not observation.live.port(relay.port).present:
                 yield PlanProblem(f"relay:{id_}", f"{relay.port} is gone; it is used again when it is back")
-            if not sockets.get(relay.socket, {}).get("reachable", True):
+            if not observation.live.socket(relay.socket).reachable:
                 words = f"{relay.socket} was removed or replaced: a guest that is connected goes on, no other finds it"
                 yield PlanProblem(f"relay:{id_}", words)
 
 
 def frontends_refused(spec: Spec, run_dir: Path) -> Iterator[PlanProblem]:
     """Which ways in beside the file can't be opened by a watch."""
-    view = View((read_report(run_dir) or {}).get("pid") if is_held(run_dir / WATCH) else None)
+    report = read_report(run_dir) if is_held(run_dir / WATCH) else None
+    view = View(report.pid if report is not None else None)
     for name, endpoint in endpoints(spec).items():
         why = view.endpoint_refused(endpoint.path)
         if why:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler.status.report import Report
+from reconciler.status.transitions import counted
 from schema.wire.notify import Notifier
 
 READY_WITHIN_S = 60.0
@@ -53,3 +55,13 @@ class ServiceStatus:
     def end(self) -> None:
         self._notifier.stopping()
         self._notifier.close()
+
+
+def in_a_line(report: Report, refused: bool, paused: str) -> str:
+    """How it goes, for a service manager. `paused` says by whom; empty: by nobody."""
+    parts = [counted(report.standings)]
+    parts += [f"engine {report.engine}"] if report.engine != "ready" else []
+    parts += [f"paused {paused}"] if paused else []
+    parts += ["what stands in the file is refused"] if refused else []
+    parts += ["drift is left as it is"] if report.drift else []
+    return "; ".join(parts)

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from reconciler.status.conditions import Condition, RelayStatus
+from reconciler.status.report import Standing
 
-Standings = Mapping[str, Mapping[str, Any]]
-"""Relay id, as text, to `condition`, `message` and `since` in seconds since 1970."""
+Standings = Mapping[int, Standing]
+"""By relay id."""
 
 
 def standings(before: Standings, statuses: Iterable[RelayStatus], now: float) -> Standings:
     """As it is now. A relay whose condition is the word that it was keeps its time, also when the reason is another."""
-    found: dict[str, dict[str, Any]] = {}
+    found = {}
     for status in statuses:
-        known = before.get(str(status.id), {})
-        same = known.get("condition") == status.condition.value
-        since = known["since"] if same else now
-        found[str(status.id)] = {"condition": status.condition.value, "message": status.message, "since": since}
+        since = _since(before.get(status.id), status)
+        found[status.id] = Standing(status.condition.value, status.message, now if since is None else since)
     return found
 
 
 def with_since(statuses: Iterable[RelayStatus], found: Standings) -> list[RelayStatus]:
     """The statuses with the time of those that stand as the watch has seen them."""
-    return [
-        replace(status, since=found[str(status.id)]["since"])
-        if found.get(str(status.id), {}).get("condition") == status.condition.value
-        else status
-        for status in statuses
-    ]
+    return [replace(status, since=_since(found.get(status.id), status)) for status in statuses]
+
+
+def _since(known: Standing | None, status: RelayStatus) -> float | None:
+    """None: it stood otherwise, or nobody knows how."""
+    return known.since if known is not None and known.condition == status.condition else None
 
 
 def counted(found: Standings) -> str:
     """How many stand how, in a few words: `3 Ready, 1 Degraded`."""
-    words = [standing["condition"] for standing in found.values()]
+    words = [standing.condition for standing in found.values()]
     parts = [f"{words.count(each)} {each}" for each in Condition if each.value in words]
     return ", ".join(parts) or "no relays"

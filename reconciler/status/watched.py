@@ -6,10 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reconciler.apply.commit_confirmed import Becoming
 from reconciler.desired.local import Local
@@ -58,12 +56,9 @@ class Watched:
 def watched(run_dir: Path) -> Watched | None:
     """None where no watch runs, or none has said yet what it keeps."""
     report = read_report(run_dir) if is_held(run_dir / WATCH) else None
-    left_behind = report is not None and not os.path.exists(f"/proc/{report.get('pid')}")
-    return _watched(report) if report is not None and not left_behind else None
-
-
-def _watched(report: Mapping[str, Any]) -> Watched:
-    return Watched(str(report["file"]), int(report["pid"]), bool(report.get("defaults")))
+    if report is None or not os.path.exists(f"/proc/{report.pid}"):  # left behind by another one
+        return None
+    return Watched(report.file, report.pid, report.defaults)
 
 
 def another(kept: Watched, source: str) -> NotWatched:
@@ -170,7 +165,8 @@ def _wait_until_read(run_dir: Path, sha256: str, wait_s: float) -> None:
     """Until then the watch would make live what the file said before."""
     deadline = time.monotonic() + wait_s
     while is_held(run_dir / WATCH) and time.monotonic() < deadline:
-        if ((read_report(run_dir) or {}).get("in_force") or {}).get("sha256") == sha256:
+        report = read_report(run_dir)
+        if report is not None and report.in_force is not None and report.in_force.sha256 == sha256:
             return
         time.sleep(0.05)
 

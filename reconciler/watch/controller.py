@@ -46,8 +46,8 @@ from reconciler.runtime.supervised_thread import Threads
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.pollers import Sources
 from reconciler.status.conditions import relay_statuses
-from reconciler.status.report import Report, in_a_line, read_report, write_report
-from reconciler.status.systemd import ServiceStatus
+from reconciler.status.report import Report, read_report, write_report
+from reconciler.status.systemd import ServiceStatus, in_a_line
 from reconciler.status.transitions import standings
 from reconciler.watch.goal import Goal, SpecGoal, aim, origin, undone_instead
 from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
@@ -91,9 +91,13 @@ class Controller:
         self._file = SpecFile(Local(file, defaults), host, self._store, self._sources, self._wake.rouse)
         self._files = FileWatch(self._wake.rouse)
         self._schedule = Schedule(time.monotonic(), timing)
-        before = read_report(run_dir) or {}
-        stood = before.get("standings") or {}
+        before = read_report(run_dir)
+        stood = before.standings if before is not None else {}
         self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood, defaults=defaults)
+        self._paused_by = ""
+        """In words; empty: by nobody."""
+        self._written: Report | None = None
+        """What stands in its file."""
         self._pulse = ServiceStatus(notifier or Notifier({}), time.monotonic())
         self._exchange = Tickets(self._wake.rouse)
         self._frontends = Frontends(run_dir, state_dir, host, self._exchange, self._threads)
@@ -114,8 +118,7 @@ class Controller:
         """What of it this host has too little for: as much as fits is done all the same."""
         self._readying = EngineStart(run_dir, state_dir)
         self._host = host
-        self._said = ChangeLog(LOG)
-        self._tell = self._said.tell
+        self._tell = ChangeLog(LOG).tell
 
     def stop(self) -> None:
         """Ends `run` after what it is doing now; may be called from a signal's function or another thread."""
@@ -326,9 +329,8 @@ class Controller:
 
     def _tell_held_back(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
-        held = tuple(each.to_json() for each in guarded.held_back)
-        news = [each for each in held if each not in self._report.held]
-        self._report = replace(self._report, held=held)
+        news = set(guarded.held_back) - set(self._report.held_back)
+        self._report = replace(self._report, held_back=guarded.held_back)
         words = "\n".join(map(str, guarded.held_back))
         self._tell("held", words, "held back: %s", "nothing is held back any more")
         return bool(news)
@@ -346,6 +348,7 @@ class Controller:
         pause = read_pause(self._state_dir)
         words = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
         self._tell("pause", words, "paused %s", "resumed")
+        self._paused_by = words
         waiting = differences(todo, frozenset(map(spot_of, todo.planned_actions))) if pause is not None else ()
         self._report = replace(self._report, waiting=waiting)
         if pause is not None:
@@ -355,7 +358,7 @@ class Controller:
 
     def _stand(self, snapshot: HostSnapshot) -> None:
         shown = replace(self._report, in_force=self._file.accepted.shown if self._file.accepted is not None else None)
-        found = standings(self._report.standings, relay_statuses(snapshot, shown.to_json()), time.time())
+        found = standings(self._report.standings, relay_statuses(snapshot, shown), time.time())
         self._report = replace(self._report, standings=found)
 
     def _without_drift(
@@ -380,7 +383,7 @@ class Controller:
         return outcome
 
     def _show(self) -> None:
-        self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._said.last("pause")))
+        self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._paused_by))
         retry_at = self._schedule.retry_at
         troubles: tuple[str | None, ...] = (self._store.fault, self._readying.fault, self._impossible, self._short)
         troubles += (*self._file.lacking, *self._file.outdated)
@@ -399,12 +402,12 @@ class Controller:
         self._tell("store", self._store.fault or "", "%s", "")
         self._tell("short", self._short, "%s", "")
         self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")
-        if self._said.last("report") == repr(report):
+        if report == self._written:
             return
         self._report, fault = report, ""
         try:
             write_report(self._run_dir, report)
-            self._said.is_news("report", repr(report))
+            self._written = report
         except OSError as error:
             fault = str(error)
         self._tell("status", fault, "status can not be kept: %s", "status is kept again")

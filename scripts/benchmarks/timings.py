@@ -180,7 +180,7 @@ def _memory_mib(relays: int) -> tuple[float, float]:
 
 def _connected(instance: Instance) -> int:
     seen = instance.observed()
-    return sum(bool(live["guest"]) for live in seen.live["sockets"].values()) if seen else 0
+    return sum(live.guest for live in seen.live.sockets.values()) if seen else 0
 
 
 def _shares(groups: dict[str, list[int]], seconds: float) -> dict[str, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from engine.api.live import LiveSocket
 from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
 from tests.kit.guests.testpmd import Cpus
 from tests.kit.instance import Instance
@@ -33,7 +34,7 @@ class Session:
     """Which connection of which guest it is."""
 
     boot_id: str
-    vid: int
+    vid: int | None
     connects: int
 
 
@@ -75,9 +76,9 @@ class Scene:
         """Start a guest on a relay's socket and wait until the engine sees it."""
         path = self.instance.socket(relay)
         wait_for_socket(path)
-        before = self.live_socket(relay)["connects"]
+        before = self.live_socket(relay).connects
         self.guests[relay] = guest = TestpmdGuest.started([path], mode, GUEST_CPUS)
-        wait_for(f"guest {relay} to be connected", lambda: self.live_socket(relay)["connects"] > before)
+        wait_for(f"guest {relay} to be connected", lambda: self.live_socket(relay).connects > before)
         return guest
 
     def serve(self, relay: int, mode: str = "icmpecho") -> TestpmdGuest:
@@ -87,14 +88,14 @@ class Scene:
         self.guests[relay] = guest = TestpmdGuest.started([path], mode, GUEST_CPUS, device=",server=1")
         return guest
 
-    def live_socket(self, relay: int) -> dict[str, Any]:
+    def live_socket(self, relay: int) -> LiveSocket:
+        """One without a guest while there is none."""
         seen = self.instance.observed()
-        found: dict[str, Any] = seen.live["sockets"].get(str(self.instance.socket(relay)), {}) if seen else {}
-        return found or {"guest": False, "connects": 0, "vid": None}
+        return seen.live.socket(str(self.instance.socket(relay))) if seen else LiveSocket()
 
     def session(self, relay: int) -> Session:
         live = self.live_socket(relay)
-        return Session(self.instance.client.hello().boot_id, live["vid"], live["connects"])
+        return Session(self.instance.client.hello().boot_id, live.vid, live.connects)
 
     def counters(self, relay: int) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = self.instance.client.counters()["relays"][str(relay)]

@@ -132,7 +132,7 @@ class Churn:
 
     def _connected(self, path: Path) -> bool:
         seen = self._scene.instance.observed()
-        return bool(seen and seen.live["sockets"].get(str(path), {}).get("guest"))
+        return seen is not None and seen.live.socket(str(path)).guest
 
     def clear(self) -> None:
         """Remove every relay but the neighbour, and end every guest."""

@@ -10,10 +10,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
+from engine.api.live import LiveMember
 from tests.kit import cleanup
 from tests.kit.network.netns import PingReport, run
 from tests.kit.network.numbered_frames import ETHERTYPE, frame, number_of
@@ -49,17 +49,16 @@ def bond(made: Scene, relay: int, wires: Sequence[int], mode: str) -> None:
     made.save()
 
 
-def members(made: Scene, relay: int = 1) -> list[dict[str, Any]]:
+def members(made: Scene, relay: int = 1) -> tuple[LiveMember, ...]:
     """The live members of a relay's bond; none while it is not live."""
     seen = made.instance.observed()
-    found: dict[str, Any] = seen.live["ports"].get(f"net_bonding{relay}", {}) if seen else {}
-    return list(found.get("members", []))
+    return seen.live.port(f"net_bonding{relay}").members if seen else ()
 
 
 def active(made: Scene, relay: int = 1) -> list[int]:
     """The numbers of the wires whose members are active."""
     names = {wire.vf_device.partition(",")[0]: number for number, wire in made.wires.items()}
-    return sorted(names[member["name"]] for member in members(made, relay) if member["active"])
+    return sorted(names[member.name] for member in members(made, relay) if member.active)
 
 
 def wait_active(made: Scene, wires: Sequence[int], relay: int = 1) -> None:
@@ -108,7 +107,7 @@ def test_every_mode_forwards(two_wires: Scene, mode: str) -> None:
     session = two_wires.session(1)
     bond(two_wires, 1, (1, 2), mode)
     two_wires.instance.wait_applied()
-    wait_for("two members with links", lambda: [m["link"] for m in members(two_wires)] == ["up", "up"])
+    wait_for("two members with links", lambda: [m.link for m in members(two_wires)] == ["up", "up"])
     wait_for("an active member", lambda: active(two_wires), 30.0)
     found = send_and_collect(two_wires, active(two_wires)[0], (1, 2))
     everything = sorted(number for numbers in found.values() for number in numbers)
@@ -134,7 +133,7 @@ def test_a_bond_comes_and_goes_and_nothing_stays(two_wires: Scene) -> None:
         two_wires.lines = {1: line}
         two_wires.save()
         two_wires.instance.wait_applied()
-    wait_for("links", lambda: [m["link"] for m in members(two_wires)] == ["up", "up"])
+    wait_for("links", lambda: [m.link for m in members(two_wires)] == ["up", "up"])
 
 
 @contextlib.contextmanager
@@ -181,7 +180,7 @@ def test_failover_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
             made.wait_condition(1, "Ready")
             assert active(made) == [left]
             assert answered(made)
-        assert [m["link"] for m in made.relay_status(1)["members"]] == ["up", "up"]
+        assert [m.link for m in made.relay_status(1)["members"]] == ["up", "up"]
 
 
 def _ping_while(made: Scene, gone: int) -> PingReport:
@@ -307,7 +306,7 @@ def test_lacp_between_two_relays() -> None:
 
 
 def aggregated(made: Scene) -> bool:
-    return [[member["active"] for member in members(made, relay)] for relay in (1, 2)] == [[True, True]] * 2
+    return [[member.active for member in members(made, relay)] for relay in (1, 2)] == [[True, True]] * 2
 
 
 @contextlib.contextmanager

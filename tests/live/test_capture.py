@@ -56,7 +56,7 @@ def started(made: Scene, *arguments: str) -> subprocess.Popen[bytes]:
 
 def captured(made: Scene, relay: int) -> bool:
     """Whether a relay is being captured."""
-    return relay in made.instance.client.observe().live["captures"]
+    return relay in made.instance.client.observe().live.captures
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes, str]:
@@ -202,7 +202,7 @@ def test_a_request_that_makes_no_sense_is_refused(wanted: tuple[Any, ...], relay
     with pytest.raises(EngineError) as refused:
         relayed.instance.client.start_capture(*wanted)
     assert refused.value.code == "bad-request"
-    assert relayed.instance.client.observe().live["captures"] == []
+    assert relayed.instance.client.observe().live.captures == ()
 
 
 def test_what_was_never_begun_can_neither_be_read_nor_stopped(relayed: Scene) -> None:

@@ -41,7 +41,7 @@ def round_of(made: Scene, churn: Churn, changes: int) -> None:
         wait_for("all that was received to be sent or dropped", lambda: not inconsistent(made))
         churn.clear()
     made.guests.pop(NEIGHBOUR).quit()
-    wait_for("no guest", lambda: not made.live_socket(NEIGHBOUR)["guest"])
+    wait_for("no guest", lambda: not made.live_socket(NEIGHBOUR).guest)
 
 
 def other_mode_and_back(made: Scene) -> None:

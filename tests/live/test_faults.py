@@ -46,12 +46,12 @@ def guest(two: Scene) -> Iterator[Scene]:
     two.wait_ping(1)
     yield two
     two.guests.pop(1, made).quit()
-    wait_for("the guest to be gone", lambda: not two.live_socket(1)["guest"])
+    wait_for("the guest to be gone", lambda: not two.live_socket(1).guest)
 
 
 def test_a_driver_that_flaps(two: Scene) -> None:
     """What QEMU sends when a guest's driver is unbound and bound: all rings are stopped, and set up anew."""
-    connects = two.live_socket(1)["connects"]
+    connects = two.live_socket(1).connects
     with neighbour(two), two.storm(1), Peer(two.instance.socket(1)) as peer:
         peer.start()
         for _ in range(100 * ROUNDS):
@@ -60,7 +60,7 @@ def test_a_driver_that_flaps(two: Scene) -> None:
             for ring in (0, 1):
                 peer.set_up(ring)
         peer.sync()
-    assert two.live_socket(1)["connects"] == connects + 100 * ROUNDS + 1
+    assert two.live_socket(1).connects == connects + 100 * ROUNDS + 1
 
 
 def test_connections_that_come_and_go(two: Scene) -> None:
@@ -73,7 +73,7 @@ def test_connections_that_come_and_go(two: Scene) -> None:
                     peer.introduce()
                 elif number % 3 == 2:
                     peer.start()
-    wait_for("nobody to be connected", lambda: not two.live_socket(1)["guest"])
+    wait_for("nobody to be connected", lambda: not two.live_socket(1).guest)
     wait_for("its descriptors back", lambda: len(descriptors(two.instance.engine_pid)) == len(before))
 
 
@@ -173,7 +173,7 @@ def test_a_socket_is_removed(two: Scene) -> None:
             wait_for_socket(path)
             with Peer(path) as peer:
                 peer.start()
-            wait_for("nobody to be connected", lambda: not two.live_socket(1)["guest"])
+            wait_for("nobody to be connected", lambda: not two.live_socket(1).guest)
 
 
 def test_the_directory_of_the_sockets_is_removed(guest: Scene) -> None:

@@ -20,7 +20,7 @@ def test_killed_guests_cost_only_their_own_relay() -> None:
                 with made.storm(1) as storm:
                     wait_frames(storm)
                     guest.kill()
-                    wait_for("the guest to be gone", lambda: not made.live_socket(1)["guest"])
+                    wait_for("the guest to be gone", lambda: not made.live_socket(1).guest)
             made.boot(1, "io")
             with made.flow(1) as flow:
                 wait_frames(flow)
@@ -29,7 +29,7 @@ def test_killed_guests_cost_only_their_own_relay() -> None:
         assert report.clean, report
         assert made.session(2) == session
         assert not shrunken(before, made.counters(2))
-        assert made.live_socket(1)["connects"] == KILLS + 1
+        assert made.live_socket(1).connects == KILLS + 1
         made.instance.check_running()
         for counted in (made.counters(1), made.counters(2)):
             assert counted["port"]["rx_nombuf"] == 0
@@ -44,7 +44,7 @@ def test_a_guest_that_floods_is_killed() -> None:
             guest = made.boot(1, "txonly")
             made.wait_more(1, "vm_to_vf", 10_000)
             guest.kill()
-            wait_for("the guest to be gone", lambda: not made.live_socket(1)["guest"])
+            wait_for("the guest to be gone", lambda: not made.live_socket(1).guest)
         assert made.ping(2).received == 10
         made.boot(1)
         assert made.ping(1).received == 10

@@ -175,12 +175,12 @@ LIES: tuple[Lie, ...] = (
 
 def check_honest(made: Scene) -> None:
     """A peer that behaves is served, right after one that did not."""
-    wait_for("the socket to be free", lambda: not made.live_socket(1)["guest"])
-    before = made.live_socket(1)["connects"]
+    wait_for("the socket to be free", lambda: not made.live_socket(1).guest)
+    before = made.live_socket(1).connects
     with Peer(made.instance.socket(1)) as peer:
         peer.start()
-        wait_for("the guest to be connected", lambda: made.live_socket(1)["connects"] > before)
-    wait_for("the guest to be gone", lambda: not made.live_socket(1)["guest"])
+        wait_for("the guest to be connected", lambda: made.live_socket(1).connects > before)
+    wait_for("the guest to be gone", lambda: not made.live_socket(1).guest)
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
@@ -220,7 +220,7 @@ def test_answers_that_nobody_reads_hold_nobody_up(made: Scene) -> None:
 def test_a_second_connection_does_not_disturb_the_first(made: Scene) -> None:
     with Peer(made.instance.socket(1)) as first:
         first.start()
-        wait_for("the guest to be connected", lambda: made.live_socket(1)["guest"])
+        wait_for("the guest to be connected", lambda: made.live_socket(1).guest)
         session, live = made.session(1), made.live_socket(1)
         for _ in range(10):
             with Peer(made.instance.socket(1)) as second:
@@ -280,7 +280,7 @@ def test_who_costs_descriptors_is_shut_out(made: Scene) -> None:
         status = made.wait_condition(3, "Degraded")
         assert "nobody is let in for another" in status["message"]
         assert len(made.instance.log) - logged < MOST_LOG_BYTES
-        wait_for("the socket to be open again", lambda: made.live_socket(3).get("shut") is None, 60.0)
+        wait_for("the socket to be open again", lambda: made.live_socket(3).shut is None, 60.0)
         with Peer(path) as peer:
             peer.start()
 

@@ -90,12 +90,12 @@ def round_of(made: Scene, sequences: Sequences, first: int) -> None:
 
 
 def check_honest(made: Scene, relay: int) -> None:
-    wait_for("the socket to be free", lambda: not made.live_socket(relay)["guest"])
-    before = made.live_socket(relay)["connects"]
+    wait_for("the socket to be free", lambda: not made.live_socket(relay).guest)
+    before = made.live_socket(relay).connects
     with Peer(made.instance.socket(relay)) as peer:
         peer.start()
-        wait_for("the guest to be connected", lambda: made.live_socket(relay)["connects"] > before)
-    wait_for("the guest to be gone", lambda: not made.live_socket(relay)["guest"])
+        wait_for("the guest to be connected", lambda: made.live_socket(relay).connects > before)
+    wait_for("the guest to be gone", lambda: not made.live_socket(relay).guest)
 
 
 @pytest.mark.timeout(3600 if LONG else 300)

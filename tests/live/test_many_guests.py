@@ -19,7 +19,7 @@ PATIENCE_S = 60.0
 
 def connected(instance: Instance) -> int:
     seen = instance.observed()
-    return sum(bool(each["guest"]) for each in seen.live["sockets"].values()) if seen else 0
+    return sum(each.guest for each in seen.live.sockets.values()) if seen else 0
 
 
 def test_sixty_four_guests_connect_at_once() -> None:

@@ -92,7 +92,7 @@ def test_flows_spread_over_the_guests_queues_and_keep_their_order(relayed: Scene
     wait_for_socket(path)
     with TestpmdGuest([path], "io", GUEST_CPUS, queues=QUEUES) as guest:
         guest.start()
-        wait_for("all queues to be enabled", lambda: relayed.live_socket(1).get("queues") == QUEUES)
+        wait_for("all queues to be enabled", lambda: relayed.live_socket(1).queues == QUEUES)
         seen = send_and_collect(relayed, relayed.wires[1])
         received = re.findall(r"rx_q(\d)_good_packets: (\d+)|rx_q(\d)_packets: (\d+)", guest.tell("show port xstats 0"))
     wanted = list(range(BATCHES * BATCH // FLOWS))

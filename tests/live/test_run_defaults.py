@@ -126,7 +126,7 @@ def test_a_static_vf_with_everything_that_it_can_be_given(site: Site) -> None:
     (port,) = seen.state.ports.values()
     assert (port.mtu, port.checksums, port.tso) == (JUMBO, True, True)
     assert seen.state.sockets[str(site.instance.socket(3))].features == ("csum", "mrgbuf", "tso")
-    assert int(site.scene.live_socket(3)["features"], 16) & MRG_RXBUF
+    assert int(site.scene.live_socket(3).features, 16) & MRG_RXBUF
     assert (seen.state.engine.main_cpu, seen.state.engine.vfio_vf_token) == (MAIN_CPU, TOKEN)
     assert {worker.cpu for worker in seen.state.workers} == {WORKER_CPU}
 

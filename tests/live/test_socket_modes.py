@@ -22,7 +22,7 @@ def changed(made: Scene, **vhost_user: Any) -> None:
 
 
 def features(made: Scene, relay: int = 1) -> int:
-    return int(made.live_socket(relay)["features"], 16)
+    return int(made.live_socket(relay).features, 16)
 
 
 def test_a_client_connects_to_a_socket_that_appears_and_to_the_next_one() -> None:
@@ -32,9 +32,9 @@ def test_a_client_connects_to_a_socket_that_appears_and_to_the_next_one() -> Non
         for connects in (1, 2):
             made.serve(1)
             made.wait_ping(1)
-            assert made.live_socket(1)["connects"] >= connects
+            assert made.live_socket(1).connects >= connects
             made.guests.pop(1).kill()
-            wait_for("the guest to be gone", lambda: not made.live_socket(1)["guest"])
+            wait_for("the guest to be gone", lambda: not made.live_socket(1).guest)
         assert path.is_socket(), "a client must leave the file alone"
         made.instance.terminate()
         assert path.is_socket(), "a client must leave the file alone"

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
-from reconciler.status.report import read_report
 from tests.kit import cleanup
 from tests.kit.paths import ROOT, SHARED_CACHE
 from tests.kit.repetitions import times
+from tests.kit.report import report_json
 from tests.kit.system import ovsdb_server as ovsdb
 from tests.kit.system.git_repository import ALONE, Repository
 from tests.kit.system.sandbox import Cell, Change
@@ -96,7 +96,7 @@ class Place:
 
     @property
     def report(self) -> dict[str, Any]:
-        return read_report(self.root / "run/vio4wd") or {}
+        return report_json(self.root / "run/vio4wd")
 
     @property
     def in_force(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.api.live import LiveSocket
 from tests.kit.guests.qemu import QemuGuest
 from tests.kit.instance import READY_S
 from tests.kit.network.netns import PingReport, parse_ping
@@ -84,9 +85,9 @@ class Stage:
     @property
     def features(self) -> int:
         """What the guest's driver has chosen of what it was offered."""
-        return int(self.live()["features"], 16)
+        return int(self.live().features, 16)
 
-    def live(self) -> dict[str, Any]:
+    def live(self) -> LiveSocket:
         return self.made.live_socket(RELAY)
 
     def kill_engine(self) -> None:

@@ -61,13 +61,13 @@ def test_tcp_flows_both_ways_with_the_guest_s_default_features(talking: Stage) -
 def test_the_engine_is_killed_and_the_guest_s_traffic_is_back(talking: Stage) -> None:
     at = talking
     assert at.guest is not None
-    features, qemu = at.live()["features"], at.guest.pid
+    features, qemu = at.live().features, at.guest.pid
     killed = time.monotonic()
     at.kill_engine()
     at.wait_answer()
     told("the engine was killed: the guest answers after", killed)
     assert at.answers().received == 20
-    assert at.live()["features"] == features
+    assert at.live().features == features
     assert (at.guest.pid, at.guest.boots) == (qemu, 1)
     assert at.tcp() > 0
 
@@ -81,16 +81,16 @@ def test_qemu_is_killed_and_a_new_guest_is_served_at_once(at: Stage) -> None:
     after = at.made.session(1)
     assert after.boot_id == session.boot_id
     assert after.connects > session.connects
-    assert at.live()["features"] == before["features"]
+    assert at.live().features == before.features
 
 
 def test_both_are_killed_and_come_back_in_either_order(at: Stage) -> None:
     assert at.guest is not None
-    features, session = at.live()["features"], at.made.session(1)
+    features, session = at.live().features, at.made.session(1)
     os.kill(at.made.instance.engine_pid, signal.SIGKILL)
     at.guest.kill()
     at.boot()
     at.wait_other_engine(session.boot_id)
     at.wait_answer()
     assert at.answers().received == 20
-    assert at.live()["features"] == features
+    assert at.live().features == features

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.api.live import LiveSocket
 from tests.kit import cleanup
 from tests.kit.guests.qemu import QemuGuest, Qmp
 from tests.kit.instance import Instance
@@ -41,9 +42,8 @@ class Side:
     instance: Instance
     wire: VethWire
 
-    def live(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.instance.client.observe().live["sockets"][str(self.instance.socket(1))]
-        return found
+    def live(self) -> LiveSocket:
+        return self.instance.client.observe().live.sockets[str(self.instance.socket(1))]
 
     def migrating(self) -> bool:
         """What `vio4wd status` says."""
@@ -124,7 +124,7 @@ def test_a_guest_moves_to_another_engine_and_goes_on() -> None:
         target = stack.enter_context(QemuGuest(there.instance.socket(1), f"{GUEST}/24", incoming=uri))
         source.wait_up()
         wait_for("an answer of the guest", lambda: network.ping(GUEST, 1).received, 60.0)
-        features = int(here.live()["features"], 16)
+        features = int(here.live().features, 16)
         taken = there.from_guest()
         wait_listens(uri)
         pings = Pings(network)
@@ -136,9 +136,9 @@ def test_a_guest_moves_to_another_engine_and_goes_on() -> None:
             f"live migration: {told['total-time']} ms in all, QEMU's downtime {told['downtime']} ms, "
             f"longest time between two answers {pings.outage_s() * 1000:.0f} ms (pings every {INTERVAL_S * 1000:g} ms)"
         )
-        assert int(there.live()["features"], 16) & ~LOG_ALL == features & ~LOG_ALL
+        assert int(there.live().features, 16) & ~LOG_ALL == features & ~LOG_ALL
         source.end()
-        wait_for("the guest to be gone from the first engine", lambda: not here.live()["guest"], 30.0)
+        wait_for("the guest to be gone from the first engine", lambda: not here.live().guest, 30.0)
         assert (here.migrating(), there.migrating()) == (False, False)
         taken = there.from_guest()
         wait_for("an answer of the guest", lambda: network.ping(GUEST, 1).received, 60.0)
@@ -170,7 +170,7 @@ def test_a_guest_comes_from_a_host_without_vio4wd_and_goes_to_another() -> None:
         wait_for("answers over the engine", lambda: here.from_guest() > taken + 10, 60.0)
         hop(middle, uris[1])
         middle.end()
-        wait_for("the guest to be gone from the engine", lambda: not here.live()["guest"], 30.0)
+        wait_for("the guest to be gone from the engine", lambda: not here.live().guest, 30.0)
         taken = here.from_guest()
         wait_for("an answer of the guest", lambda: network.ping(GUEST, 5).received == 5, 60.0)
         assert here.from_guest() == taken

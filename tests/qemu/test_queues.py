@@ -24,7 +24,7 @@ NUMBERED = str(Path(__file__).with_name("numbered.py"))
 def at() -> Iterator[Stage]:
     with stage(serves=False) as found:
         found.boot(talks=True, queues=QUEUES, first=f"python3 {NUMBERED} echo {' '.join(PORTS)}")
-        wait_for("all queues to be enabled", lambda: found.live()["queues"] == QUEUES, 60.0)
+        wait_for("all queues to be enabled", lambda: found.live().queues == QUEUES, 60.0)
         yield found
 
 

@@ -38,7 +38,7 @@ def captured(at: Stage, path: Path) -> Iterator[None]:
     instance = at.made.instance
     process = subprocess.Popen(instance.command(*words), env=instance.environment, stderr=subprocess.DEVNULL)
     cleanup.register(process, process.kill)
-    wait_for("the capture to be on", lambda: instance.client.observe().live["captures"], 30.0)
+    wait_for("the capture to be on", lambda: instance.client.observe().live.captures, 30.0)
     yield
     process.send_signal(signal.SIGINT)
     process.wait(60)

@@ -98,4 +98,4 @@ def test_a_bond_fails_over_when_a_cable_is_pulled(bench: Bench, nics: list[str],
 
 
 def active(instance: Instance) -> list[str]:
-    return [str(member["name"]) for member in port(instance, "net_bonding0")["members"] if member["active"]]
+    return [member.name for member in port(instance, "net_bonding0").members if member.active]

@@ -37,7 +37,7 @@ def test_buffers_follow_the_guest(bench: Bench, nics: list[str]) -> None:
     bench.lay(1, vf, peer)
     bench.instance.save(text(bench.instance, bound(1, vf)))
     seen = wait_ports(bench.instance, vf)
-    assert (seen.live["ports"][vf]["numa"], seen.live["ports"][vf]["buffers"]) == (0, 0)
+    assert (seen.live.ports[vf].numa, seen.live.ports[vf].buffers) == (0, 0)
     wait_condition(bench.instance, 1, "Pending", "no guest is connected")
     assert bench.instance.client.observe().state.pins[1].vf_to_vm == 0, "placed on its VF's node"
     boot = bench.instance.client.hello().boot_id

@@ -15,11 +15,11 @@ import pytest
 
 from reconciler.legacy.clients import port_control
 from reconciler.legacy.defaults import imported
-from reconciler.status.report import read_report
 from schema.paths import sync_file
 from state.relay_requests import remove, requests
 from state.store import Store
 from tests.kit.instance import Instance
+from tests.kit.report import report_json
 from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench
 from tests.sriov.machine import Qmp, driver
@@ -56,7 +56,7 @@ def opened(door: Path, *bound: str) -> None:
 
 
 def watch_pid(instance: Instance) -> int:
-    return int((read_report(instance.run_dir) or {"pid": 0})["pid"])
+    return int(report_json(instance.run_dir).get("pid", 0))
 
 
 DYNAMIC = {"dynamic_sockets": True}

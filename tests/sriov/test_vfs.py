@@ -22,12 +22,12 @@ def test_bound_attached_detached_and_given_back(instance: Instance, vfs: list[st
     assert f"{first} has no driver, and DPDK polls it through vfio-pci: write bind: true" in obstacles
     instance.save(spec)
     wait_condition(instance, 1, "Degraded", f"{first} has no driver")
-    port = wait_ports(instance, second).live["ports"][second]
+    port = wait_ports(instance, second).live.ports[second]
     assert (driver(first), driver(second)) == ("", "vfio-pci")
     boot = instance.client.hello().boot_id
     print("VF:", port)
-    assert port["driver"] == "net_e1000_igb_vf"
-    assert port["mtu"] == 1500
+    assert port.driver == "net_e1000_igb_vf"
+    assert port.mtu == 1500
 
     spec = text(instance, f"id: 1, vf: {first}, bind: true", f"id: 2, vf: {second}, bind: true")
     plan, obstacles = planned(instance, spec)

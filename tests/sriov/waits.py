@@ -7,10 +7,10 @@ import contextlib
 import io
 import json
 import os
-from typing import Any
 from unittest import mock
 
 from engine.api.client import Observation
+from engine.api.live import LivePort
 from reconciler.cli import main
 from reconciler.status.conditions import relay_statuses
 from reconciler.status.report import read_report
@@ -52,18 +52,18 @@ def planned(instance: Instance, spec: str) -> tuple[str, str]:
     return vio4wd(instance, "plan", str(draft))
 
 
-def port(instance: Instance, name: str) -> Any:
+def port(instance: Instance, name: str) -> LivePort:
     """What is measured of a port."""
-    return instance.client.observe().live["ports"][name]
+    return instance.client.observe().live.ports[name]
 
 
 def wait_buffers(instance: Instance, name: str, node: int) -> None:
     """Waits until a port's packets lie on this NUMA node."""
     try:
-        wait_for(f"buffers on node {node}", lambda: port(instance, name)["buffers"] == node, LONG_S, LOOK_S)
+        wait_for(f"buffers on node {node}", lambda: port(instance, name).buffers == node, LONG_S, LOOK_S)
     except AssertionError as error:
         live = instance.client.observe().live
-        raise AssertionError(f"{error}: {live['ports']}, {live['sockets']}\n{instance.log[-6000:]}") from error
+        raise AssertionError(f"{error}: {live.ports}, {live.sockets}\n{instance.log[-6000:]}") from error
 
 
 def condition(instance: Instance, relay: int) -> tuple[str, str]:

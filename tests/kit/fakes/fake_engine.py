@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 
 from engine.api.client import EngineError, EngineUnavailable, Observation
+from engine.api.live import Live
 from reconciler.order.device_handover import devices
 from reconciler.resources.actions import needs_new_process
 from schema.model import (
@@ -38,6 +39,7 @@ from schema.model import (
     Worker,
 )
 from schema.paths import engine_events, engine_socket
+from schema.system.typed_json import decoded
 
 Name = tuple[Kind, Key]
 
@@ -261,7 +263,9 @@ class LocalClient:
 
     def observe(self) -> Observation:
         reply = self._ask({"op": "observe"})
-        return Observation(reply["boot_id"], reply["generation"], State.from_json(reply["state"]), reply["live"])
+        return Observation(
+            reply["boot_id"], reply["generation"], State.from_json(reply["state"]), decoded(Live, reply["live"])
+        )
 
     def execute(self, action: Action, boot_id: str, generation: int, pin: Pin | None = None) -> tuple[int, int]:
         request: dict[str, Any] = {

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reconciler.status.report import read_report
 from reconciler.watch.controller import Controller
 from reconciler.watch.schedule import Timing
 from schema.model import Verb
 from schema.wire.notify import Notifier
 from tests.kit.fakes.fake_engine import FakeEngine, Served
 from tests.kit.fakes.table_host import TableHost
+from tests.kit.report import report_json
 
 PATIENCE_S = 20.0
 """How long to wait for what must happen; nothing is said about how long it takes."""
@@ -65,7 +65,7 @@ class Steered:
     def until(self, what: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not holds():
-            assert time.monotonic() < deadline, f"never came: {what}; {read_report(self.run_dir)}"
+            assert time.monotonic() < deadline, f"never came: {what}; {self.report}"
             time.sleep(0.01)
 
     def until_relays(self, *relays: int) -> None:
@@ -74,13 +74,11 @@ class Steered:
     @property
     def report(self) -> dict[str, Any]:
         """What the watch says of itself; empty before it has said anything."""
-        return read_report(self.run_dir) or {}
+        return report_json(self.run_dir)
 
     def until_refused(self) -> str:
-        self.until("a refusal", lambda: bool((read_report(self.run_dir) or {}).get("refused")))
-        report = read_report(self.run_dir)
-        assert report is not None
-        return " ".join(report["refused"]["problems"])
+        self.until("a refusal", lambda: bool(self.report.get("refused")))
+        return " ".join(self.report["refused"]["problems"])
 
     @property
     def removed(self) -> list[str]:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import main
-from reconciler.status.report import read_report
 from reconciler.watch.schedule import Timing
 from schema.model import Action, Kind, Verb
 from state.pending import Pending, Phase, current_pending
@@ -266,7 +265,7 @@ def test_the_watch_rolls_back_for_a_dead_applier_and_does_not_try_the_content_ag
     process.kill()
     process.wait()
     steered.until_relays(1)
-    steered.until("a reason", lambda: "not confirmed" in str((read_report(steered.run_dir) or {}).get("instead")))
+    steered.until("a reason", lambda: "not confirmed" in str(steered.report.get("instead")))
     assert looked(alone) == (None, True)
     assert "not tried again" in alone("status").stdout
     steered.file.write_text(text(1, 2, 3))

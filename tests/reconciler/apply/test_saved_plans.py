@@ -126,14 +126,14 @@ def state(*pairs: tuple[int, int, int], cpus: tuple[int, ...] = (1,)) -> State:
     ],
 )
 def test_targeted(live: State, target: State, ids: set[int], expected: State | None) -> None:
-    found = targeted(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset(ids), None)
+    found = targeted(target, HostSnapshot({0: Observation("b", 1, live)}), frozenset(ids), None)
     if expected is None:
         assert found.workers == {Worker(1), Worker(5)}
         assert set(found.relays) == {1, 2}
     else:
         assert found == expected
     with pytest.raises(SpecUnfit, match="neither"):
-        targeted(target, HostSnapshot({0: Observation("b", 1, live, {})}), frozenset({40}), None)
+        targeted(target, HostSnapshot({0: Observation("b", 1, live)}), frozenset({40}), None)
 
 
 TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"

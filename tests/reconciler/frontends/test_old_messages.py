@@ -12,6 +12,7 @@ import pytest
 
 import schema
 from engine.api.client import Observation
+from engine.api.live import Live
 from reconciler.frontends.backend import PortControlBackend
 from reconciler.frontends.port_control import OWNER
 from reconciler.frontends.replies import EngineCounts, stats_reply
@@ -25,6 +26,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
 from reconciler.observe.snapshot import HostSnapshot
 from schema import Spec
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
+from schema.system.typed_json import decoded
 from state import relay_requests as relay_requests
 from state.store import Store
 from tests.reconciler.frontends.test_services import Stage
@@ -154,7 +156,7 @@ def seen(vf: bool, guest: bool) -> EngineCounts:
     parts: list[Resource] = [Engine(), Worker(1), Socket("/t/3"), Relay(3, VF, "/t/3"), Pin(3, 1, 1), Port(VF)]
     live = {"ports": {VF: {"present": vf, "numa": 1}}, "sockets": {"/t/3": {"guest": guest}}}
     counters = {"tsc_hz": 1, "now_tsc": 1, "relays": {"3": {"vf_to_vm": COUNTED, "vm_to_vf": COUNTED}}}
-    return EngineCounts(1.0, HostSnapshot({0: Observation("boot", 1, State.of(parts), live)}), counters)
+    return EngineCounts(1.0, HostSnapshot({0: Observation("boot", 1, State.of(parts), decoded(Live, live))}), counters)
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_with_several_engines_a_vf_is_given_back_once_by_the_one_that_polled_it(
         State.of([*bound, Port("net_null0"), Socket("/tmp/3"), second, Pin(3, 1, 1)]),
         State.of([*bound, Port(VF), Socket("/tmp/1"), first, Pin(1, 1, 1)]),
     ]
-    seen = {shard: Observation(f"boot{shard}", 0, state, {}) for shard, state in enumerate(states)}
+    seen = {shard: Observation(f"boot{shard}", 0, state) for shard, state in enumerate(states)}
     nothing = State(engine=wanted.engine, workers=wanted.workers)
     planned_actions = plan_host(nothing, HostSnapshot(seen)).planned_actions
     last = [(planned.shard, f"{planned.action.verb} {planned.action.resource}") for planned in planned_actions][-1]

@@ -6,20 +6,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.apply.history import LastApply
+from reconciler.apply.outcome import RelayOutcome
 from reconciler.apply.saved_plan import PlanError, parse_plan
+from reconciler.desired.resolve import SourceStatus
+from reconciler.desired.spec_in_force import InForce, RefusedSpec, RelayInForce
 from reconciler.observe.engine_files import known_shards, left_log_level, remembered_homes
+from reconciler.planning.summary import Summary
 from reconciler.policy.pause import end_pause, put_pause, read_pause
-from reconciler.status.report import Report, read_report, write_report
+from reconciler.policy.removal_guards import HeldBack
+from reconciler.status.report import Report, Standing, read_report, write_report
 from reconciler.watch.only_run import HOLDER
 from reconciler.watch.only_run import _holder as holder
+from schema.model import Impact
 
 STANDS = {"condition": "Ready", "message": "", "since": 1}
-WHOLE: dict[str, Any] = Report(1, "a.yaml", 1.0, standings={"1": STANDS}).to_json()
+WHOLE: dict[str, Any] = {**Report(1, "a.yaml", 1.0).to_json(), "standings": {"1": STANDS}}
 WRONG: dict[str, object] = {
     "nothing": b"",
     "half": b'{"pid": 1, "fi',
@@ -78,13 +86,92 @@ def test_what_is_in_another_shape_says_nothing(tmp_path: Path, reader: str, what
 def test_a_report_whose_parts_are_of_another_type_says_nothing(tmp_path: Path, what: str) -> None:
     (tmp_path / "watch.json").write_text(json.dumps({**WHOLE, **PARTS[what]}))
     found = read_report(tmp_path)
-    assert found is None or found["standings"].keys() <= {"1"}
+    assert found is None or found.standings.keys() <= {1}
+
+
+FULL = Report(
+    1,
+    "a.yaml",
+    1.5,
+    in_force=InForce(
+        "a.yaml",
+        "5ba",
+        2.5,
+        "file",
+        {3: RelayInForce("net_null3", "/tmp/3", "ipc")},
+        (SourceStatus("git", "r2", "r1", "it is broken"),),
+        ("relay 4 of ipc is left out: why",),
+    ),
+    refused=RefusedSpec(3.5, ("a.yaml:1: no",)),
+    last_apply=LastApply(
+        7, 4.5, "held", "why", Summary(1, 2, 3, 4, Impact.GUEST), (RelayOutcome(3, False, "not there", True),)
+    ),
+    next_retry=5.5,
+    engine="ready",
+    faults=("a fault",),
+    threads={"git": "it ended"},
+    waiting=("add relay:3",),
+    standings={3: Standing("Ready", "", 6.5)},
+    drift=("remove relay:5",),
+    instead="why not",
+    held_back=(HeldBack("relay:3", "its guest is connected", "relay:3"),),
+    defaults=True,
+)
+JSON: dict[str, Any] = {
+    "pid": 1,
+    "file": "a.yaml",
+    "started": 1.5,
+    "in_force": {
+        "file": "a.yaml",
+        "sha256": "5ba",
+        "since": 2.5,
+        "origin": "file",
+        "relays": {"3": {"port": "net_null3", "socket": "/tmp/3", "owner": "ipc"}},
+        "sources": [{"name": "git", "attempted": "r2", "applied": "r1", "problem": "it is broken"}],
+        "left_out": ["relay 4 of ipc is left out: why"],
+    },
+    "refused": {"since": 3.5, "problems": ["a.yaml:1: no"]},
+    "last_apply": {
+        "id": 7,
+        "time": 4.5,
+        "verdict": "held",
+        "message": "why",
+        "summary": {"add": 1, "change": 2, "remove": 3, "migrate": 4, "impact": "guest"},
+        "relays": [{"relay": 3, "applied": False, "message": "not there", "pending": True}],
+    },
+    "next_retry": 5.5,
+    "engine": "ready",
+    "faults": ["a fault"],
+    "threads": {"git": "it ended"},
+    "waiting": ["add relay:3"],
+    "standings": {"3": {"condition": "Ready", "message": "", "since": 6.5}},
+    "drift": ["remove relay:5"],
+    "instead": "why not",
+    "held": [{"resource": "relay:3", "reason": "its guest is connected", "allow": "relay:3"}],
+    "defaults": True,
+}
+
+
+def test_a_report_is_the_same_in_json_and_back(tmp_path: Path) -> None:
+    """Programs read these keys."""
+    write_report(tmp_path, FULL)
+    assert json.loads((tmp_path / "watch.json").read_text()) == JSON
+    assert read_report(tmp_path) == FULL
+
+
+def test_a_report_of_another_release_is_read(tmp_path: Path) -> None:
+    (tmp_path / "watch.json").write_text(json.dumps({"pid": 1, "file": "a.yaml", "started": 2}))
+    assert read_report(tmp_path) == Report(1, "a.yaml", 2)
+    stands = {"3": {**STANDS, "condition": "Splendid", "colour": "green"}}
+    held = [{**JSON["held"][0], "until": 7.5}]
+    (tmp_path / "watch.json").write_text(json.dumps({**JSON, "standings": stands, "held": held, "mood": "good"}))
+    assert read_report(tmp_path) == replace(FULL, standings={3: Standing("Splendid", "", 1)})
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_it_is_written_anew_over_whatever_lies_there(tmp_path: Path, what: str) -> None:
     lay(tmp_path / "watch.json", WRONG[what])
-    write_report(tmp_path, Report(**{**WHOLE, "standings": {}}))
+    write_report(tmp_path, Report(1, "a.yaml", 1.0))
     assert read_report(tmp_path) is not None
     lay(tmp_path / "paused.json", WRONG[what])
     put_pause(tmp_path, "me", "why")

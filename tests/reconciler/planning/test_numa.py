@@ -12,11 +12,13 @@ from typing import Any
 
 import schema
 from engine.api.client import EngineClient, Observation
+from engine.api.live import Live
 from reconciler.desired.from_spec import desired
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.shard_cpus import allot
 from reconciler.status.conditions import relay_statuses
 from schema.model import Key, Kind
+from schema.system.typed_json import decoded
 from tests.kit.fakes.fake_engine import FakeEngine, Served
 from tests.kit.fakes.table_host import TableHost
 from tests.reconciler.planning.test_shards import wanted
@@ -70,7 +72,7 @@ def status(port: dict[str, Any], socket: dict[str, Any]) -> tuple[str, str]:
         "ports": {"net_null1": {"present": True, "link": "up", **port}},
         "sockets": {"/tmp/1.sock": {"guest": True, **socket}},
     }
-    seen = Observation("b", 1, wanted(1, pins={1: 1}), live)
+    seen = Observation("b", 1, wanted(1, pins={1: 1}), decoded(Live, live))
     [found] = relay_statuses(HostSnapshot({0: seen}), None)
     return str(found.condition), found.message
 

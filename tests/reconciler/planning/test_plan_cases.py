@@ -46,7 +46,7 @@ def applied(path: Path) -> State:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Path) -> None:
-    snapshot = HostSnapshot({0: Observation("boot", 0, applied(case / "observed.yaml"), {})})
+    snapshot = HostSnapshot({0: Observation("boot", 0, applied(case / "observed.yaml"))})
     intent = Intent("desired.yaml", "0" * 64, state(case / "desired.yaml"), guarded=False)
     text = "".join(f"{line}\n" for line, _ in lines(proposed(intent, snapshot).saved))
     expected = case / "plan.txt"

@@ -331,5 +331,5 @@ def _cpu_s(target: State, snapshot: HostSnapshot) -> float:
 
 
 def test_observations_are_kept_apart() -> None:
-    snapshot = HostSnapshot({1: Observation("b", 0, wanted(7), {}), 0: Observation("a", 0, wanted(3), {})})
+    snapshot = HostSnapshot({1: Observation("b", 0, wanted(7)), 0: Observation("a", 0, wanted(3))})
     assert snapshot.live == {3: 0, 7: 1}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine.api.client import Observation
+from engine.api.live import Live, LiveSocket
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
@@ -31,8 +32,8 @@ def of(*ids: int) -> State:
 
 
 def snapshot(live: State, *guests: int) -> HostSnapshot:
-    sockets = {f"/tmp/{id_}": {"guest": True} for id_ in guests}
-    return HostSnapshot({0: Observation("boot", 1, live, {"sockets": sockets})})
+    sockets = {f"/tmp/{id_}": LiveSocket(guest=True) for id_ in guests}
+    return HostSnapshot({0: Observation("boot", 1, live, Live(sockets=sockets))})
 
 
 @dataclass

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from reconciler.sources.file_watch import FileWatch, watched_names
-from reconciler.status.report import read_report
 from reconciler.watch.schedule import Timing
 from schema.model import Verb
 from tests.kit.fakes.fake_engine import Served
@@ -86,7 +85,7 @@ def test_what_is_no_spec_changes_nothing(steered: Steered, content: str) -> None
     assert str(steered.file) in steered.until_refused()
     steered.file.write_text(document(1, 2))
     steered.until_relays(1, 2)
-    steered.until("the refusal is over", lambda: not (read_report(steered.run_dir) or {})["refused"])
+    steered.until("the refusal is over", lambda: not steered.report["refused"])
     assert steered.removed == []
 
 
@@ -121,9 +120,7 @@ def test_restarted_with_an_empty_file_the_last_good_spec_stays(steered: Steered)
     steered.engine.restart()
     steered.start()
     steered.until_relays(1)
-    report = read_report(steered.run_dir)
-    assert report is not None
-    assert report["in_force"]["origin"] == "last-good"
+    assert steered.report["in_force"]["origin"] == "last-good"
     assert steered.until_refused()
 
 
@@ -152,7 +149,7 @@ def test_what_fails_is_retried_until_it_works(steered: Steered) -> None:
     steered.engine.broken[Verb.ADD, "port:net_null2"] = "no-device"
     steered.file.write_text(document(1, 2, 3))
     steered.until_relays(1, 3)
-    steered.until("a retry", lambda: bool((read_report(steered.run_dir) or {}).get("next_retry")))
+    steered.until("a retry", lambda: bool(steered.report.get("next_retry")))
     steered.engine.broken.clear()
     steered.until_relays(1, 2, 3)
     assert steered.removed == []
@@ -265,7 +262,7 @@ def test_a_status_that_could_not_be_written_is_written_once_there_is_room(tmp_pa
 
 
 def held_back(steered: Steered) -> list[str]:
-    return [each["resource"] for each in (read_report(steered.run_dir) or {}).get("held") or ()]
+    return [each["resource"] for each in steered.report.get("held") or ()]
 
 
 def test_a_save_does_not_take_a_connected_guest_its_relay_until_it_is_allowed_by_name(steered: Steered) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from engine.api.client import Observation
+from engine.api.live import Live
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.status.conditions import relay_statuses
 from schema.model import Pin, Port, Relay, Socket, State, Worker
+from schema.system.typed_json import decoded
 
 STATE = State.of([Worker(1), Port("net_null1"), Socket("/tmp/1"), Relay(1, "net_null1", "/tmp/1"), Pin(1, 1, 1)])
 
@@ -18,7 +20,7 @@ def status(port: dict[str, Any], worker: dict[str, Any]) -> tuple[str, str]:
         "sockets": {"/tmp/1": {"guest": True}},
         "workers": {"1": worker},
     }
-    [found] = relay_statuses(HostSnapshot({0: Observation("b", 1, STATE, live)}), None)
+    [found] = relay_statuses(HostSnapshot({0: Observation("b", 1, STATE, decoded(Live, live))}), None)
     return str(found.condition), found.message
 
 

@@ -17,8 +17,8 @@ def test_a_word_keeps_its_time_and_another_word_begins_anew() -> None:
     pending = replace(ONE, condition=Condition.PENDING, message="no guest is connected")
     second = standings(first, [pending], 20.0)
     third = standings(second, [replace(pending, message="no engine answers")], 30.0)
-    assert [found["1"]["since"] for found in (first, second, third)] == [10.0, 20.0, 20.0]
-    assert third["1"]["message"] == "no engine answers"
+    assert [found[1].since for found in (first, second, third)] == [10.0, 20.0, 20.0]
+    assert third[1].message == "no engine answers"
     assert standings(third, [], 40.0) == {}
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.status.report import read_report
 from state.pending import Phase
+from tests.kit.report import report_json
 from tests.kit.waiting import wait_for
 from tests.reconciler.apply.test_commit_confirmed import looked, relays
 from tests.reconciler.commands.test_cli import ONE, TWO, Shell, alone, document, shell
@@ -25,7 +25,7 @@ def watching(shell: Shell, *arguments: str | Path) -> subprocess.Popen[str]:
     """A watch that keeps what it is told."""
     command = shell.command("watch", *arguments)
     process = subprocess.Popen(command, env=shell.environment, stderr=subprocess.DEVNULL, text=True)
-    wait_for("a watch", lambda: (read_report(shell.run_dir) or {}).get("pid") == process.pid, 60.0)
+    wait_for("a watch", lambda: report_json(shell.run_dir).get("pid") == process.pid, 60.0)
     return process
 
 
@@ -55,7 +55,7 @@ def waiting(shell: Shell, *arguments: str | Path) -> subprocess.Popen[str]:
 def settled(shell: Shell, *ids: int) -> None:
     """These relays are live, and the watch wants it so."""
     wait_for(f"relays {ids}", lambda: relays(shell) == set(ids), 30.0)
-    report = read_report(shell.run_dir) or {}
+    report = report_json(shell.run_dir)
     assert (set(report["in_force"]["relays"]), report["instead"]) == ({str(id_) for id_ in ids}, "")
 
 
@@ -180,7 +180,7 @@ def test_confirmed_beside_a_watch_that_came_later_it_is_said_that_it_takes_it_ba
     process = waiting(shell, other(shell))
     watch = watching(shell, shell.file)
     try:
-        wait_for("a spec in force", lambda: (read_report(shell.run_dir) or {}).get("in_force"), 30.0)
+        wait_for("a spec in force", lambda: report_json(shell.run_dir).get("in_force"), 30.0)
         done = shell("confirm")
         assert (done.returncode, "save this spec there" in done.stderr) == (0, True)
         process.communicate(timeout=30)

@@ -212,16 +212,16 @@ def test_between_manager_and_watch_words_are_passed_on_and_silence_is_noticed(ma
 
 HANGING = """
 import logging, os, sys
-from reconciler.watch.notify_proxy import GoBetween
-from reconciler.watch.supervisor import Started, keep_up
+from reconciler.watch.notify_proxy import NotifyProxy
+from reconciler.watch.supervisor import ChildProcess, keep_up
 from reconciler.watch.restart_policy import Child
 body = '''
 import os, sys, time
 open(sys.argv[1] + "/watches", "a").write(str(os.getpid()) + chr(10))
 time.sleep(3600)
 '''
-between = GoBetween(silent_s=0.2)
-watch = Started(Child("watch"), [sys.executable, "-c", body, sys.argv[1]], environment=between.environment)
+between = NotifyProxy(silent_s=0.2)
+watch = ChildProcess(Child("watch"), [sys.executable, "-c", body, sys.argv[1]], environment=between.environment)
 sys.exit(keep_up([watch], dict, between))
 """
 

@@ -17,7 +17,6 @@ import pytest
 
 from reconciler.cli import main
 from reconciler.sources.directory import _Reader
-from reconciler.status.report import read_report
 from reconciler.watch.schedule import Timing
 from schema.paths import sync_file
 from state.relay_requests import put, remove
@@ -71,7 +70,7 @@ def from_git(repository: Repository, interval_s: int = NEVER, more: str = "", **
 
 
 def in_force(steered: Steered) -> dict[str, Any]:
-    found: dict[str, Any] = (read_report(steered.run_dir) or {}).get("in_force") or {}
+    found: dict[str, Any] = steered.report.get("in_force") or {}
     return found
 
 
@@ -400,7 +399,7 @@ def test_files_of_a_directory_come_change_and_go(directory: Path, steer: Callabl
     (spec / "c.yaml").write_text(document(2))
     assert "c.yaml:4:10: relays[0].id: id 2 belongs to" in steered.until_refused()
     (spec / "c.yaml").unlink()
-    steered.until("no refusal", lambda: not (read_report(steered.run_dir) or {}).get("refused"))
+    steered.until("no refusal", lambda: not steered.report.get("refused"))
     assert steered.removed == []
     (spec / "b.yaml").unlink()
     steered.until_relays(1, 3)
