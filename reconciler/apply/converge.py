@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.apply.executor import OnStep, Outcome, Step, Verdict, apply_host
+from reconciler.apply.proposal import Proposal
 from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
 from schema.model import Kind, State, Verb
 
@@ -52,25 +53,26 @@ class Converger:
         if sentence:
             self.notice(sentence)
 
-    def leave_parameters(self, todo: HostPlan) -> None:
-        self.say(leave_parameters(self.engines.state_dir, self.engines.run_dir, todo))
+    def leave_parameters(self, targets: Mapping[int, State]) -> None:
+        self.say(leave_parameters(self.engines.state_dir, self.engines.run_dir, targets))
 
-    def until_settled(self, target: State, snapshot: HostSnapshot, todo: HostPlan, replan: bool) -> Outcome:
-        """Carries out `todo`, and with `replan` what `target` takes beyond that once it can be done. Raises
+    def until_settled(self, found: Proposal, replan: bool) -> Outcome:
+        """Carries it out, and with `replan` what its target takes beyond that once it can be done. Raises
         EngineUnavailable, EngineError, SpecUnfit."""
+        snapshot, todo = found.snapshot, found.todo
         steps: list[Step] = []
         waited = not replan
         for attempt in range(STALE_TRIES):
-            self.leave_parameters(todo)
+            self.leave_parameters(todo.targets)
             outcome = apply_host(todo, snapshot.seen, self.engines.clients, self.on_step)
             steps += outcome.steps
             if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, snapshot, replan, waited):
                 break
             waited = waited or bool(todo.missing)
             snapshot = self.observe()
-            todo = plan_host(target, snapshot)
+            todo = found.again(snapshot)
         if outcome.verdict is Verdict.APPLIED:
-            self.say(forget_unneeded(self.engines.state_dir, self.engines.run_dir, todo))
+            self.say(forget_unneeded(self.engines.state_dir, self.engines.run_dir, todo.targets))
         return replace(outcome, steps=tuple(steps))
 
     def _again(self, outcome: Outcome, todo: HostPlan, snapshot: HostSnapshot, replan: bool, waited: bool) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.host.refusal import HostRefused, SpecUnfit
 from reconciler.memory.memory import HostMounts
 from reconciler.observe.engine_files import forget_shard, known_shards, write_engine_parameters
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.host_plan import HostPlan, needed, plan_host
+from reconciler.planning.host_plan import needed, shard_targets
 from reconciler.resources.host_memory import readied
 from schema.model import State
 
@@ -37,21 +38,21 @@ class EngineStart:
         """Readies the host for the engines that this will need, and leaves them their parameters. Gives a sentence
         where it has too little memory for it."""
         try:
-            todo = plan_host(target, snapshot)
+            targets = shard_targets(target, snapshot)
             said = ready(mounts, target, snapshot)
-            self.leave(todo)
+            self.leave(targets)
         except SpecUnfit as error:
             self.fault = f"an engine that starts now finds no parameters: {error}"
             return ""
         return said
 
-    def leave(self, todo: HostPlan) -> None:
-        """Before a plan is carried out."""
-        self.fault = leave_parameters(self._state_dir, self._run_dir, todo)
+    def leave(self, targets: Mapping[int, State]) -> None:
+        """Before a plan is carried out; what it makes of each engine process."""
+        self.fault = leave_parameters(self._state_dir, self._run_dir, targets)
 
-    def forget(self, todo: HostPlan) -> None:
-        """After a plan was carried out."""
-        self.fault = self.fault or forget_unneeded(self._state_dir, self._run_dir, todo)
+    def forget(self, targets: Mapping[int, State]) -> None:
+        """After it was carried out."""
+        self.fault = self.fault or forget_unneeded(self._state_dir, self._run_dir, targets)
 
 
 def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
@@ -68,11 +69,11 @@ def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
     return "; ".join(wrong)
 
 
-def leave_parameters(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
-    """For every engine process that the plan needs, before it is carried out. Gives a sentence when that failed, which
-    is no reason not to carry it out: those that run need none."""
+def leave_parameters(state_dir: Path, run_dir: Path, targets: Mapping[int, State]) -> str:
+    """For every engine process that a plan needs, before it is carried out. Gives a sentence when that failed, which is
+    no reason not to carry it out: those that run need none."""
     said = ""
-    for shard, target in todo.targets.items():
+    for shard, target in targets.items():
         if needed(shard, target):
             said = _leave(state_dir, run_dir, target, shard) or said
     return said
@@ -93,12 +94,12 @@ def _leave(state_dir: Path, run_dir: Path, target: State, shard: int) -> str:
         return f"an engine that starts now does so with old parameters, or none: {cannot}"
 
 
-def forget_unneeded(state_dir: Path, run_dir: Path, todo: HostPlan) -> str:
-    """Lets engine processes end that the plan left without relays; to be called once it is applied. Gives a sentence
+def forget_unneeded(state_dir: Path, run_dir: Path, targets: Mapping[int, State]) -> str:
+    """Lets engine processes end that a plan left without relays; to be called once it is applied. Gives a sentence
     when that failed."""
     try:
         for shard in known_shards(state_dir, run_dir):
-            if shard not in todo.targets or not needed(shard, todo.targets[shard]):
+            if shard not in targets or not needed(shard, targets[shard]):
                 forget_shard(run_dir, shard)
                 forget_shard(state_dir, shard)
     except OSError as error:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.apply.drift import positions
 from reconciler.host.refusal import PlanProblem
-from reconciler.observe.snapshot import EngineVersion, HostSnapshot
-from reconciler.planning.host_plan import HostPlan
+from reconciler.observe.snapshot import EngineVersion
 from reconciler.planning.planned_action import PlannedAction
 from reconciler.planning.summary import Summary, summary
-from reconciler.policy.removal_guards import Guarded, HeldBack, Policy
+from reconciler.policy.removal_guards import HeldBack, Policy
 from schema.model import Action, Kind, Pin, State, Verb
 from schema.system.token import lacks_token
-from state.last_applied import LastTarget
 
 FORMAT_VERSION = "1"
 MAX_BYTES = 4 * 1024 * 1024
@@ -85,49 +81,6 @@ class SavedPlan:
 
     def _observed(self, shard: int) -> Any:
         return self.states[shard].to_json() if shard in self.states else None
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a plan comes from."""
-
-    file: str
-    sha256: str
-    guarded: Guarded
-    policy: Policy
-    last: LastTarget | None = None
-    """What was wanted last, if that is known."""
-    revisions: Mapping[str, str] = field(default_factory=dict)
-    path: str = ""
-    """Of the file, absolute; empty where there is none."""
-
-
-def save(
-    todo: HostPlan, snapshot: HostSnapshot, origin: Origin, valid_s: float = 0.0, problems: tuple[PlanProblem, ...] = ()
-) -> SavedPlan:
-    """The document of a plan that was made just now for what was seen, and for what the guards let through."""
-    now = round(time.time(), 3)
-    return SavedPlan(
-        versions=tuple(_moment(shard, snapshot) for shard in todo.targets if shard not in snapshot.silent),
-        planned_actions=todo.planned_actions,
-        file=origin.file,
-        sha256=origin.sha256,
-        held_back=origin.guarded.held_back,
-        policy=origin.policy,
-        states={shard: state for shard, state in snapshot.states.items() if shard in todo.targets},
-        drift=positions(todo, origin.guarded.target, snapshot, origin.last),
-        revisions=dict(origin.revisions),
-        follows=todo.follows,
-        problems=problems,
-        path=origin.path,
-        made=now,
-        expires=now + valid_s,
-    )
-
-
-def _moment(shard: int, snapshot: HostSnapshot) -> EngineVersion:
-    seen = snapshot.seen.get(shard)
-    return EngineVersion(shard, seen.boot_id, seen.generation) if seen is not None else EngineVersion(shard, None, 0)
 
 
 def _change(planned: PlannedAction, drift: bool) -> dict[str, Any]:

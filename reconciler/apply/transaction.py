@@ -24,21 +24,18 @@ from reconciler.apply.converge import Converger
 from reconciler.apply.engine_start import ready
 from reconciler.apply.history import write_down
 from reconciler.apply.outcome import Outcome, Verdict
-from reconciler.apply.proposal import Intent, Proposal, proposed
+from reconciler.apply.proposal import Intent, Proposal, proposed, proposed_again
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.apply.staleness import Stale, refuse_held_back, refuse_stale
 from reconciler.host.host import Host
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.capacity import refuse_shortage
-from reconciler.planning.host_plan import HostPlan, as_wish, join, missing_words, plan_host
-from reconciler.planning.plan import Plan
-from reconciler.planning.planned_action import plans_of
-from reconciler.planning.predict import predict
-from reconciler.policy.relay_subsets import files_own, others_of, owners_of, protected_among
-from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
+from reconciler.planning.capacity import refuse
+from reconciler.planning.host_plan import as_wish, shard_targets
+from reconciler.policy.relay_subsets import files_own, others_of, owners_of
+from reconciler.policy.removal_guards import Policy
 from reconciler.runtime.lock import APPLY, Locked, locked
 from reconciler.runtime.wording import number_of
-from schema.model import State, Worker
+from schema.model import State
 from state.last_applied import LastTarget, keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
 from state.relay_requests import requests
@@ -46,26 +43,6 @@ from state.rollback_hold import RollbackHold, current_hold, keep_hold, release
 from state.store import Store
 
 LOCK_WAIT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedApply:
-    """What was decided, and is now to be done."""
-
-    guarded: Guarded
-    protected: frozenset[int]
-    snapshot: HostSnapshot
-    todo: HostPlan
-    saved: SavedPlan
-    replan: bool
-    """Whether to plan anew when somebody else changes an engine meanwhile."""
-    others: frozenset[int]
-    """Relays of the target that are not the file's."""
-
-    @property
-    def own(self) -> State:
-        """What of the target is the file's."""
-        return files_own(self.guarded.target, self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +63,12 @@ class Applier:
         Unconfirmed, OSError.
         """
         with self._turn():
-            engines = self.carrier.engines
-            before = engines.observe()
-            todo = plan_host(target, before)
-            self.carrier.say(ready(engines.mounts, target, before))
-            self.carrier.leave_parameters(todo)  # who starts waits for them
-            snapshot = self.carrier.observe()
+            snapshot = self._started(target)
             last = last_target(self.store)
             intent = Intent(order.source, order.sha256, target, policy, order.owners, last, only)
-            found = proposed(intent, snapshot)
-            refuse_shortage(found.todo, snapshot, self.host)
-            return self._carry_out(self._job(found, intent, snapshot), order)
-
-    def _job(self, found: Proposal, intent: Intent, snapshot: HostSnapshot) -> PreparedApply:
-        guarded = found.guarded
-        last = protected_among(intent.last, intent.only) if intent.only else intent.last
-        protected, others = carried_over(guarded, intent.policy, last), self._others(guarded.target)
-        return PreparedApply(guarded, protected, snapshot, found.todo, found.saved, replan=True, others=others)
+            found = proposed(intent, snapshot, self.host)
+            refuse(found.shortages)
+            return self._carry_out(found, order, replan=True)
 
     def apply_saved(self, saved: SavedPlan, order: ApplyRequest, allowed: frozenset[int] = frozenset()) -> Outcome:
         """Carries out a saved plan, on the state that it was made for and on no other, and as a whole: a guard that
@@ -110,30 +76,35 @@ class Applier:
         `apply_state`."""
         policy = replace(saved.policy, allowed=saved.policy.allowed | allowed)
         with self._turn():
-            snapshot = self.carrier.observe()
-            refuse_stale(saved, snapshot, time.time())
-            todo = to_host_plan(saved, snapshot)
-            if todo.missing:
-                self.carrier.leave_parameters(todo)
-                self.carrier.wait_for(todo.missing)
-                snapshot = self.carrier.observe()
-                refuse_stale(saved, snapshot, time.time())
-                todo = to_host_plan(saved, snapshot)
-            last = last_target(self.store)
-            guarded = guard(join(todo.targets.values()), snapshot, policy, last)
-            refuse_held_back(guarded)
-            refuse_shortage(todo, snapshot, self.host)
-            protected = carried_over(guarded, policy, last)
-            outcome = self._carry_out(
-                PreparedApply(
-                    guarded, protected, snapshot, todo, saved, replan=False, others=self._others(guarded.target)
-                ),
-                order,
-            )
+            found = self._kept(saved, policy)
+            if found.todo.missing:
+                self.carrier.leave_parameters(found.todo.targets)
+                self.carrier.wait_for(found.todo.missing)
+                found = self._kept(saved, policy)
+            refuse_held_back(found.guarded)
+            refuse(found.shortages)
+            outcome = self._carry_out(found, order, replan=False)
         if outcome.verdict is Verdict.STALE and outcome.rollback is None:
             done = number_of(len(outcome.steps), "action")
             raise Stale(f"{outcome.message}, after {done} of this plan; make a new one")
         return outcome
+
+    def _started(self, target: State) -> HostSnapshot:
+        """What is live; an engine that is still to come, or starts, is waited for, and finds what it needs."""
+        engines = self.carrier.engines
+        before = engines.observe()
+        if before.seen:
+            return before
+        targets = shard_targets(target, before)
+        self.carrier.say(ready(engines.mounts, target, before))
+        self.carrier.leave_parameters(targets)
+        return self.carrier.observe()
+
+    def _kept(self, saved: SavedPlan, policy: Policy) -> Proposal:
+        """Raises Stale when it is for another state than this."""
+        snapshot = self.carrier.observe()
+        refuse_stale(saved, snapshot, time.time())
+        return proposed_again(saved, policy, last_target(self.store), snapshot, self.host)
 
     def clear(self) -> None:
         """Rolls back what somebody began and did not bring to its end. Raises Unconfirmed when that is not possible
@@ -167,44 +138,46 @@ class Applier:
         if outcome is not None:
             refuse_unfinished(left, outcome)
 
-    def _carry_out(self, job: PreparedApply, order: ApplyRequest) -> Outcome:
-        pending = self._begin(job, order) if order.undoable else None
+    def _carry_out(self, found: Proposal, order: ApplyRequest, replan: bool) -> Outcome:
+        """`replan`: plans anew when somebody else changes an engine meanwhile."""
+        own = files_own(found.target, self._others(found.target))
+        pending = self._begin(found.snapshot, order) if order.undoable else None
         try:
-            outcome = self._tried(job, pending is not None)
-            self._remember(job, order, outcome)
+            outcome = replace(self._tried(found, replan, pending is not None), held_back=found.guarded.held_back)
+            self._remember(found, own, order, outcome)
             if pending is not None:
                 outcome = self._on_trial(pending, order, outcome)
         except KeyboardInterrupt:
             if pending is not None:
                 self._roll_back(pending, "it was interrupted")
             raise
-        return replace(outcome, held_back=job.guarded.held_back)
+        return outcome
 
-    def _tried(self, job: PreparedApply, undoable: bool) -> Outcome:
+    def _tried(self, found: Proposal, replan: bool, undoable: bool) -> Outcome:
         """What can be undone is so when the engine goes away, too."""
         try:
-            return self.carrier.until_settled(job.guarded.target, job.snapshot, job.todo, job.replan)
+            return self.carrier.until_settled(found, replan)
         except (EngineUnavailable, EngineError) as error:
             if not undoable:
                 raise
             return Outcome(Verdict.LOST, (), (), str(error))
 
-    def _remember(self, job: PreparedApply, order: ApplyRequest, outcome: Outcome) -> None:
-        reached_ = reached(job.guarded, job.protected, outcome)
-        keep_target(self.store, reached_)
-        write_down(self.store, order, job.saved, replace(outcome, held_back=job.guarded.held_back), job.own)
+    def _remember(self, found: Proposal, own: State, order: ApplyRequest, outcome: Outcome) -> None:
+        """`own`: what of the target is the file's."""
+        keep_target(self.store, reached(found, outcome))
+        write_down(self.store, order, found.saved, outcome, own)
         if outcome.verdict is not Verdict.APPLIED:
             return
         if order.instead_of:
             why = f"{order.source} was put in its place by {order.who}"
-            keep_hold(self.store, RollbackHold(frozenset({order.instead_of}), job.own, why, time.time(), job.protected))
+            keep_hold(self.store, RollbackHold(frozenset({order.instead_of}), own, why, time.time(), found.protected))
         else:
             release(self.store, order.sha256)  # who applies it by hand wants it tried
 
-    def _begin(self, job: PreparedApply, order: ApplyRequest) -> Pending:
+    def _begin(self, snapshot: HostSnapshot, order: ApplyRequest) -> Pending:
         """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
         brought back."""
-        last, before = last_target(self.store), as_wish(job.snapshot.states.values())
+        last, before = last_target(self.store), as_wish(snapshot.states.values())
         hold = current_hold(self.store)
         pending = Pending(
             token=str(uuid.uuid4()),
@@ -248,9 +221,9 @@ class Applier:
         pending = replace(pending, reason=why)
         snapshot = self.carrier.observe(patient=True)
         source, owners = f"{UNDOING}{pending.source}", owners_of(requests(self.store), pending.others)
-        policy = Policy(pending.protected)
-        found = proposed(Intent(source, pending.sha256, pending.before, policy, owners, guarded=False), snapshot)
-        outcome = self.carrier.until_settled(pending.before, snapshot, found.todo, replan=True)
+        intent = Intent(source, pending.sha256, pending.before, Policy(pending.protected), owners, guarded=False)
+        found = proposed(intent, snapshot, self.host)
+        outcome = self.carrier.until_settled(found, replan=True)
         own = files_own(pending.before, pending.others)
         write_down(self.store, ApplyRequest(pending.who, source, pending.sha256), found.saved, outcome, own)
         if outcome.verdict is Verdict.APPLIED:
@@ -264,24 +237,8 @@ class Applier:
         return {shard: hello.boot_id for shard, hello in self.carrier.engines.ping().items()}
 
 
-def reached(guarded: Guarded, protected: frozenset[int], outcome: Outcome) -> LastTarget:
+def reached(found: Proposal, outcome: Outcome) -> LastTarget:
     """What is to be remembered of what was wanted, and of how far it came."""
     boots = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
     differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
-    return LastTarget(guarded.target, protected, boots, differs)
-
-
-def to_host_plan(saved: SavedPlan, snapshot: HostSnapshot) -> HostPlan:
-    """A saved plan as one that can be carried out on what is seen."""
-    plans = plans_of(saved.planned_actions)
-    shards = [version.shard for version in saved.versions]
-    here = [shard for shard in shards if shard in snapshot.seen]
-    later = plans_of(saved.follows)
-    targets = {s: predict(predict(snapshot.states[s], plans.get(s, Plan())), later.get(s, Plan())) for s in here}
-    for shard in (s for s in shards if s not in targets):
-        todo = plans.get(shard, Plan())
-        cpus = {cpu for pin in todo.pins.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf)}
-        born = State(engine=targets[here[0]].engine, workers=frozenset(Worker(cpu) for cpu in cpus))
-        targets[shard] = predict(born, todo)
-    missing = {s: missing_words(s) for s in shards if s not in here}
-    return HostPlan(saved.planned_actions, dict(sorted(targets.items())), missing, saved.follows)
+    return LastTarget(found.target, found.protected, boots, differs)

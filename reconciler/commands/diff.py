@@ -42,7 +42,7 @@ def execute(asked: argparse.Namespace) -> int:
     target = desired(spec, host)
     snapshot = carried_out(desired(compose([at_once(asked.before).read(hosts)]), host))
     intent = Intent(str(at_once(asked.after)), spec.sha256, target, guarded=False)
-    saved = with_names(proposed(intent, snapshot).saved, host.stand_ins)
+    saved = with_names(proposed(intent, snapshot, host).saved, host.stand_ins)
     if asked.json:
         emit(saved.to_json())
     else:

@@ -114,20 +114,20 @@ def made(
         revisions=settled.revisions,
         path=file.absolute,
         valid_s=valid_s,
+        problems=(*unfit, *frontends_refused(spec, run_dir())),
     )
     with Engines(run_dir(), state_dir()) as engines:
         snapshot = engines.observe_any()
-        found = proposed(intent, snapshot, looking_at(engines, (*unfit, *frontends_refused(spec, run_dir()))))
+        found = proposed(intent, snapshot, ThisHost(), looking_at(engines))
     missing = list(found.todo.missing.values())
     return with_names(found.saved, names), missing, strangers(found.todo, snapshot, ThisHost())
 
 
-def looking_at(engines: Engines, more: tuple[PlanProblem, ...] = ()) -> Look:
-    """Finds out what of a plan will not work, beside what is known."""
-    from reconciler.host.host import ThisHost
+def looking_at(engines: Engines) -> Look:
+    """Finds out what of a plan will not work."""
     from reconciler.status.plan_problems import problems_of
 
-    return lambda todo, snapshot: (*more, *problems_of(todo, snapshot, ThisHost(), engines))
+    return lambda todo, snapshot: problems_of(todo, snapshot, engines)
 
 
 def _settled(file: Local, store: Store) -> tuple[ResolvedSpec, tuple[PlanProblem, ...], Mapping[int, str]]:

@@ -114,6 +114,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
     """The plan, which is shown."""
     from reconciler.apply.proposal import Intent, proposed
     from reconciler.commands.plan import VALID_S, looking_at, show
+    from reconciler.host.host import ThisHost
     from reconciler.planning.host_plan import as_wish
     from reconciler.policy.relay_subsets import others_of, owners_of, with_others
     from reconciler.policy.removal_guards import Policy, relay_ids
@@ -138,7 +139,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
         last,
         valid_s=VALID_S,
     )
-    saved = proposed(intent, snapshot, looking_at(engines)).saved
+    saved = proposed(intent, snapshot, ThisHost(), looking_at(engines)).saved
     if not asked.json and (saved.planned_actions or saved.held_back or saved.problems):
         show(saved)
     return saved

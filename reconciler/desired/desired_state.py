@@ -9,18 +9,14 @@ from reconciler.desired.from_spec import desired
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.host_plan import HostPlan, plan_host
-from reconciler.planning.planned_action import PlannedAction
+from reconciler.planning.host_plan import shard_targets
 from reconciler.policy.claims import Conflict, MergedRelays, merge_requests
 from schema import Spec
-from schema.model import Action, Kind, State
+from schema.model import State
 from state import pins
 from state import relay_requests as relay_requests
 from state.relay_requests import RelayRequest
 from state.store import Store
-
-TEMPLATE = "template"
-"""Who owns the sockets that exist before any relay needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ def _wanted(spec: Spec, asked: Sequence[RelayRequest], known: Requests, host: Ho
     cpus = pins_of(whole.spec, known.pins)
     relays = tuple(replace(relay, cpus=cpus.get(relay.id)) for relay in whole.spec.relays)
     target = desired(replace(whole.spec, relays=relays), host)
-    plan_host(target, HostSnapshot())
+    shard_targets(target, HostSnapshot())
     return DesiredState(spec, target, whole)
 
 
@@ -98,25 +94,3 @@ def _as_many_as_fit(spec: Spec, known: Requests, host: Host) -> DesiredState:
         except SpecUnfit as error:
             out.append(Conflict(request.owner, request.relay, "; ".join(error.reasons)))
     return replace(found, merged=replace(found.merged, left_out=(*found.merged.left_out, *out)))
-
-
-def with_owners(todo: HostPlan, owners: Mapping[int, str]) -> HostPlan:
-    """A plan that says whose relays it touches, where they are not the file's."""
-    planned_actions, follows = (
-        tuple(_owned(each, owners) for each in part) for part in (todo.planned_actions, todo.follows)
-    )
-    return replace(todo, planned_actions=planned_actions, follows=follows)
-
-
-def _owned(planned: PlannedAction, owners: Mapping[int, str]) -> PlannedAction:
-    owner = _owner(planned.action, owners)
-    if not owner:
-        return planned
-    return replace(planned, action=replace(planned.action, reason=f"{planned.action.reason} (owner: {owner})"))
-
-
-def _owner(action: Action, owners: Mapping[int, str]) -> str:
-    """Empty: the file's. A socket that no relay uses is the template's."""
-    if action.relay is None:
-        return TEMPLATE if action.kind is Kind.SOCKET else ""
-    return owners.get(action.relay, "")

@@ -29,16 +29,16 @@ FILES_PER_QUEUE = 4
 """Two rings, each with a descriptor to kick and one to be kicked with."""
 
 
-def refuse_shortage(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> None:
-    """Raises SpecUnfit, with the arithmetic, when this host has not what the plan needs."""
-    found = shortages(todo, snapshot, host)
+def shortages(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> tuple[PlanProblem, ...]:
+    """What is too little, each with the arithmetic. An engine that does not say what it costs is not reckoned with."""
+    return (*_memory_short(todo, snapshot, host), *_files_short(todo, snapshot))
+
+
+def refuse(short: Iterable[PlanProblem]) -> None:
+    """Raises SpecUnfit, with the arithmetic, when this host has not what a plan needs."""
+    found = [each.problem for each in short]
     if found:
         raise SpecUnfit(found, ["no-memory"])
-
-
-def shortages(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> list[str]:
-    """What is too little, each with the arithmetic. An engine that does not say what it costs is not reckoned with."""
-    return [each.problem for each in (*memory_short(todo, snapshot, host), *files_short(todo, snapshot))]
 
 
 def port_bytes(port: Port, limits: Mapping[str, int]) -> int:
@@ -99,14 +99,17 @@ def _first_device(action: Action) -> str:
     return port.members[0] if isinstance(port, Port) and port.members else str(action.key)
 
 
-def memory_short(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> Iterable[PlanProblem]:
+def _memory_short(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> Iterable[PlanProblem]:
     """Of the whole host."""
-    by_node, free = _by_node(todo, snapshot, host), _free(todo, host)
+    by_node = _by_node(todo, snapshot, host)
+    if not by_node:
+        return
+    free = _free(todo, host)
     changed = list(_ports(todo, snapshot))
     ports = sum((action.after is not None) - (action.before is not None) for action in changed)
     shards = sum(shard not in snapshot.seen for shard in todo.targets)
     need = sum(by_node.values()) + shards * SHARD_BYTES
-    if by_node and ports > 0 and need > sum(free.values()):
+    if ports > 0 and need > sum(free.values()):
         yield PlanProblem("hugepages", _words(ports, shards, need, free))
 
 
@@ -125,7 +128,7 @@ def _words(ports: int, shards: int, need: int, free: Mapping[int, int]) -> str:
     )
 
 
-def files_short(todo: HostPlan, snapshot: HostSnapshot) -> Iterable[PlanProblem]:
+def _files_short(todo: HostPlan, snapshot: HostSnapshot) -> Iterable[PlanProblem]:
     """Of each engine."""
     for shard, target in todo.targets.items():
         limit = snapshot.limits.get(shard, {}).get("files")

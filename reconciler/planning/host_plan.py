@@ -60,9 +60,18 @@ def plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
     return replace(todo, follows=follows(then.planned_actions, then.targets, before))
 
 
-def _plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
+def shard_targets(desired: State, snapshot: HostSnapshot) -> dict[int, State]:
+    """What each engine process is to be. Raises SpecUnfit as `plan_host`."""
+    return _divided(desired, snapshot)[1]
+
+
+def _divided(desired: State, snapshot: HostSnapshot) -> tuple[Division, dict[int, State]]:
     division = divide(costs_of(desired), snapshot.live, _wishes(desired, snapshot), snapshot.room)
-    targets = _targets(desired, division.homes, snapshot)
+    return division, _targets(desired, division.homes, snapshot)
+
+
+def _plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
+    division, targets = _divided(desired, snapshot)
     live = {shard: snapshot.states.get(shard) or _newborn(target) for shard, target in targets.items()}
     able = [shard for shard in targets if shard not in snapshot.silent]
     planned_actions = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, snapshot.room)

@@ -11,11 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.host.host import Host
 from reconciler.host.refusal import PlanProblem
 from reconciler.observe.host_engine import objections
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.capacity import files_short, memory_short
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
 from reconciler.runtime.lock import WATCH, is_held
@@ -28,13 +26,11 @@ if TYPE_CHECKING:
     from reconciler.observe.engines import Engines
 
 
-def problems_of(todo: HostPlan, snapshot: HostSnapshot, host: Host, engines: Engines) -> tuple[PlanProblem, ...]:
-    """Everything that will not work, each once, in the order of the plan."""
+def problems_of(todo: HostPlan, snapshot: HostSnapshot, engines: Engines) -> tuple[PlanProblem, ...]:
+    """Everything that will not work, beside what the host has too little of, each once, in the order of the plan."""
     views = {shard: View(hello.pid) for shard, hello in engines.heard.items()}
     whole = _whole(todo)
     found = [
-        *memory_short(todo, snapshot, host),
-        *files_short(todo, snapshot),
         *engines.mounts.objections(todo.all_actions),
         *objections(whole, _new(todo, snapshot), engines.vfs),
         *_places(todo, snapshot, views),

@@ -25,9 +25,8 @@ from reconciler.apply.drift import (
 from reconciler.apply.engine_start import EngineStart
 from reconciler.apply.executor import Outcome, Verdict, apply_host
 from reconciler.apply.history import WatchHistory
-from reconciler.apply.saved_plan import save
+from reconciler.apply.proposal import Proposal
 from reconciler.apply.transaction import reached
-from reconciler.desired.desired_state import with_owners
 from reconciler.desired.local import Local
 from reconciler.desired.spec_in_force import Accepted, SpecFile
 from reconciler.frontends.frontends import Frontends
@@ -36,10 +35,9 @@ from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.engines import Engines, Events
 from reconciler.observe.snapshot import HostSnapshot, fingerprint
-from reconciler.planning.capacity import shortages
-from reconciler.planning.host_plan import HostPlan, plan_host
+from reconciler.planning.host_plan import HostPlan
 from reconciler.policy.pause import pause_file, read_pause
-from reconciler.policy.removal_guards import Guarded, carried_over, policy_of
+from reconciler.policy.removal_guards import Guarded
 from reconciler.runtime.lock import APPLY, WATCH, Locked, locked
 from reconciler.runtime.log_changes import ChangeLog
 from reconciler.runtime.supervised_thread import Threads
@@ -49,9 +47,8 @@ from reconciler.status.conditions import relay_statuses
 from reconciler.status.report import Report, read_report, write_report
 from reconciler.status.systemd import ServiceStatus, in_a_line
 from reconciler.status.transitions import standings
-from reconciler.watch.goal import Goal, SpecGoal, aim, origin, undone_instead
+from reconciler.watch.goal import Goal, aim, undone_instead
 from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
-from schema.model import State
 from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
 from schema.system.files import left_aside
@@ -272,26 +269,14 @@ class Controller:
         try:
             with locked(self._run_dir / APPLY):
                 snapshot = engines.observe_any()
-                last = last_target(self._store)
-                policy = policy_of(accepted.spec, released=released(self._store))
-                request = SpecGoal(accepted.spec.sha256, accepted.target, policy, accepted.others)
-                goal = aim(self._store, request, snapshot, last, time.time())
+                goal = aim(self._store, accepted, snapshot, self._host, time.time())
                 if goal is None:  # an apply waits to be confirmed, and whoever made it has died
                     self._schedule.busy(time.monotonic())
                     return
-                guarded = goal.guarded
-                todo = with_owners(plan_host(guarded.target, snapshot), accepted.owners)
-                self._short = "; ".join(shortages(todo, snapshot, self._host))
-                if goal.undoing is None and self._paused(todo, snapshot):
+                self._short = "; ".join(each.problem for each in goal.found.shortages)
+                if goal.undoing is None and self._is_paused(goal.found):
                     return
-                todo, drift = self._without_drift(todo, snapshot, guarded.target, accepted.spec.drift == "report")
-                outcome = self._apply(todo, snapshot, engines)
-                self._settled = learned(self._settled, guarded.target, outcome, drift)
-                reached_now = reached(guarded, carried_over(guarded, goal.policy, last), outcome)
-                keep_target(self._store, replace(reached_now, open=self._settled.open))
-                if goal.undoing is not None and outcome.verdict is Verdict.APPLIED:
-                    undone(self._store, goal.undoing, outcome)
-                    self._schedule.asked(time.monotonic())  # what others asked for meanwhile
+                outcome = self._carry_out(goal, accepted.spec.drift == "report", engines)
         except (EngineUnavailable, EngineError) as error:
             self._tell("engine", str(error), "%s", "")
             self._schedule.reconciled(time.monotonic(), Verdict.LOST, "", 0)
@@ -302,6 +287,23 @@ class Controller:
             self._schedule.reconciled(time.monotonic(), Verdict.FAILED, *fingerprint(snapshot.versions), heals)
             return
         self._impossible = ""
+        self._reconciled(accepted, goal, outcome)
+
+    def _carry_out(self, goal: Goal, report: bool, engines: Engines) -> Outcome:
+        """`report`: what has drifted is said, and stays."""
+        found = goal.found
+        todo, drift = self._without_drift(found, report)
+        outcome = self._apply(todo, found.snapshot, engines)
+        self._settled = learned(self._settled, found.target, outcome, drift)
+        keep_target(self._store, replace(reached(found, outcome), open=self._settled.open))
+        if goal.undoing is not None and outcome.verdict is Verdict.APPLIED:
+            undone(self._store, goal.undoing, outcome)
+            self._schedule.asked(time.monotonic())  # what others asked for meanwhile
+        return outcome
+
+    def _reconciled(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
+        """What follows from how it ended, and who is told."""
+        found = goal.found
         if goal.undoing is None:
             self._answer_frontends(accepted, goal, outcome)
         self._schedule.reconciled(
@@ -310,14 +312,16 @@ class Controller:
         if outcome.steps:
             self._schedule.changed(time.monotonic())
         else:
-            self._stand(snapshot)
+            self._stand(found.snapshot)
         healed = self._ledger.failing and outcome.verdict is Verdict.APPLIED
-        news = self._tell_held_back(guarded)
-        self._tell_instead(goal)
-        if todo.actions or todo.missing or healed or news:
-            saved = save(todo, snapshot, origin(goal, accepted, last))
+        news = self._tell_held_back(found.guarded)
+        self._report = replace(self._report, instead=goal.instead)
+        self._tell("instead", goal.instead, "the spec is not carried out: %s", "the spec is carried out again")
+        if found.todo.actions or found.todo.missing or healed or news:
             text = accepted.spec.text if goal.undoing is None else ""
-            last_apply = self._ledger.enter(saved, replace(outcome, held_back=guarded.held_back), text, goal.own)
+            last_apply = self._ledger.enter(
+                found.saved, replace(outcome, held_back=found.guarded.held_back), text, goal.own
+            )
             self._report = replace(self._report, last_apply=last_apply)
 
     def _answer_frontends(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
@@ -335,25 +339,16 @@ class Controller:
         self._tell("held", words, "held back: %s", "nothing is held back any more")
         return bool(news)
 
-    def _tell_instead(self, goal: Goal) -> None:
-        """Says when it is not the spec that is kept up."""
-        reason = goal.hold.reason if goal.hold is not None else ""
-        if goal.undoing is not None:
-            reason = f"{goal.undoing.source} is being rolled back: {goal.undoing.reason}"
-        self._report = replace(self._report, instead=reason)
-        self._tell("instead", reason, "the spec is not carried out: %s", "the spec is carried out again")
-
-    def _paused(self, todo: HostPlan, snapshot: HostSnapshot) -> bool:
+    def _is_paused(self, found: Proposal) -> bool:
         """Whether nothing may be changed; what would be is shown instead."""
         pause = read_pause(self._state_dir)
-        words = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
-        self._tell("pause", words, "paused %s", "resumed")
-        self._paused_by = words
-        waiting = differences(todo, frozenset(map(spot_of, todo.planned_actions))) if pause is not None else ()
-        self._report = replace(self._report, waiting=waiting)
+        self._paused_by = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
+        self._tell("pause", self._paused_by, "paused %s", "resumed")
+        spots = frozenset(map(spot_of, found.todo.planned_actions))
+        self._report = replace(self._report, waiting=differences(found.todo, spots) if pause is not None else ())
         if pause is not None:
-            self._schedule.reconciled(time.monotonic(), Verdict.HELD_BACK, *fingerprint(snapshot.versions))
-            self._stand(snapshot)
+            self._schedule.reconciled(time.monotonic(), Verdict.HELD_BACK, *fingerprint(found.snapshot.versions))
+            self._stand(found.snapshot)
         return pause is not None
 
     def _stand(self, snapshot: HostSnapshot) -> None:
@@ -361,25 +356,23 @@ class Controller:
         found = standings(self._report.standings, relay_statuses(snapshot, shown), time.time())
         self._report = replace(self._report, standings=found)
 
-    def _without_drift(
-        self, todo: HostPlan, snapshot: HostSnapshot, target: State, report: bool
-    ) -> tuple[HostPlan, frozenset[ResourceRef]]:
+    def _without_drift(self, found: Proposal, report: bool) -> tuple[HostPlan, frozenset[ResourceRef]]:
         """The plan without what is to be left alone, and what of that is drift."""
-        settled = still(self._settled, target)
-        spots = drifted(todo, snapshot, settled)
-        words = "; ".join(differences(todo, spots))
+        todo, settled = found.todo, still(self._settled, found.target)
+        spots = drifted(todo, found.snapshot, settled)
+        words = differences(todo, spots)
         done = "and that stays" if report else "and it is set right"
-        self._tell("drift", words, f"somebody changed what is live, {done}: %s", "")
-        self._report = replace(self._report, drift=differences(todo, spots) if report else ())
+        self._tell("drift", "; ".join(words), f"somebody changed what is live, {done}: %s", "")
+        self._report = replace(self._report, drift=words if report else ())
         drift = spots if report else frozenset()
-        return hold_back(todo, snapshot, settled, drift), drift
+        return hold_back(todo, found.snapshot, settled, drift), drift
 
     def _apply(self, todo: HostPlan, snapshot: HostSnapshot, engines: Engines) -> Outcome:
         self._shards = tuple(todo.targets)
-        self._readying.leave(todo)
+        self._readying.leave(todo.targets)
         outcome = apply_host(todo, snapshot.seen, engines.clients, lambda _: self._pulse.beat(time.monotonic()))
         if outcome.verdict is Verdict.APPLIED:
-            self._readying.forget(todo)
+            self._readying.forget(todo.targets)
         return outcome
 
     def _show(self) -> None:

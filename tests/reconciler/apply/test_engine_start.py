@@ -16,7 +16,6 @@ from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.observe.engine_files import known_shards, left_log_level, remembered_homes
 from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.host_plan import HostPlan
 from reconciler.watch.schedule import Timing
 from schema.model import Engine, Relay, State, Worker
 from schema.paths import engine_parameters
@@ -25,10 +24,9 @@ from tests.kit.fakes.watch_harness import Steered, document
 from tests.kit.system.small_disk import small_disk
 
 
-def plan(*shards: int, level: str = "info") -> HostPlan:
+def targets(*shards: int, level: str = "info") -> dict[int, State]:
     """Of so many shards, each with the relay of its number, counted from 1."""
-    one = {s: State.of([Engine(log_level=level), Worker(1), Relay(s + 1, "p", "s")]) for s in shards}
-    return HostPlan((), one, {}, ())
+    return {s: State.of([Engine(log_level=level), Worker(1), Relay(s + 1, "p", "s")]) for s in shards}
 
 
 def mode(path: Path) -> int:
@@ -41,9 +39,9 @@ def test_while_the_state_directory_can_not_be_written_the_run_directory_has_them
     run, state = tmp_path / "run", tmp_path / "state"
     run.mkdir(mode=0o755)
     with small_disk(state) as disk:
-        assert leave_parameters(state, run, plan(0, 1)) == ""
+        assert leave_parameters(state, run, targets(0, 1)) == ""
         disk.fill() if how == "full" else disk.read_only()
-        said = leave_parameters(state, run, plan(0, 1, 2, level="debug"))
+        said = leave_parameters(state, run, targets(0, 1, 2, level="debug"))
         assert f"kept in {run} only" in said
         assert f"{state} can't be written" in said
         assert {each.name: mode(each) for each in run.iterdir()} == {f"engine-{n}.json": 0o600 for n in range(3)}
@@ -52,17 +50,17 @@ def test_while_the_state_directory_can_not_be_written_the_run_directory_has_them
         paths = [engine_parameters(each) for each in (run, state)]
         assert parameters.read_first(paths).engine.log_level == "debug"
         disk.empty() if how == "full" else disk.read_only(on=False)
-        assert leave_parameters(state, run, plan(0, 1, 2, level="debug")) == ""
+        assert leave_parameters(state, run, targets(0, 1, 2, level="debug")) == ""
         assert list(run.iterdir()) == []
         assert parameters.read_first(paths).engine.log_level == "debug"
-        assert forget_unneeded(state, run, plan(0)) == ""
+        assert forget_unneeded(state, run, targets(0)) == ""
         assert known_shards(run, state) == [0]
 
 
 def test_what_can_be_left_nowhere_is_said(tmp_path: Path) -> None:
     for name in ("run", "state"):
         (tmp_path / name).write_text("in the way")
-    assert "old parameters, or none" in leave_parameters(tmp_path / "state", tmp_path / "run", plan(0))
+    assert "old parameters, or none" in leave_parameters(tmp_path / "state", tmp_path / "run", targets(0))
 
 
 def pipe(path: Path) -> None:
@@ -123,7 +121,7 @@ def test_an_engine_that_answers_only_now_and_then_ends_no_watch(
         engines.heard, engines.faults = {}, {0: EngineUnavailable("its API is crowded")}
         return HostSnapshot()
 
-    monkeypatch.setattr(Engines, "see", see_now_and_then)
+    monkeypatch.setattr(Engines, "observe", see_now_and_then)
     steered = Steered(tmp_path, tmp_path / "vio4wd.yaml")
     steered.file.write_text(document(1))
     with Served(steered.engine, steered.run_dir) as steered.served:

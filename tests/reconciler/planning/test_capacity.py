@@ -7,7 +7,7 @@ import pytest
 from reconciler.host.host import ThisHost
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.capacity import MIB, port_bytes, refuse_shortage, shortages, strangers
+from reconciler.planning.capacity import MIB, port_bytes, refuse, shortages, strangers
 from reconciler.planning.host_plan import plan_host
 from schema.model import Port
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
@@ -36,9 +36,9 @@ def test_ports_cost_by_queues_members_and_frames() -> None:
 def test_hugepages() -> None:
     snapshot = seen(1, **COSTS)
     todo = plan_host(wanted(1, *range(10, 20)), snapshot)
-    assert shortages(todo, snapshot, TableHost(free={0: 50 * MIB, 1: 50 * MIB})) == []
+    assert shortages(todo, snapshot, TableHost(free={0: 50 * MIB, 1: 50 * MIB})) == ()
     with pytest.raises(SpecUnfit) as refused:
-        refuse_shortage(todo, snapshot, TableHost(free={0: 20 * MIB, 1: 30 * MIB}))
+        refuse(shortages(todo, snapshot, TableHost(free={0: 20 * MIB, 1: 30 * MIB})))
     said = "about 87 MiB are needed for 10 more ports, and 50 MiB are free (node 0: 20, node 1: 30)"
     assert said in str(refused.value)
 
@@ -48,7 +48,7 @@ def test_a_node_with_too_little_is_named_and_no_obstacle() -> None:
     todo = plan_host(wanted(*range(4)), snapshot)
     nodes = dict.fromkeys(wanted(*range(4)).ports, 1)
     host = TableHost(free={0: 500 * MIB, 1: 20 * MIB}, nodes=nodes)
-    assert shortages(todo, snapshot, host) == []
+    assert shortages(todo, snapshot, host) == ()
     (said,) = strangers(todo, snapshot, host)
     assert "the ports on NUMA node 1 need about 35 MiB, and 20 MiB are free there" in said
     assert "/sys/devices/system/node/node1/hugepages" in said
@@ -59,24 +59,24 @@ def test_a_node_with_too_little_is_named_and_no_obstacle() -> None:
 def test_further_engines_cost_too() -> None:
     snapshot = seen(**COSTS)
     todo = plan_host(wanted(*range(40)), snapshot)
-    (said,) = shortages(todo, snapshot, TableHost(free={0: 350 * MIB}))
-    assert "needed for 40 more ports and 1 more engine process, and" in said
+    (short,) = shortages(todo, snapshot, TableHost(free={0: 350 * MIB}))
+    assert "needed for 40 more ports and 1 more engine process, and" in short.problem
 
 
 def test_who_only_takes_away_is_never_short() -> None:
     snapshot = seen(1, 2, 3, **COSTS)
-    assert shortages(plan_host(wanted(1), snapshot), snapshot, TableHost(free={0: 0})) == []
+    assert shortages(plan_host(wanted(1), snapshot), snapshot, TableHost(free={0: 0})) == ()
 
 
 def test_file_descriptors() -> None:
     snapshot = seen(files=256)
-    (said,) = shortages(plan_host(wanted(*range(20)), snapshot), snapshot, TableHost())
-    assert "shard 0 with 20 relays needs about 564 and may open 256" in said
+    (short,) = shortages(plan_host(wanted(*range(20)), snapshot), snapshot, TableHost())
+    assert "shard 0 with 20 relays needs about 564 and may open 256" in short.problem
 
 
 def test_an_engine_that_does_not_say_is_not_reckoned_with() -> None:
     snapshot = seen()
-    assert shortages(plan_host(wanted(*range(20)), snapshot), snapshot, TableHost(free={})) == []
+    assert shortages(plan_host(wanted(*range(20)), snapshot), snapshot, TableHost(free={})) == ()
 
 
 def test_this_host_knows_its_hugepages() -> None:

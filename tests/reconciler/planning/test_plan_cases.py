@@ -48,7 +48,7 @@ def applied(path: Path) -> State:
 def test_case(case: Path) -> None:
     snapshot = HostSnapshot({0: Observation("boot", 0, applied(case / "observed.yaml"))})
     intent = Intent("desired.yaml", "0" * 64, state(case / "desired.yaml"), guarded=False)
-    text = "".join(f"{line}\n" for line, _ in lines(proposed(intent, snapshot).saved))
+    text = "".join(f"{line}\n" for line, _ in lines(proposed(intent, snapshot, TableHost()).saved))
     expected = case / "plan.txt"
     if os.environ.get("VIO4WD_WRITE_PLANS"):
         expected.write_text(text)

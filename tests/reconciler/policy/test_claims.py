@@ -198,7 +198,7 @@ def test_a_file_that_does_not_fit_is_refused_whatever_the_wishes() -> None:
 def test_the_plan_says_whose_a_relay_is() -> None:
     found = wanted(spec(relay(1)), Requests((request("ovsdb", 2, 2, 5.0),)), HOST)
     intent = Intent("f", "0" * 64, found.target, owners=found.owners)
-    lines = "\n".join(line for line, _ in plan_text.lines(proposed(intent, HostSnapshot()).saved))
+    lines = "\n".join(line for line, _ in plan_text.lines(proposed(intent, HostSnapshot(), HOST).saved))
     assert "the spec asks for it (owner: ovsdb)" in lines
     assert lines.count("owner: ovsdb") == lines.count("relay 2 needs it") + 1
     assert "relay 1 needs it (owner" not in lines

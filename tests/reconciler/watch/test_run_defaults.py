@@ -56,7 +56,7 @@ def test_static_vfs_have_an_owner_of_their_own(site: Steered) -> None:
     with contextlib.closing(Store(site.directory / "other")) as store:
         found = read_now(Local(site.file, defaults=True), TableHost(), store, print).wanted
     intent = Intent("f", "0" * 64, found.target, owners=found.owners)
-    lines = "\n".join(line for line, _ in plan_text.lines(proposed(intent, HostSnapshot()).saved))
+    lines = "\n".join(line for line, _ in plan_text.lines(proposed(intent, HostSnapshot(), TableHost()).saved))
     assert lines.count("the spec asks for it (owner: static)") == 2
     assert lines.count("vhost_user.template_sockets asks for it (owner: template)") == 62
 
