@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,15 @@ def repeated(client: EngineClient, each: Exchange) -> Any:
             return getattr(client, op)()
 
 
+def carries(read: Any, sent: Any) -> None:
+    """Everything that was sent was read; what was left out may have got a default."""
+    if isinstance(sent, dict):
+        for key, value in sent.items():
+            carries(read[key], value)
+    else:
+        assert read == sent
+
+
 def test_each_request_is_as_it_was_and_each_answer_is_read(directory: Path) -> None:
     recorded = exchanges()
     engine = Scripted(*(each.reply for each in recorded))
@@ -93,10 +103,12 @@ def test_each_request_is_as_it_was_and_each_answer_is_read(directory: Path) -> N
     for each, got in made:
         match each.op:
             case "hello" | "observe":
-                facts = {name: getattr(got, name) for name in each.reply.keys() - {"ok", "state"}}
+                facts = {name: getattr(got, name) for name in each.reply.keys() - {"ok", "state", "live"}}
                 assert facts == {name: each.reply[name] for name in facts}
                 state = got.state if each.op == "hello" else got.state.to_json()
                 assert json.loads(json.dumps(state)) == each.reply["state"]
+                if each.op == "observe":
+                    carries(json.loads(json.dumps(asdict(got.live))), each.reply["live"])
             case "execute":
                 assert got == (each.reply["generation"], each.reply["took_us"])
             case "counters" | "capture-read":
