@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.apply.outcome import Outcome, StepResult
+from reconciler.host.refusal import is_retryable
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.describe import words
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
-from reconciler.runtime.errors import is_retryable
 from schema.model import Action, Key, Kind, State, Verb
 from state.last_applied import LastTarget, ResourceRef
 

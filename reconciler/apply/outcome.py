@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from reconciler.host.refusal import is_retryable
 from reconciler.observe.snapshot import EngineVersion
 from reconciler.policy.removal_guards import HeldBack
-from reconciler.runtime.errors import is_retryable
 from schema.model import Action, State
 from state.last_applied import ResourceRef
 

@@ -15,7 +15,7 @@ from reconciler.desired.own_files import FILE, found_by, outdated
 from reconciler.desired.resolve import ResolvedSpec, SourceReading, SourceStatus, Unread, reasons, remember, resolve
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
-from reconciler.runtime.bounded import Bounded, Unanswered
+from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.sources.files import host_names
 from reconciler.sources.pollers import Sources
 from schema import Spec, SpecError, Tree, compose

@@ -13,7 +13,7 @@ from reconciler.frontends.services import Opening, Services
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
 from reconciler.observe.engines import Engines
-from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime.threads import Threads
 from schema import Spec
 from schema.spec import EndpointSpec, IpcSpec, OvsdbSpec
 from schema.wire.listening import Access

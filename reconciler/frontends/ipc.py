@@ -20,7 +20,7 @@ from reconciler.frontends.port_control import RelayTable
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
 from reconciler.runtime.inotify import Inotify
-from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime.threads import Threads
 from schema import Spec, claims
 from schema.document.nodes import shorten
 from schema.system.wakeup import Wakeup

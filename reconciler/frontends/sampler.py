@@ -15,7 +15,7 @@ from reconciler.frontends.replies import EngineCounts, stats_reply
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
 from reconciler.observe.engines import Engines
 from reconciler.observe.rates import together
-from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime.threads import Threads
 from schema.system.wakeup import Wakeup
 
 LOG = logging.getLogger("vio4wd.doors")

@@ -32,7 +32,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
-from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime.threads import Threads
 from schema.system.wakeup import Wakeup
 from schema.wire.listening import Access, EndpointError
 from schema.wire.serving import Endpoint

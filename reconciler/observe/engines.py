@@ -1,8 +1,10 @@
-"""All engine processes of a host: asks each that is there, and leaves each what it needs to start."""
+"""All engine processes of a host: what each shows, and a client of each, which also does what the host has to do."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,15 +20,16 @@ from engine.api.client import (
     Hello,
     Observation,
 )
+from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.host.vfio import HostVfs
 from reconciler.memory.memory import HostMounts
 from reconciler.observe.engine_files import (
     remembered_homes,
 )
-from reconciler.observe.host_engine import HostEngine
 from reconciler.observe.snapshot import HostSnapshot
-from schema.model import MAX_SHARDS
+from schema.model import MAX_SHARDS, Action, Kind, Pin, Port, Verb, Vf
 from schema.paths import engine_socket
+from schema.vf import pci_functions
 
 
 class Engines:
@@ -152,3 +155,65 @@ class Events:
     def close(self) -> None:
         while self._streams:
             self._streams.popitem()[1].close()
+
+
+class HostEngine(EngineClient):
+    """Observes and executes as an engine's client does; what concerns the host it does itself: VFs for each engine,
+    hugepages and their mounts for all of them with the first one."""
+
+    def __init__(self, run_dir: Path, vfs: HostVfs, mounts: HostMounts, shard: int = 0) -> None:
+        super().__init__(run_dir, shard)
+        self._vfs = vfs
+        self._mounts = mounts if shard == 0 else None
+
+    def observe(self) -> Observation:
+        seen = super().observe()
+        state = replace(seen.state, vfs=self._vfs.bound())
+        if self._mounts is not None:
+            state = replace(state, pages=self._mounts.pages(), mounts=self._mounts.mounts())
+        return replace(seen, state=state)
+
+    def execute(self, action: Action, boot_id: str, generation: int, pin: Pin | None = None) -> tuple[int, int]:
+        """As the engine's; what is done on the host is no action of the engine's, so the generation stays."""
+        try:
+            if action.kind in (Kind.VF, Kind.PAGES, Kind.MOUNT):
+                began = time.monotonic_ns()
+                self._carry_out(action)
+                return generation, (time.monotonic_ns() - began) // 1000
+            for address in _to_attach(action):
+                self._vfs.require_pollable(address)
+        except HostRefused as objected:
+            raise EngineError(objected.objection.code, objected.objection.message) from objected
+        return super().execute(action, boot_id, generation, pin)
+
+    def _carry_out(self, action: Action) -> None:
+        if action.kind is not Kind.VF:
+            assert self._mounts is not None, "the plan has these for the first engine only"
+            self._mounts.carry_out(action)
+            return
+        address = str(action.key)
+        if action.verb is Verb.REMOVE:
+            self._vfs.give_back(address)
+        else:
+            self._vfs.bind(address)
+
+
+def _to_attach(action: Action) -> Iterable[str]:
+    """The functions that this action makes the engine attach."""
+    if not isinstance(action.after, Port):
+        return ()
+    before = pci_functions(action.before) if action.verb is Verb.UPDATE and isinstance(action.before, Port) else []
+    return [address for address in pci_functions(action.after) if address not in before]
+
+
+def objections(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostVfs) -> list[PlanProblem]:
+    """What on this host will keep a plan's ports from being added, and functions from being bound, as it is now.
+    `holders`: which relay is to have which port."""
+    todo = list(actions)
+    binds = [str(action.key) for action in todo if isinstance(action.after, Vf)]
+    attaches = [(address, str(action.key)) for action in todo for address in _to_attach(action)]
+    named = {port: f"relay:{id_}" for port, id_ in holders.items()}
+    wanted = {address: named.get(port, f"port:{port}") for address, port in attaches}
+    wanted |= {address: f"vf:{address}" for address in binds if address not in wanted}
+    found = ((who, vfs.objection(address, address in binds)) for address, who in wanted.items())
+    return [PlanProblem(who, objection.message) for who, objection in found if objection is not None]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from inotify_simple import flags
 
-from reconciler.runtime.bounded import Bounded, Unanswered
 from reconciler.runtime.inotify import Inotify
+from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.sources.files import HOSTS, is_spec_name, spec_files
 
 MASK = (

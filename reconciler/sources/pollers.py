@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime.threads import Threads
 from reconciler.sources.clones import forget_clones
 from reconciler.sources.directory import DirectorySource
 from reconciler.sources.files import host_names

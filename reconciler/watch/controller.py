@@ -40,7 +40,7 @@ from reconciler.policy.pause import pause_file, read_pause
 from reconciler.policy.removal_guards import Guarded
 from reconciler.runtime.lock import APPLY, WATCH, Locked, locked
 from reconciler.runtime.log_changes import ChangeLog
-from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime.threads import Threads
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.pollers import Sources
 from reconciler.status.conditions import relay_statuses

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from reconciler.desired.local import Local
 from reconciler.observe.engine_files import known_shards, left_log_level
-from reconciler.runtime.bounded import Bounded, Unanswered
+from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.watch.notify_proxy import NotifyProxy, without_manager
 from reconciler.watch.only_run import only_run
 from reconciler.watch.restart_policy import AGAIN_AT_ONCE, Child

@@ -12,7 +12,7 @@ import pytest
 
 from engine.dpdk.error_causes import GIVEN, why
 from engine.dpdk.library import DpdkError
-from reconciler.runtime.errors import REMEDIES
+from reconciler.host.refusal import REMEDIES
 from tests.kit.paths import ROOT
 
 PROBE = "rte_dev_probe(x)"

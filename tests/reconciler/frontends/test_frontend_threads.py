@@ -19,8 +19,8 @@ from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import ThisHost
 from reconciler.legacy.clients.wire import NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
-from reconciler.runtime import supervised_thread
-from reconciler.runtime.supervised_thread import Threads
+from reconciler.runtime import threads as supervised
+from reconciler.runtime.threads import Threads
 from schema import Spec
 from schema.spec import EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
 from tests.kit import cleanup
@@ -61,8 +61,8 @@ class Open:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    monkeypatch.setattr(supervised_thread, "FIRST_WAIT_S", 0.5)
-    monkeypatch.setattr(supervised_thread, "WELL_S", 0.2)
+    monkeypatch.setattr(supervised, "FIRST_WAIT_S", 0.5)
+    monkeypatch.setattr(supervised, "WELL_S", 0.2)
     made = Open(cleanup.short_directory())
     yield made
     made.doors.close()
@@ -136,8 +136,8 @@ def test_the_database_is_read_again(opened: Open, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_descriptor_is_lost_by_starting_again(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervised_thread, "FIRST_WAIT_S", 0.05)
-    monkeypatch.setattr(supervised_thread, "LAST_WAIT_S", 0.05)
+    monkeypatch.setattr(supervised, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(supervised, "LAST_WAIT_S", 0.05)
     opened.serve()
 
     def count() -> int:

@@ -13,8 +13,7 @@ from reconciler.host.interface_usage import Network, usage
 from reconciler.host.netlink import addresses, routes
 from reconciler.host.pci import Facts
 from reconciler.host.refusal import HostRefused
-from reconciler.host.vfio import HostVfs
-from reconciler.host.vfio_checks import to_bind
+from reconciler.host.vfio import HostVfs, to_bind
 from tests.kit.fakes.fake_pci import BRIDGE, DISK, FakePci
 from tests.kit.network.netns import Namespace, VethWire, run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.runtime.bounded import Bounded, Unanswered
+from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.sources.file_watch import FileWatch
 from reconciler.watch.schedule import Timing
 from tests.kit.cleanup import short_directory

@@ -8,16 +8,16 @@ import threading
 
 import pytest
 
-from reconciler.runtime import supervised_thread
-from reconciler.runtime.supervised_thread import SupervisedThread, Threads
+from reconciler.runtime import threads as supervised
+from reconciler.runtime.threads import SupervisedThread, Threads
 from tests.kit.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits that a test can afford."""
-    monkeypatch.setattr(supervised_thread, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(supervised_thread, "LAST_WAIT_S", 0.02)
+    monkeypatch.setattr(supervised, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(supervised, "LAST_WAIT_S", 0.02)
 
 
 class Work:
@@ -80,14 +80,14 @@ def test_what_runs_well_again_has_no_problem(threads: Threads, monkeypatch: pyte
     thread = threads.start("this", work)
     wait_for("the second start", lambda: work.begun == 2)
     assert threads.problems()
-    monkeypatch.setattr(supervised_thread, "WELL_S", 0.0)
+    monkeypatch.setattr(supervised, "WELL_S", 0.0)
     wait_for("no problem", lambda: not threads.problems())
     ended(thread, work)
 
 
 def test_whoever_is_stopped_while_it_waits_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervised_thread, "FIRST_WAIT_S", 3600.0)
-    monkeypatch.setattr(supervised_thread, "LAST_WAIT_S", 3600.0)
+    monkeypatch.setattr(supervised, "FIRST_WAIT_S", 3600.0)
+    monkeypatch.setattr(supervised, "LAST_WAIT_S", 3600.0)
     work = Work(100)
     thread = SupervisedThread("this", work)
     thread.start()
@@ -106,12 +106,12 @@ def test_distinct_errors_are_logged_up_to_a_bound(caplog: pytest.LogCaptureFixtu
         raise ValueError(len(begun))
 
     thread = SupervisedThread("this", work)
-    supervised_thread.MAX_LOGGED, kept = 3, supervised_thread.MAX_LOGGED
+    supervised.MAX_LOGGED, kept = 3, supervised.MAX_LOGGED
     try:
         thread.start()
         wait_for("six starts", lambda: len(begun) >= 6)
     finally:
-        supervised_thread.MAX_LOGGED = kept
+        supervised.MAX_LOGGED = kept
         thread.stop()
     assert thread.join(10.0)
     assert len(caplog.records) == 3

@@ -1,14 +1,22 @@
-"""A thread for what goes on for ever. When it raises, the traceback goes to the log, `problem` has a sentence for
-`status`, and it is started again, ever more slowly: an error in one part must not end that part in silence."""
+"""Threads that a loop can rely on: one for what goes on for ever, which is started again when it raises, with a sentence
+for `status`; and one for what may hang, whose answer is waited for only so long."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any, TypeVar
+
+from schema.system.logs import start_without_signals
+
+WAIT_S = 0.25
+"""What answers at all does so in milliseconds; what takes longer is heard of when it has come."""
+T = TypeVar("T")
 
 LOG = logging.getLogger("vio4wd.threads")
 FIRST_WAIT_S, LAST_WAIT_S = 1.0, 30.0
@@ -133,3 +141,78 @@ def one_line(error: BaseException | None) -> str:
     text = f"{type(error).__name__}: {error}".strip().removesuffix(":")
     shown = "".join(character if character.isprintable() else " " for character in text)
     return shown if len(shown) <= 300 else f"{shown[:297]}..."
+
+
+class Unanswered(Exception):  # noqa: N818 - a state of things
+    """It has not answered yet, as a sentence."""
+
+
+class Bounded:
+    """One thing that is asked again and again, never twice at once. Not to be shared between threads."""
+
+    def __init__(self, what: str, news: Callable[[], None] = lambda: None, wait_s: float = WAIT_S) -> None:
+        """`what` begins a sentence. `news` is called, on another thread, when an answer has come late."""
+        self._what = what
+        self._news = news
+        self._wait_s = wait_s
+        self._asked: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._since: float | None = None
+        """When it was asked that has not answered yet, in seconds since 1970."""
+        self._late = False
+
+    def do(self, work: Callable[[], T]) -> T:
+        """What `work` gives or raises. Where an earlier one had not answered in time, its answer, if it has come by
+        now. Raises Unanswered."""
+        if self._since is None:
+            if not self._started():
+                return work()
+            self._since = time.time()
+            self._asked.put(work)
+        answer = self._answer()
+        self._since, self._late = None, False
+        result: T = answer()
+        return result
+
+    def _answer(self) -> Callable[[], Any]:
+        with contextlib.suppress(queue.Empty):
+            return self._answers.get(timeout=0 if self._late else self._wait_s)
+        self._late = True
+        with contextlib.suppress(queue.Empty):  # it came just before the thread was told that it is late
+            return self._answers.get_nowait()
+        at = time.strftime("%H:%M:%S", time.localtime(self._since))
+        raise Unanswered(f"{self._what} has not answered since {at}; is its file system a server's that has gone?")
+
+    def _started(self) -> bool:
+        """Whether there is a thread; a host that has none to give is asked directly."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._work_on, name=f"vio4wd {self._what}"[:60], daemon=True)
+            try:
+                start_without_signals(thread)
+            except (RuntimeError, MemoryError):
+                return False
+            self._thread = thread
+        return True
+
+    def _work_on(self) -> None:
+        while (work := self._asked.get()) is not None:
+            self._answers.put(_outcome(work))
+            if self._late:
+                self._news()
+
+    def close(self) -> None:
+        """Its thread ends as soon as it can; nobody waits for that."""
+        self._asked.put(None)
+
+
+def _outcome(work: Callable[[], Any]) -> Callable[[], Any]:
+    try:
+        result = work()
+    except BaseException as error:
+        return lambda error=error: _raise(error)  # type: ignore[misc]
+    return lambda: result
+
+
+def _raise(error: BaseException) -> None:
+    raise error
