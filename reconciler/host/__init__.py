@@ -2,5 +2,5 @@
 
 May import `runtime`, `schema` and `state`. All that binds a device is `vfio.py`; it refuses by itself what the host's
 policy or the device's use forbids, whoever asks.
-Open `vfio_checks.py` first: when a function can be polled or bound, and what is said if not.
+Open `vfio.py` first: when a function can be polled or bound, and what is said if not.
 """

@@ -1,5 +1,5 @@
-"""Threads that a loop can rely on: one for what goes on for ever, which is started again when it raises, with a sentence
-for `status`; and one for what may hang, whose answer is waited for only so long."""
+"""Threads that a loop can rely on: one for what goes on for ever, started again when it raises, with a sentence for
+`status`; and one for what may hang, whose answer is waited for only so long."""
 
 from __future__ import annotations
 
