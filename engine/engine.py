@@ -270,7 +270,7 @@ class EngineCore:
                 self._tell("socket-gone", f"socket:{path}", holder)
 
     def _lose(self, port: str, device: str) -> None:
-        """A device was taken: whoever took it waits until it is let go. Its relay goes on, with what is left."""
+        """A device was taken: whoever took it waits until it is released. Its relay goes on, with what is left."""
         holder = self.relays.holder(port=port)
         log.warning("%s was taken away from port %s", device, port)
         with self._resting(holder):
@@ -373,7 +373,7 @@ class EngineCore:
 
 
 def _set_up_or_put_back(set_up: Callable[[T], None], after: T, before: T) -> None:
-    """Sets up what takes the place of `before`, which has been taken down; where it can't be had, `before` again.
+    """Sets up what takes the place of `before`, which has been taken down; where that fails, `before` again.
     Raises Refused."""
     try:
         set_up(after)

@@ -21,7 +21,7 @@ class RelayRequest:
     """A relay that an owner wants."""
 
     owner: str
-    """Who asked for it, and alone may take it back: the name of a door, never `file`."""
+    """Who asked for it, and alone may take it back: the name of a frontend, never `file`."""
     relay: int
     wanted: Mapping[str, Any]
     """As an entry of `relays` has it in a spec, without the id."""

@@ -1,4 +1,4 @@
-"""The database under the state directory: SQLite, written through to the disk, and never a reason to stop steering.
+"""The database under the state directory: SQLite, written through to the disk, and never a reason to stop reconciling.
 
 When it can't be opened, read or written, work goes on with a copy in memory of what can still be read, `fault` says
 so, and the disk is tried again now and then: what was written meanwhile is then written there. When the file is taken
@@ -98,7 +98,7 @@ class Store:
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Does `work` in one transaction; on a damaged or unwritable database, in memory instead. What writes may be
-        done once more when the disk is to be had again."""
+        done once more when the disk works again."""
         self.heal()
         if self.fault is None:
             try:
@@ -150,7 +150,7 @@ class Store:
         return connection
 
     def _renewed(self, error: Exception) -> sqlite3.Connection | None:
-        """One in place of what is of another shape, with what is in memory; None when that can't be had now."""
+        """One in place of what is of another shape, with what is in memory; None when that can't be made now."""
         with suppress(sqlite3.Error, OSError):
             lock = locks.take(self.path.with_name(f"{FILE}.lock"))
             if lock is None:
@@ -198,7 +198,7 @@ class StoreOnDemand:
         return self._on_demand
 
     def close(self) -> None:
-        """Lets go of the state directory; a second call does nothing."""
+        """Releases the state directory; a second call does nothing."""
         if self._on_demand is not None:
             self._on_demand.close()
             self._on_demand = None

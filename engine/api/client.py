@@ -99,7 +99,7 @@ class EngineClient:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the engine; a second call does nothing."""
+        """Closes the connection; a second call does nothing."""
         self._drop()
 
     def hello(self) -> Hello:

@@ -195,7 +195,7 @@ class Bonds:
         gone = [member for member in bond.members if member.device not in kept]
         names = {device.partition(",")[0] for device in devices if device not in kept}
         first = [member for member in gone if member.name in names]
-        for member in first:  # the same device with other arguments: it has to be let go before it can be taken
+        for member in first:  # the same device with other arguments: it has to be released before it can be taken
             self._leave(bond, member)
         try:
             fresh = self._welcome(bond, [device for device in devices if device not in kept])

@@ -133,7 +133,7 @@ class Captures:
         return {}
 
     def _end(self, capture: Capture) -> None:
-        """The rings are let go only when no worker knows them any more."""
+        """The rings are freed only when no worker knows them any more."""
         for entry, _ring in capture.rings.values():
             self._machine.publish_word(entry.address + at.ENTRY_CAPTURE, 0)
         self.by_number = {number: each for number, each in self.by_number.items() if each is not capture}

@@ -44,15 +44,15 @@ class Context:
         self.mbufs = Mbufs(DPDK)
         self.numa = Numa()
         self.guests = Block(at.GUEST_SIZE * MAX_SOCKETS)
-        self.doors = CALLBACK_CONTEXT
+        self.callback_context = CALLBACK_CONTEXT
         self.roused = Wakeup()
         """By vhost's callbacks, when they have pushed events."""
-        self.doors.write(at.CONTEXT_GUESTS, self.guests.address)
-        self.doors.write(at.CONTEXT_GUEST_COUNT, MAX_SOCKETS)
-        self.doors.write(at.CONTEXT_EVENT_FD, self.roused.fileno())
+        self.callback_context.write(at.CONTEXT_GUESTS, self.guests.address)
+        self.callback_context.write(at.CONTEXT_GUEST_COUNT, MAX_SOCKETS)
+        self.callback_context.write(at.CONTEXT_EVENT_FD, self.roused.fileno())
         for index, look in enumerate((before_message, after_message)):
-            self.doors.write(at.CONTEXT_MESSAGE_OPS + 8 * index, look.address)
-        self.doors.write(at.CONTEXT_MOST_FDS, descriptors.most())
+            self.callback_context.write(at.CONTEXT_MESSAGE_OPS + 8 * index, look.address)
+        self.callback_context.write(at.CONTEXT_MOST_FDS, descriptors.most())
         survive_missing_memory()
         self.vhost = Vhost(DPDK, {name: compiled.address for name, compiled in CALLBACKS.items()})
         self.work_address: int = work.address
@@ -64,9 +64,9 @@ class Context:
 
     def add_worker_block(self, block: Block) -> None:
         """Makes a worker known to whoever must wait for the workers."""
-        count = self.doors.read(at.CONTEXT_WORKERS)
-        self.doors.write(at.CONTEXT_WORKER + 8 * count, block.address)
-        self.doors.write(at.CONTEXT_WORKERS, count + 1)
+        count = self.callback_context.read(at.CONTEXT_WORKERS)
+        self.callback_context.write(at.CONTEXT_WORKER + 8 * count, block.address)
+        self.callback_context.write(at.CONTEXT_WORKERS, count + 1)
 
     def publish_table(self, worker: int, table: int) -> None:
         """Swaps a worker's table and returns after the grace period."""
@@ -74,7 +74,7 @@ class Context:
 
     def publish_word(self, address: int, value: int) -> None:
         """Writes a word that any worker may read and returns when none uses the old value."""
-        self._publish_word(self.doors.address, address, value)
+        self._publish_word(self.callback_context.address, address, value)
 
     def tsc(self) -> int:
         """The time stamp counter now."""
@@ -90,13 +90,13 @@ class Context:
         if not self.roused.taken():
             return []
         events = []
-        tail = self.doors.read(at.EVENTS_TAIL)
+        tail = self.callback_context.read(at.EVENTS_TAIL)
         while True:
             slot = at.EVENTS + (tail % at.EVENT_SLOTS) * at.EVENT_SIZE
-            if self.doors.read(slot) != tail + 1:
+            if self.callback_context.read(slot) != tail + 1:
                 break
-            word = self.doors.read(slot + 8)
+            word = self.callback_context.read(slot + 8)
             events.append(GuestEvent(word >> 32, word & 0xFFFFFFFF))
             tail += 1
-            self.doors.write(at.EVENTS_TAIL, tail)
+            self.callback_context.write(at.EVENTS_TAIL, tail)
         return events

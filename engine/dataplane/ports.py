@@ -184,9 +184,9 @@ class Ports:
         try:
             self._give_back(port_id, bond)
         except Refused as reason:
-            log.error("%s could not be let go again: %s", name, reason)
+            log.error("%s could not be released again: %s", name, reason)
         except DpdkError as error:
-            log.error("%s could not be let go again: %s", name, why(error).sentence)
+            log.error("%s could not be released again: %s", name, why(error).sentence)
 
     def _start(self, port: Port, port_id: int, pool: Pool) -> Started:
         """Raises DpdkError."""
@@ -285,7 +285,7 @@ class Ports:
 
     def change_pool(self, attached: Attached, pool: Pool) -> None:
         """Stops a port and starts it with another pool, or with the one that it had. No table may have an entry of
-        it. What it has received and nobody has taken is lost. Raises Refused, and lets go of one that won't start."""
+        it. What it has received and nobody has taken is lost. Raises Refused, and releases one that won't start."""
         former = attached.pool
         try:
             self._restart(attached, pool)
@@ -338,7 +338,7 @@ class Ports:
         return {interface_of(device) or "": names[device] for device in devices(attached.port) if device in names}
 
     def lose(self, name: str, device: str) -> None:
-        """Lets go of a device that has gone: a bond goes on without that member, if it has others. Raises Refused."""
+        """Releases a device that has gone: a bond goes on without that member, if it has others. Raises Refused."""
         port = self.require(name).port
         others = tuple(member for member in port.members if member.partition(",")[0] != device)
         if others:

@@ -207,7 +207,7 @@ GIVEN: Mapping[tuple[str, int], Why] = MappingProxyType(
         ("rte_eth_dev_start", ANY): Why(
             "failed", f"the device did not start, for reasons of its driver, its firmware or its PF; {LOG}"
         ),
-        ("rte_dev_remove", ANY): Why("failed", f"its driver did not let it go; {LOG}. A restart of the engine does"),
+        ("rte_dev_remove", ANY): Why("failed", f"its driver did not release it; {LOG}. A restart of the engine does"),
         ("rte_eth_bond_create", errno.EINVAL): Why("failed", f"DPDK makes no bond of this name or mode; {LOG}"),
         ("rte_eth_bond_member_add", errno.EINVAL): Why("failed", _MEMBER),
         ("rte_vhost_driver_register", ANY): Why(

@@ -12,7 +12,7 @@ Waits = Mapping[K, Set[K]]
 """For each one those that have to have moved before it can; itself, where it can't at all."""
 
 EXACT = 10
-"""Knots of more are cut greedily: the smallest cut is an NP-hard question, and 2^10 cuts take milliseconds."""
+"""Components of more are cut greedily: the smallest cut is an NP-hard question, and 2^10 cuts take milliseconds."""
 
 
 def order(waits: Waits[K]) -> tuple[K, ...]:
@@ -42,11 +42,11 @@ def without(waits: Waits[K], gone: Set[K]) -> dict[K, set[K]]:
 
 def cheapest_cut(waits: Waits[K], cost: Callable[[K], int]) -> set[K]:
     """Whom to take out so that nobody waits in a circle: the cheapest together, then the fewest, then the smallest
-    (exactly for knots of up to `EXACT`)."""
+    (exactly for components of up to `EXACT`)."""
     cut: set[K] = set()
-    for knot in _components(waits):
-        inner = without(waits, waits.keys() - knot)
-        cut |= _exact(inner, cost) if len(knot) <= EXACT else _greedy(inner, cost)
+    for component in _components(waits):
+        inner = without(waits, waits.keys() - component)
+        cut |= _exact(inner, cost) if len(component) <= EXACT else _greedy(inner, cost)
     return cut
 
 
@@ -57,8 +57,8 @@ def _free(waits: Waits[K]) -> bool:
 def _components(waits: Waits[K]) -> list[set[K]]:
     """The groups that wait for each other, directly or around corners; sorted by their smallest."""
     reach = {one: _reachable(waits, one) for one in waits} if not _free(waits) else {}
-    knots = {frozenset(r for r in reach[one] if one in reach[r]) for one in reach if one in reach[one]}
-    return [set(knot) for knot in sorted(knots, key=min)]
+    components = {frozenset(r for r in reach[one] if one in reach[r]) for one in reach if one in reach[one]}
+    return [set(component) for component in sorted(components, key=min)]
 
 
 def _reachable(waits: Waits[K], start: K) -> set[K]:

@@ -42,8 +42,8 @@ def dynamic_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
 
 def one_port_control(spec: Spec, document: Document) -> Iterator[Problem]:
     """virtio-forwarder had one at a time, and who wants what would depend on who came first."""
-    doors = [("port_control", field.name) for field in fields(PortControlSpec)]
-    given = [path for path in doors if getattr(spec.port_control, path[1]) is not None]
+    frontends = [("port_control", field.name) for field in fields(PortControlSpec)]
+    given = [path for path in frontends if getattr(spec.port_control, path[1]) is not None]
     ordered = sorted(given, key=lambda path: _order(document.key_place(path)))
     for path in ordered[1:]:
         first, place = ordered[0], document.key_place(path)

@@ -12,7 +12,7 @@ from schema.document.nodes import Document, Path, Scalar, shorten
 from schema.document.problem import Problem
 from schema.document.yaml12 import at
 from schema.model import MAX_RELAYS
-from schema.rules import frontends as doors
+from schema.rules import frontends
 from schema.rules.ownership import claimed_twice
 from schema.spec import Spec, socket_path, template_path
 from schema.vf import is_pci
@@ -44,7 +44,7 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
         _tso,
         _bind,
         _reserves,
-        *doors.RULES,
+        *frontends.RULES,
     )
 
 
@@ -121,7 +121,7 @@ def _main_cpu_works(spec: Spec, document: Document, what_then: str) -> Iterator[
 def _paths(spec: Spec, document: Document) -> Iterator[Problem]:
     paths: list[Path] = [("relays", index, "socket") for index in range(len(spec.relays))]
     paths += [("port_control", "ovsdb", "socket"), ("port_control", "ipc", "file")]
-    paths += [(*path, "endpoint") for path in doors.ENDPOINTS]
+    paths += [(*path, "endpoint") for path in frontends.ENDPOINTS]
     paths += [("vhost_user", "directory"), *(("hugepages", index, "mount") for index in range(len(spec.hugepages)))]
     for path in paths:
         node = document.at(path)
@@ -134,7 +134,7 @@ def _own_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
     ovsdb = spec.port_control.ovsdb
     written: list[tuple[Path, str | None]] = [
         *((("relays", index, "socket"), relay.socket) for index, relay in enumerate(spec.relays)),
-        *((path, endpoint.path) for path, endpoint in doors.endpoints(spec)),
+        *((path, endpoint.path) for path, endpoint in frontends.endpoints(spec)),
         (("port_control", "ovsdb", "socket"), ovsdb.socket if ovsdb is not None else None),
     ]
     for path, socket in written:

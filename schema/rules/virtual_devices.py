@@ -1,7 +1,7 @@
 """DPDK's virtual devices that a spec may name, and which arguments they take.
 
 What a driver does with its arguments is its own business: net_failsafe runs a command, net_pcap writes files, net_ring
-takes an address in memory. So a driver is had only if it is in the table, with the keys that stand there, and each
+takes an address in memory. So a driver may be used only if it is in the table, with the keys that stand there, and each
 value has the shape that its key asks for. The arguments are those of DPDK's "Network Interface Controller Drivers".
 """
 
@@ -148,7 +148,7 @@ def objection(port: Port, beyond: Drivers) -> str:
 
 
 def arguments(driver: str, beyond: Drivers) -> Arguments | None:
-    """What this driver may be given; None: it is not to be had."""
+    """What this driver may be given; None: it may not be used."""
     if driver not in TABLE and driver not in beyond:
         return None
     return {**TABLE.get(driver, {}), **beyond.get(driver, {})}

@@ -66,15 +66,15 @@ def test_the_architecture_has_the_rooms_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("top", ["engine", "reconciler", "schema", "state"])
-def test_every_package_has_a_front_door(top: str) -> None:
+def test_every_package_says_what_it_is_for(top: str) -> None:
     """What it is for, what it may import, which of its files to open first."""
     for path in sorted((ROOT / top).rglob("__init__.py")):
-        door = ast.get_docstring(ast.parse(path.read_text())) or ""
-        first = re.search(r"^Open `([\w./]+\.py)` first", door, re.MULTILINE)
+        said = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first = re.search(r"^Open `([\w./]+\.py)` first", said, re.MULTILINE)
         assert first is not None, path
         assert (path.parent / first[1]).exists(), path
-        assert "May import" in " ".join(door.split()).replace("may import", "May import"), path
-        assert len(door.splitlines()) <= 10, path
+        assert "May import" in " ".join(said.split()).replace("may import", "May import"), path
+        assert len(said.splitlines()) <= 10, path
 
 
 def test_every_package_is_installed() -> None:

@@ -43,6 +43,14 @@ FAULTS = {
         {"reconciler/cellar/wine.py": ""},
         "reconciler/cellar/wine.py: no room of scripts/house.py",
     ),
+    "a retired word in a name": (
+        {"state/store.py": "def _first_sighting() -> None: ...\n"},
+        "state/store.py:1: 'sighting' is retired; it is called 'snapshot'",
+    ),
+    "a retired word in a document": (
+        {"docs/plan.md": "# The plan\n\nKnots are cut greedily.\n"},
+        "docs/plan.md:3: 'Knots' is retired; it is called 'circle, component of a graph'",
+    ),
     "unformatted": ({"state/store.py": "X = {  }\n"}, "to format them: .venv/bin/ruff format"),
 }
 
@@ -73,8 +81,7 @@ def test_a_planted_fault_is_found(tree: Path, files: dict[str, str], said: str) 
     assert said in done.stdout + done.stderr
 
 
-def test_without_a_fault_the_rooms_stand_in_order(tree: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, tree / "scripts" / "house.py", tree], capture_output=True, text=True, check=True
-    )
+@pytest.mark.parametrize("script", ["house.py", "words.py"])
+def test_without_a_fault_nothing_is_said(tree: Path, script: str) -> None:
+    done = subprocess.run([sys.executable, tree / "scripts" / script, tree], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""

@@ -74,7 +74,7 @@ class Day:
         return [str(each) for each in self._status().get("problems", ["no status"])]
 
     def _status(self) -> dict[str, Any]:
-        """Empty while none can be had."""
+        """Empty while there is none."""
         with contextlib.suppress(AssertionError):
             return dict(self.instance.status())
         return {}

@@ -1,4 +1,4 @@
-"""Nobody reads what is logged any more: a log driver hangs, a `tee` is stopped. Steering goes on."""
+"""Nobody reads what is logged any more: a log driver hangs, a `tee` is stopped. Reconciling goes on."""
 
 from __future__ import annotations
 

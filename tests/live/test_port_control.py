@@ -168,7 +168,7 @@ def test_a_bond_is_added_by_its_members_and_removed_by_its_name() -> None:
         assert made.relays() == {}
 
 
-def test_what_the_file_has_is_refused_at_the_door() -> None:
+def test_what_the_file_has_is_refused_at_once() -> None:
     with site(OPENSTACK) as made:
         made.scene.serve(NEIGHBOUR, "io")
         line = type(made.scene.lines[NEIGHBOUR])
@@ -188,7 +188,7 @@ def test_what_the_file_has_is_refused_at_the_door() -> None:
 
 
 def test_what_port_control_has_the_file_is_refused_and_the_plan_says_so() -> None:
-    """Relay, VF and socket, one after the other: whoever came first keeps it, and the rest of the file is had."""
+    """Relay, VF and socket, one after the other: whoever came first keeps it, and the rest of the file is applied."""
     with site(OPENSTACK) as made:
         made.scene.serve(NEIGHBOUR, "io")
         line = type(made.scene.lines[NEIGHBOUR])

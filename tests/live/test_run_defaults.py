@@ -202,14 +202,14 @@ def test_port_control_by_the_command_file(site: Site) -> None:
 def test_dynamic_sockets_and_client_mode(site: Site) -> None:
     """QEMU makes the sockets; none is there before port control asks for it."""
     wire = site.scene.wire(7)
-    door = site.endpoint("port_control")
+    endpoint = site.endpoint("port_control")
     sched = site.endpoint("core_sched")
     site.variables["VIO4WD_CORE_SCHED_ENABLE"] = "yes"
     site.run(
         ZMQ_CORE_SCHED_EP=sched,
         DYNAMIC_SOCKETS="true",
         VHOST_CLIENT="y",
-        ZMQ_PORT_CONTROL_EP=door,
+        ZMQ_PORT_CONTROL_EP=endpoint,
         STATIC_VFS=f"{wire.vf_device}=7",
     )
     site.wait_relay(7)
@@ -217,17 +217,17 @@ def test_dynamic_sockets_and_client_mode(site: Site) -> None:
     guest = TestpmdGuest.started([site.instance.socket(7)], cpus=GUEST_CPUS, device=",server=1")
     site.scene.guests[7] = guest
     site.passes(7)
-    wait_for("port control", lambda: Path(door.removeprefix("ipc://")).exists(), 60.0)
-    assert not Path(sched.removeprefix("ipc://")).exists(), "it takes exactly true to be had"
+    wait_for("port control", lambda: Path(endpoint.removeprefix("ipc://")).exists(), 60.0)
+    assert not Path(sched.removeprefix("ipc://")).exists(), "only exactly true opens it"
     path = f"--vhost-path={site.instance.sockets}/vhu1"
-    assert site.client("port_control", f"--zmq_ep={door}", "add_sock", "--pci-addr=05:08.1", path).returncode == 0
+    assert site.client("port_control", f"--zmq_ep={endpoint}", "add_sock", "--pci-addr=05:08.1", path).returncode == 0
     shown = {relay["id"]: relay["owner"] for relay in site.instance.status()["relays"]}
     assert shown == {0: "port-control", 7: "static"}
     taken = ("add", "--virtio-id=7", "--pci-addr=05:08.2")
-    refused = site.client("port_control", f"--zmq_ep={door}", *taken)
+    refused = site.client("port_control", f"--zmq_ep={endpoint}", *taken)
     assert refused.returncode == 1
     assert "wanted by static" in refused.stdout + refused.stderr
-    assert site.client("port_control", f"--zmq_ep={door}", "remove_sock", path).returncode == 0
+    assert site.client("port_control", f"--zmq_ep={endpoint}", "remove_sock", path).returncode == 0
     guest = site.scene.guests.pop(7)
     guest.kill()
     site.instance.socket(7).unlink(missing_ok=True)

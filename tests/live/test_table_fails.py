@@ -1,4 +1,4 @@
-"""rte_vhost fails with a memory table that could be had a moment before: its guest alone is cut off.
+"""rte_vhost fails with a memory table that could be mapped a moment before: its guest alone is cut off.
 
 By then the old memory is gone, while a worker waits for the lock of a ring that lies in it. The failure is the
 kernel's (ENOMEM), injected by strace into the thread that vhost's sockets share.

@@ -27,13 +27,13 @@ from tests.sriov.test_nics import active
 from tests.sriov.waits import GOING, LONG_S, LOOK_S, port, text, wait_condition, wait_ports
 
 
-def lines(door: Path, *bound: str) -> str:
+def lines(endpoint: Path, *bound: str) -> str:
     """Port control, and NICs that are bound for relays to come."""
-    return f'port_control: {{zmq: {{endpoint: "ipc://{door}"}}}}\nbind_vfs: {json.dumps(bound)}\n'
+    return f'port_control: {{zmq: {{endpoint: "ipc://{endpoint}"}}}}\nbind_vfs: {json.dumps(bound)}\n'
 
 
 @pytest.fixture
-def door(instance: Instance) -> Iterator[Path]:
+def endpoint(instance: Instance) -> Iterator[Path]:
     """Where port control is to be. What it was asked for is forgotten in the end."""
     yield instance.directory / "z" / "port_control"
     with contextlib.closing(Store(instance.state_dir)) as store:
@@ -43,15 +43,15 @@ def door(instance: Instance) -> Iterator[Path]:
 
 
 @pytest.fixture
-def ask(door: Path) -> Callable[..., int]:
+def ask(endpoint: Path) -> Callable[..., int]:
     def asked(*options: str) -> int:
-        return port_control.main([f"--zmq_ep=ipc://{door}", *options])
+        return port_control.main([f"--zmq_ep=ipc://{endpoint}", *options])
 
     return asked
 
 
-def opened(door: Path, *bound: str) -> None:
-    wait_for("port control", door.exists, LONG_S, LOOK_S)
+def opened(endpoint: Path, *bound: str) -> None:
+    wait_for("port control", endpoint.exists, LONG_S, LOOK_S)
     wait_for("the NICs to be bound", lambda: {driver(nic) for nic in bound} == {"vfio-pci"}, LONG_S, LOOK_S)
 
 
@@ -63,20 +63,20 @@ DYNAMIC = {"dynamic_sockets": True}
 
 
 def test_the_plug_with_traffic_through_every_death(
-    bench: Bench, nics: list[str], door: Path, ask: Callable[..., int]
+    bench: Bench, nics: list[str], endpoint: Path, ask: Callable[..., int]
 ) -> None:
     vf, peer = nics[:2]
     instance, socket = bench.instance, bench.instance.socket(0)
     bench.lay(0, vf, peer)
-    instance.save(text(instance, more=lines(door, vf), **DYNAMIC))
-    opened(door, vf)
+    instance.save(text(instance, more=lines(endpoint, vf), **DYNAMIC))
+    opened(endpoint, vf)
     plug = f"--pci-addr={vf}", f"--vhost-path={socket}"
     assert ask("add_sock", *plug) == 0
     wait_ports(instance, vf)
     bench.boot(0)
     bench.pass_frames(0)
     assert ask("add_sock", *plug) == 1, "it is there"
-    instance.save(text(instance, "id: 3, vf: net_null3", more=lines(door, vf), **DYNAMIC))
+    instance.save(text(instance, "id: 3, vf: net_null3", more=lines(endpoint, vf), **DYNAMIC))
     wait_ports(instance, vf, "net_null3")
     bench.pass_frames(0)
     killed = watch_pid(instance)
@@ -97,14 +97,14 @@ def test_the_plug_with_traffic_through_every_death(
 
 
 def test_a_bond_by_its_members_fails_over_and_goes_by_its_name(
-    bench: Bench, nics: list[str], qmp: Qmp, door: Path, ask: Callable[..., int]
+    bench: Bench, nics: list[str], qmp: Qmp, endpoint: Path, ask: Callable[..., int]
 ) -> None:
     first, first_peer, second, second_peer = nics[:4]
     instance = bench.instance
     bench.lay(1, first, first_peer)
     bench.lay(2, second, second_peer)
-    instance.save(text(instance, more=lines(door, first, second), template_sockets=True))
-    opened(door, first, second)
+    instance.save(text(instance, more=lines(endpoint, first, second), template_sockets=True))
+    opened(endpoint, first, second)
     wait_for("the template's sockets", instance.socket(63).is_socket, LONG_S, LOOK_S)
     members = [f"--pci-addr={first}", f"--pci-addr={second}"]
     name = ["--name=net_bonding0", "--virtio-id=1"]
@@ -122,7 +122,7 @@ def test_a_bond_by_its_members_fails_over_and_goes_by_its_name(
 
 
 def test_an_imported_configuration_binds_its_vfs_and_has_its_sockets_before_any_is_added(
-    bench: Bench, nics: list[str], vfs: list[str], door: Path, ask: Callable[..., int]
+    bench: Bench, nics: list[str], vfs: list[str], endpoint: Path, ask: Callable[..., int]
 ) -> None:
     """The guest is there first. VFs are bound by the name of their PF and a count, and need no relay for that."""
     nic, peer = nics[:2]
@@ -135,11 +135,11 @@ def test_an_imported_configuration_binds_its_vfs_and_has_its_sockets_before_any_
         "SOCKET_DIR": str(instance.sockets),
         "SOCKET_FNAME_PATTERN": "vm%u.sock",
         "BIND_VFIO_PCI": f"{nic},{pf}:2",
-        "ZMQ_PORT_CONTROL_EP": f"ipc://{door}",
+        "ZMQ_PORT_CONTROL_EP": f"ipc://{endpoint}",
     }
     said = "".join(f"VIRTIOFWD_{name}={value}\n" for name, value in configuration.items())
     instance.save(imported(said, "virtioforwarder").text + GOING)
-    opened(door, nic, *vfs[:2])
+    opened(endpoint, nic, *vfs[:2])
     wait_for("the template's sockets", instance.socket(63).is_socket, LONG_S, LOOK_S)
     bench.boot(3, well=False)
     assert ask("add", f"--pci-addr={nic}", "--virtio-id=3") == 0

@@ -13,7 +13,7 @@ from state.source_cache import keep, kept
 from state.store import Store
 
 
-def test_a_wish_keeps_its_time_until_it_changes(tmp_path: Path) -> None:
+def test_a_request_keeps_its_time_until_it_changes(tmp_path: Path) -> None:
     store = Store(tmp_path)
     put(store, "ipc", 2, {"vf": "a"}, now=1.0)
     put(store, "ovsdb", 1, {"vf": "b"}, now=2.0)

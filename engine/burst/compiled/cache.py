@@ -87,7 +87,7 @@ def _against(directory: Path) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Held by nobody else, if that can be had in time; the time of its file is that of the latest use."""
+    """Held by nobody else, if that succeeds in time; the time of its file is that of the latest use."""
     flags = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags | os.O_RDWR, 0o600)

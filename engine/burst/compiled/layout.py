@@ -2,13 +2,13 @@
 
 All words are 64 bits. Each block starts on a cache line, and words with different writers lie on different lines.
 
-- A **worker** block steers one lcore. `SEQUENCE` is odd while the worker is in a pass: whoever changes a word that
+- A **worker** block controls one lcore. `SEQUENCE` is odd while the worker is in a pass: whoever changes a word that
   workers read changes it first (a full barrier) and then waits until each worker is outside a pass or in a later one.
 - A **table** is a count and that many entry addresses. It never changes once it is published.
 - An **entry** is one direction of one relay. It is written by the worker that has it in its table, and by Python
   while no table has it. Mbufs that the receiver did not take wait in it.
 - A **guest** block is the vhost thread's word on one socket, a **port** block is Python's on one DPDK port.
-- The **doors** block is what vhost's callbacks find by the symbol `vio4wd_doors`.
+- The **callback context** is what vhost's callbacks find by the symbol `vio4wd_callback_context`.
 """
 
 from __future__ import annotations
@@ -209,9 +209,9 @@ PORT_SERVICE: Final = 24
 """Cycles after which a port must be served also when nothing moves; 0: it need not."""
 PORT_SIZE: Final = 64
 
-# Frontends: written by Python
+# Callback context: written by Python
 CONTEXT_WORKERS: Final = 0
-"""How many worker addresses follow from DOORS_WORKER; only ever grows."""
+"""How many worker addresses follow from CONTEXT_WORKER; only ever grows."""
 CONTEXT_GUESTS: Final = 8
 """Address of the array of guest blocks."""
 CONTEXT_GUEST_COUNT: Final = 16
@@ -222,7 +222,7 @@ CONTEXT_MOST_FDS: Final = 48
 """Nobody is let in when all descriptors below this number are taken."""
 CONTEXT_WORKER: Final = 64
 CONTEXT_MAX_WORKERS: Final = 128
-# Frontends: the ring of events. Producers reserve at the head, Python takes from the tail.
+# Callback context: the ring of events. Producers reserve at the head, Python takes from the tail.
 EVENTS_HEAD: Final = CONTEXT_WORKER + 8 * CONTEXT_MAX_WORKERS
 EVENTS_LOST: Final = EVENTS_HEAD + 8
 EVENTS_TAIL: Final = EVENTS_HEAD + 64
@@ -236,4 +236,4 @@ EVENT_CONNECTED: Final = 1
 EVENT_DISCONNECTED: Final = 2
 EVENT_FEATURES: Final = 3
 EVENT_REFUSED: Final = 4
-CONTEXT_SYMBOL: Final = "vio4wd_doors"
+CONTEXT_SYMBOL: Final = "vio4wd_callback_context"

@@ -61,7 +61,7 @@ def end_pass(worker: int, sequence: int) -> None:
 
 @cfunc(types.void(types.int64, types.int64), cache=True)
 def publish_table(worker: int, table: int) -> None:
-    """`publish` for Python, through ctypes, which lets go of the GIL meanwhile."""
+    """`publish` for Python, through ctypes, which releases the GIL meanwhile."""
     publish(worker, table)
 
 

@@ -25,7 +25,7 @@ from engine.burst.compiled.intrinsics import (
     store64,
     symbol_address,
 )
-from engine.burst.vhost import callback_block as _doors  # noqa: F401 - defines the symbol that this code is linked to
+from engine.burst.vhost import callback_block as _callback_block  # noqa: F401 - defines the symbol that this code is linked to
 from engine.burst.vhost.connection import hang_up
 from engine.burst.vhost.events import guest_block, refused
 from engine.burst.vhost.guest_memory import region_of
@@ -45,7 +45,7 @@ SA_SIGINFO = 4
 SIG_DFL = 0
 
 _i32, _i64 = types.int32, types.int64
-doors_address = symbol_address(at.CONTEXT_SYMBOL)
+context_address = symbol_address(at.CONTEXT_SYMBOL)
 mmap = types.ExternalFunction("mmap", _i64(_i64, _i64, _i32, _i32, _i32, _i64))
 memfd_create = types.ExternalFunction("memfd_create", _i32(_i64, _i32))
 ftruncate = types.ExternalFunction("ftruncate", _i32(_i32, _i64))
@@ -121,7 +121,7 @@ def is_stale(context: int, address: int) -> bool:
 @cfunc(types.void(_i32, _i64, _i64), cache=True)
 def on_missing_memory(number: int, info: int, _context: int) -> None:
     """Puts zeros where memory is missing. For any other reason the process ends when the access is repeated."""
-    context, code, address = doors_address(), load32(info + SIGNAL_CODE), load64(info + SIGNAL_ADDRESS)
+    context, code, address = context_address(), load32(info + SIGNAL_CODE), load64(info + SIGNAL_ADDRESS)
     if number == SIGBUS and (replace_region(context, address) or (code == BUS_ADRERR and replace_page(address))):
         return
     page = address & -PAGE_SIZES[0]

@@ -22,7 +22,7 @@ from engine.burst.compiled.intrinsics import (
     symbol_address,
 )
 from engine.burst.compiled.quiesce import leave_passes
-from engine.burst.vhost import callback_block as _doors  # noqa: F401 - defines the symbol that this code is linked to
+from engine.burst.vhost import callback_block as _callback_block  # noqa: F401 - defines the symbol that this code is linked to
 from engine.burst.vhost.connection import count_lost, lowest_free, same_path, take_connection
 from engine.burst.vhost.events import guest_block, push_event, refused
 from engine.burst.vhost.gate import (
@@ -42,7 +42,7 @@ from engine.burst.vhost.kicks import GUEST_RX, GUEST_TX, ask_for_none
 from engine.burst.vhost.vring import VRING_DESC, get_vring, vring_space
 
 _i32, _i64, _u64 = types.int32, types.int64, types.uint64
-doors_address = symbol_address(at.CONTEXT_SYMBOL)
+context_address = symbol_address(at.CONTEXT_SYMBOL)
 get_ifname = types.ExternalFunction("rte_vhost_get_ifname", _i32(_i32, _i64, _i64))
 get_features = types.ExternalFunction("rte_vhost_get_negotiated_features", _i32(_i32, _i64))
 look_at_messages = types.ExternalFunction("rte_vhost_extern_callback_register", _i32(_i32, _i64, _i64))
@@ -85,7 +85,7 @@ def read_ring(vid: int, guest: int) -> None:
 @cfunc(_i32(_i32, _i64), cache=True)
 def before_message(vid: int, message: int) -> int:
     """A peer has said something. Whoever says what he must not is cut off; his next connection is another matter."""
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index < 0:
         return REFUSED
@@ -109,7 +109,7 @@ def before_message(vid: int, message: int) -> int:
 @cfunc(_i32(_i32, _i64), cache=True)
 def after_message(vid: int, message: int) -> int:
     """rte_vhost has acted on a message without an error, and looks next at which rings are ready."""
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index < 0:
         return GO_ON
@@ -129,7 +129,7 @@ def after_message(vid: int, message: int) -> int:
 @cfunc(_i32(_i32), cache=True)
 def new_device(vid: int) -> int:
     """A guest's driver is ready: its relay's entries see it from their next pass on."""
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index < 0:
         return -1
@@ -147,7 +147,7 @@ def new_device(vid: int) -> int:
 @cfunc(types.void(_i32), cache=True)
 def destroy_device(vid: int) -> None:
     """The guest's memory goes when this returns, so it returns when no worker is in a pass that saw the guest."""
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index < 0:
         return
@@ -162,7 +162,7 @@ def destroy_device(vid: int) -> None:
 @cfunc(_i32(_i32, types.uint16, _i32), cache=True)
 def vring_state_changed(vid: int, vring: int, enabled: int) -> int:
     """Only records: the vhost thread may hold the queues' locks here, so waiting for a worker would never end."""
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index < 0:
         return 0
@@ -177,7 +177,7 @@ def vring_state_changed(vid: int, vring: int, enabled: int) -> int:
 def features_changed(vid: int, features: int) -> int:
     """Comes with the start and end of a live migration: dirty logging is one of the features. The device itself has
     them only after this returns, so asking vhost for them would give the old ones."""
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index >= 0:
         exchange(guest_block(context, index) + at.GUEST_FEATURES, _i64(features))
@@ -200,7 +200,7 @@ def new_connection(vid: int) -> int:
 
     A second one is turned away while the first is there. That the first has gone may be known only later.
     """
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index < 0 or look_at_messages(vid, context + at.CONTEXT_MESSAGE_OPS, 0) != 0:
         return -1
@@ -230,7 +230,7 @@ def look_for_lost(context: int, index: int) -> None:
 @cfunc(types.void(_i32), cache=True)
 def destroy_connection(vid: int) -> None:
     """The socket's peer is gone; the next one enables its queues anew."""
-    context = doors_address()
+    context = context_address()
     index = guest_of(context, vid)
     if index < 0:
         return

@@ -124,7 +124,7 @@ def is_memory(fd: int, stat: int) -> bool:
 
 @called
 def length_to_map(fd: int, size: int, offset: int, most: int) -> int:
-    """How many bytes rte_vhost will map for a region; 0 if that can't be had. What lies beyond a file's end is a bus
+    """How many bytes rte_vhost will map for a region; 0 if it can't. What lies beyond a file's end is a bus
     error."""
     stat = stat_space()
     if size <= 0 or size > most or offset < 0 or offset > most - size:  # LLVM may take it that no sum overflows
@@ -198,7 +198,7 @@ def apart(table: int, count: int) -> bool:
 
 @called
 def memory_sound(guest: int, message: int) -> bool:
-    """SET_MEM_TABLE: the whole table can be had."""
+    """SET_MEM_TABLE: the whole table can be mapped."""
     count, table = load32(message + PAYLOAD), message + PAYLOAD + 8
     if count < 1 or count > MAX_REGIONS or load32(message + FD_COUNT) != count or not apart(table, count):
         return False

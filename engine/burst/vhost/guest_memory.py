@@ -1,6 +1,6 @@
 """A guest's memory: tried whole before rte_vhost maps it, left alone while it changes, known by its addresses after.
 
-rte_vhost lets go of the old table before it maps the new one. If that fails it goes on without memory, and its rings
+rte_vhost drops the old table before it maps the new one. If that fails it goes on without memory, and its rings
 point to where the old one was. So a table must be mappable beside the old one, all of it at once and with room to
 spare; the peer is cut off if it fails nonetheless (its answer is withheld until it has not); and meanwhile no pass
 begins that sees the guest. Workers that wait for the ring's lock in a pass begun before go on when rte_vhost has

@@ -90,7 +90,7 @@ def test_with_repair_it_is_set_right() -> None:
     assert loop.turn() == (Verdict.APPLIED, set())
 
 
-def test_another_engine_another_wish_and_what_the_engine_lost_are_no_drift() -> None:
+def test_another_engine_another_request_and_what_the_engine_lost_are_no_drift() -> None:
     engine = FakeEngine.of(state())
     loop = Loop(engine, state(1, 2))
     loop.turn()

@@ -21,7 +21,7 @@ BROKEN = "relays: 7\n"
 
 
 def prepared(shell: Shell) -> None:
-    """An engine with relay 1; files that say so, say more, what can't be had, and nonsense."""
+    """An engine with relay 1; files that say so, say more, what this host lacks, and nonsense."""
     shell.write(ONE)
     for name, text in (("two", TWO), ("lost", MISSING_VF), ("bad", BROKEN)):
         (shell.directory / f"{name}.yaml").write_text(text)

@@ -28,14 +28,14 @@ from tests.kit.waiting import wait_for
 
 
 class Open:
-    """Real doors over a made-up loop, which only counts how often it is roused."""
+    """Real frontends over a made-up loop, which only counts how often it is roused."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.roused = 0
         self.threads = Threads()
         self.exchange = Tickets(self._rouse)
-        self.doors = Frontends(directory / "run", directory / "state", ThisHost(), self.exchange, self.threads)
+        self.frontends = Frontends(directory / "run", directory / "state", ThisHost(), self.exchange, self.threads)
 
     def _rouse(self) -> None:
         self.roused += 1
@@ -49,7 +49,7 @@ class Open:
             return None
 
     def serve(self) -> None:
-        self.doors.follow(Spec(services=ServicesSpec(stats=EndpointSpec(f"ipc://{self.directory}/stats"))))
+        self.frontends.follow(Spec(services=ServicesSpec(stats=EndpointSpec(f"ipc://{self.directory}/stats"))))
         wait_for("the service", lambda: self.stats() == StatsResponse.OK, 20)
 
     def said(self, words: str) -> None:
@@ -65,7 +65,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     monkeypatch.setattr(supervised, "WELL_S", 0.2)
     made = Open(cleanup.short_directory())
     yield made
-    made.doors.close()
+    made.frontends.close()
     shutil.rmtree(made.directory)
 
 
@@ -119,7 +119,7 @@ def test_one_request_that_can_not_be_answered_ends_nothing(opened: Open, monkeyp
 
 def test_the_command_file_goes_on(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     file = opened.directory / "cmd"
-    opened.doors.follow(Spec(port_control=PortControlSpec(ipc=IpcSpec(str(file)))))
+    opened.frontends.follow(Spec(port_control=PortControlSpec(ipc=IpcSpec(str(file)))))
     failing(monkeypatch, Ipc, "_carry_out")
     file.write_text("add_port nosuchnetdev")
     opened.said(f"the reading of {file} failed: RuntimeError: made to fail; it is started again")
@@ -130,9 +130,9 @@ def test_the_database_is_read_again(opened: Open, monkeypatch: pytest.MonkeyPatc
     socket = opened.directory / "db.sock"
     monkeypatch.setattr(ovsdb, "SAY_AFTER_S", 0.0)
     failing(monkeypatch, Ovsdb, "_follow")
-    opened.doors.follow(Spec(port_control=PortControlSpec(ovsdb=OvsdbSpec(str(socket)))))
+    opened.frontends.follow(Spec(port_control=PortControlSpec(ovsdb=OvsdbSpec(str(socket)))))
     opened.said(f"the reading of {socket} failed: RuntimeError: made to fail; it is started again")
-    wait_for("it to go on", lambda: any("it is waited for" in fault for fault in opened.doors.faults), 20)
+    wait_for("it to go on", lambda: any("it is waited for" in fault for fault in opened.frontends.faults), 20)
 
 
 def test_no_descriptor_is_lost_by_starting_again(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ from tests.kit.waiting import wait_for
 SPEC = schema.parse("apiVersion: vio4wd/v1\nrelays:\n  - {id: 5, vf: net_null5}\n", "f")
 
 
-class Door:
-    """A door on a file, its host, and what came of it."""
+class CommandFile:
+    """A command file, its host, and what came of it."""
 
     def __init__(self, directory: Path, spec: Spec = SPEC) -> None:
         self.path = directory / "command" / "vio_cmd"
@@ -33,7 +33,7 @@ class Door:
         self.exchange = Tickets(self._wake)
         self.state = directory / "state"
         self.store = Store(self.state)
-        self.door = Ipc(str(self.path), self.state, lambda: spec, self.exchange)
+        self.ipc = Ipc(str(self.path), self.state, lambda: spec, self.exchange)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -51,11 +51,11 @@ class Door:
         """Says this and waits until it is taken; what stands against it then."""
         self.say(text)
         wait_for("the file to be removed", lambda: not self.path.exists())
-        return "".join(self.door.faults)
+        return "".join(self.ipc.faults)
 
     def left(self, sentence: str) -> None:
         """Waits until what is there is refused so, and sees that it stays."""
-        wait_for(sentence, lambda: sentence in "".join(self.door.faults))
+        wait_for(sentence, lambda: sentence in "".join(self.ipc.faults))
         assert os.path.lexists(self.path)
 
     @property
@@ -63,29 +63,29 @@ class Door:
         return {request.relay: request.wanted for request in requests(self.store) if request.owner == "ipc"}
 
     def close(self) -> None:
-        self.door.stop()
+        self.ipc.stop()
         self.store.close()
         self.exchange.close()
 
 
 @pytest.fixture
-def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandFile]:
     monkeypatch.setenv("VIO4WD_SYS_DIR", str(tmp_path / "sys"))
     monkeypatch.setattr(ipc, "CALM_S", 0.0)
-    made = Door(tmp_path)
+    made = CommandFile(tmp_path)
     yield made
     made.close()
 
 
-def test_a_port_comes_and_goes(door: Door) -> None:
-    door.vf("eth3", 3)
-    assert door.done("add_port eth3\n") == ""
-    assert door.wanted == {3: {"vf": "net_null3"}}
-    assert door.woken > 0
-    assert door.done("add_port eth3") == "", "said twice is said once"
-    door.host.remove("eth3")
-    assert door.done("del_port eth3\n") == "", "what it stood for is remembered"
-    assert door.wanted == {}
+def test_a_port_comes_and_goes(commands: CommandFile) -> None:
+    commands.vf("eth3", 3)
+    assert commands.done("add_port eth3\n") == ""
+    assert commands.wanted == {3: {"vf": "net_null3"}}
+    assert commands.woken > 0
+    assert commands.done("add_port eth3") == "", "said twice is said once"
+    commands.host.remove("eth3")
+    assert commands.done("del_port eth3\n") == "", "what it stood for is remembered"
+    assert commands.wanted == {}
 
 
 def test_what_is_there_already_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,113 +93,115 @@ def test_what_is_there_already_is_taken(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "command").mkdir()
     (tmp_path / "command" / "vio_cmd").write_text("add_port eth3\n")
     (tmp_path / "command").rename(tmp_path / "later")
-    made = Door(tmp_path)
+    made = CommandFile(tmp_path)
     made.vf("eth3", 3)
     made.path.parent.rmdir()
     (tmp_path / "later").rename(made.path.parent)
-    wait_for("the wish", lambda: set(made.wanted) == {3})
+    wait_for("the request", lambda: set(made.wanted) == {3})
     wait_for("the file to be removed", lambda: not made.path.exists())
     made.close()
 
 
-def test_a_file_that_is_moved_into_place(door: Door) -> None:
-    door.vf("eth3", 3)
-    known_requests = door.path.with_name("beside")
+def test_a_file_that_is_moved_into_place(commands: CommandFile) -> None:
+    commands.vf("eth3", 3)
+    known_requests = commands.path.with_name("beside")
     known_requests.write_text("add_port eth3\n")
-    known_requests.rename(door.path)
-    wait_for("the wish", lambda: set(door.wanted) == {3})
+    known_requests.rename(commands.path)
+    wait_for("the request", lambda: set(commands.wanted) == {3})
 
 
-def test_half_a_command_is_not_carried_out(door: Door) -> None:
-    door.vf("eth1", 1)
-    door.vf("eth10", 10)
-    with door.path.open("w") as file:
+def test_half_a_command_is_not_carried_out(commands: CommandFile) -> None:
+    commands.vf("eth1", 1)
+    commands.vf("eth10", 10)
+    with commands.path.open("w") as file:
         file.write("add_port eth1")
         file.flush()
-        door.path.with_name("other").touch()
-        assert door.wanted == {}
+        commands.path.with_name("other").touch()
+        assert commands.wanted == {}
         file.write("0\n")
-    wait_for("the wish", lambda: set(door.wanted) == {10})
+    wait_for("the request", lambda: set(commands.wanted) == {10})
 
 
-def test_who_has_it_already_keeps_it(door: Door) -> None:
-    put(door.store, "port-control", 7, {"vf": "net_null3"})
-    put(door.store, "port-control", 8, {"vf": "net_null8", "socket": "/tmp/virtio-forwarder4.sock"})
+def test_who_has_it_already_keeps_it(commands: CommandFile) -> None:
+    put(commands.store, "port-control", 7, {"vf": "net_null3"})
+    put(commands.store, "port-control", 8, {"vf": "net_null8", "socket": "/tmp/virtio-forwarder4.sock"})
     for index in (3, 4, 5):
-        door.vf(f"eth{index}", index)
-    said = door.done("add_port eth3")
+        commands.vf(f"eth{index}", index)
+    said = commands.done("add_port eth3")
     assert said == "ipc: add_port eth3 was not carried out: net_null3 belongs to relay 7, wanted by port-control"
-    assert "/tmp/virtio-forwarder4.sock belongs to relay 8, wanted by port-control" in door.done("add_port eth4")
-    assert "relay 5 has net_null5, wanted by file" in door.done("add_port eth5")
-    assert "no relay of eth5 was asked for in this way" in door.done("del_port eth5")
-    assert door.wanted == {}
+    assert "/tmp/virtio-forwarder4.sock belongs to relay 8, wanted by port-control" in commands.done("add_port eth4")
+    assert "relay 5 has net_null5, wanted by file" in commands.done("add_port eth5")
+    assert "no relay of eth5 was asked for in this way" in commands.done("del_port eth5")
+    assert commands.wanted == {}
 
 
-def test_what_can_not_be_is_answered_and_removed(door: Door) -> None:
-    door.vf("eth3", 3)
-    assert "this host has no network device eth9; give the command again when it has" in door.done("add_port eth9")
-    assert "this host has no network device eth8" in door.done("del_port eth8")
-    assert "no name that a network device can have" in door.done("add_port ../../etc")
-    assert door.done("add_port eth3") == "", "a command that is carried out takes the words back"
+def test_what_can_not_be_is_answered_and_removed(commands: CommandFile) -> None:
+    commands.vf("eth3", 3)
+    assert "this host has no network device eth9; give the command again when it has" in commands.done("add_port eth9")
+    assert "this host has no network device eth8" in commands.done("del_port eth8")
+    assert "no name that a network device can have" in commands.done("add_port ../../etc")
+    assert commands.done("add_port eth3") == "", "a command that is carried out takes the words back"
 
 
-def test_what_is_no_command_stays(door: Door) -> None:
+def test_what_is_no_command_stays(commands: CommandFile) -> None:
     for content in ("root:x:0:0::/root:/bin/sh\n", "add_port\n", "add_port eth0\nadd_port eth1\n", "\0" * 100, ""):
-        door.say(content)
-        door.left("vio_cmd holds no command; write add_port or del_port, and the name of a network device; it is left")
-        assert door.path.read_text() == content
-    door.path.unlink()
-    wait_for("nothing to be in the way", lambda: not door.door.faults)
+        commands.say(content)
+        commands.left(
+            "vio_cmd holds no command; write add_port or del_port, and the name of a network device; it is left"
+        )
+        assert commands.path.read_text() == content
+    commands.path.unlink()
+    wait_for("nothing to be in the way", lambda: not commands.ipc.faults)
 
 
-def test_what_is_not_to_be_believed_stays(door: Door) -> None:
-    door.vf("eth3", 3)
-    os.mkfifo(door.path)
-    door.left("vio_cmd is a FIFO; commands are taken from regular files only; it is left where it is")
-    door.path.unlink()
-    other = door.path.with_name("other")
+def test_what_is_not_to_be_believed_stays(commands: CommandFile) -> None:
+    commands.vf("eth3", 3)
+    os.mkfifo(commands.path)
+    commands.left("vio_cmd is a FIFO; commands are taken from regular files only; it is left where it is")
+    commands.path.unlink()
+    other = commands.path.with_name("other")
     other.write_text("add_port eth3")
-    door.path.symlink_to(other)
-    door.left("vio_cmd is a symbolic link")
-    door.path.unlink()
-    door.path.hardlink_to(other)
-    door.left("vio_cmd has 2 names")
-    assert door.wanted == {}
+    commands.path.symlink_to(other)
+    commands.left("vio_cmd is a symbolic link")
+    commands.path.unlink()
+    commands.path.hardlink_to(other)
+    commands.left("vio_cmd has 2 names")
+    assert commands.wanted == {}
     other.unlink()
-    wait_for("the wish", lambda: set(door.wanted) == {3})
+    wait_for("the request", lambda: set(commands.wanted) == {3})
 
 
 def test_whoever_may_write_there_keeps_nobody_busy(
-    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    commands: CommandFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Thousands of files that are none, of two kinds, so that there is always something new to say."""
     monkeypatch.setattr(ipc, "CALM_S", 600.0)
-    door.say("no command")
-    door.left("holds no command")
-    woken, said = door.woken, len(caplog.records)
+    commands.say("no command")
+    commands.left("holds no command")
+    woken, said = commands.woken, len(caplog.records)
     for number in range(2000):
-        door.path.unlink(missing_ok=True)
+        commands.path.unlink(missing_ok=True)
         if number % 2:
-            door.path.symlink_to("elsewhere")
+            commands.path.symlink_to("elsewhere")
         else:
-            door.say("no command")
-    assert door.woken - woken <= 1
+            commands.say("no command")
+    assert commands.woken - woken <= 1
     assert len(caplog.records) - said <= 1
 
 
-def test_another_owner_keeps_his_wishes(door: Door) -> None:
-    door.vf("eth3", 3)
-    put(door.store, "ovsdb", 3, {"vf": "net_null3"})
-    assert "no relay of eth3 was asked for in this way" in door.done("del_port eth3")
-    assert [request.owner for request in requests(door.store)] == ["ovsdb"]
+def test_another_owner_keeps_its_requests(commands: CommandFile) -> None:
+    commands.vf("eth3", 3)
+    put(commands.store, "ovsdb", 3, {"vf": "net_null3"})
+    assert "no relay of eth3 was asked for in this way" in commands.done("del_port eth3")
+    assert [request.owner for request in requests(commands.store)] == ["ovsdb"]
 
 
 def test_an_interface_that_another_relay_polls_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIO4WD_SYS_DIR", str(tmp_path / "sys"))
     spec = schema.parse('apiVersion: vio4wd/v1\nrelays:\n  - {id: 5, vf: "net_af_packet5,iface=veth1"}\n', "f")
-    door = Door(tmp_path, spec)
+    commands = CommandFile(tmp_path, spec)
     try:
-        door.vf("v0", 3, "net_tap3,iface=veth1")
-        assert "interface veth1 belongs to relay 5, wanted by file" in door.done("add_port v0\n")
+        commands.vf("v0", 3, "net_tap3,iface=veth1")
+        assert "interface veth1 belongs to relay 5, wanted by file" in commands.done("add_port v0\n")
     finally:
-        door.close()
+        commands.close()

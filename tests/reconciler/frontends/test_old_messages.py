@@ -46,7 +46,7 @@ def spec(kind: str) -> Spec:
 
 
 class OldHost(Stage):
-    """A host whose port control has made these wishes."""
+    """A host whose port control has made these requests."""
 
     def __init__(self, directory: Path, kind: str) -> None:
         self.state_dir = directory / "state"
@@ -59,7 +59,7 @@ class OldHost(Stage):
         relay_requests.put(store, OWNER, relay, wanted)
         store.close()
 
-    def wished(self) -> set[int]:
+    def requested(self) -> set[int]:
         store = Store(self.state_dir)
         found = {request.relay for request in relay_requests.requests(store)}
         store.close()
@@ -111,7 +111,7 @@ def test_a_bond_or_a_socket_that_is_there_is_an_error_conditional_or_not(host: O
     assert host.port_control(*add, ALWAYS).status == PortControlResponse.OK
     for how in (ALWAYS, CONDITIONAL, b""):
         assert host.port_control(*add, how).status == PortControlResponse.ERROR
-    assert host.wished() == ({0} if dynamic else {3})
+    assert host.requested() == ({0} if dynamic else {3})
 
 
 def test_a_vf_that_is_there_may_be_added_conditionally(host: OldHost) -> None:
@@ -124,7 +124,7 @@ def test_remove_sock_by_its_path_takes_the_vf_out(host: OldHost) -> None:
         host.request(3, vf=VF, **({"socket": "/t/3"} if host.kind == DYNAMIC else {}))
         assert host.port_control(REMOVE_SOCK, OTHER, ALWAYS, path("/t/3")).error_code == 22
         assert host.port_control(REMOVE_SOCK, *sent[:-1], ALWAYS, sent[-1]).status == PortControlResponse.OK
-        assert host.wished() == set()
+        assert host.requested() == set()
     query = host.port_control(QUERY, ALWAYS, path("/t/3"))
     assert query.status == (PortControlResponse.OK if host.kind == TEMPLATE else PortControlResponse.ERROR)
 

@@ -1,5 +1,5 @@
-"""The door for Open vSwitch's database, against a real server and the real ovs-vsctl; without an engine: what it asks
-for is all that is looked at."""
+"""The frontend for Open vSwitch's database, against a real server and the real ovs-vsctl; without an engine: only what
+it requests is looked at."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MARK = "external_ids:virtio_forwarder=1"
 
 
 class Site:
-    """A database, a host with VFs 0 to 5 and their interfaces, and the door between them, open or not."""
+    """A database, a host with VFs 0 to 5 and their interfaces, and the frontend between them, open or not."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -41,7 +41,7 @@ class Site:
         self.server = OvsdbServer(directory)
         self.asked = 0
         self.exchange = Tickets(self._rouse)
-        self.door: Ovsdb | None = None
+        self.frontend: Ovsdb | None = None
 
     def _rouse(self) -> None:
         self.asked += 1
@@ -51,12 +51,12 @@ class Site:
         return f"0000:05:08.{index}"
 
     def open(self, path: Path | None = None) -> None:
-        self.door = Ovsdb(str(path or self.server.socket), self.directory / "state", self.exchange)
+        self.frontend = Ovsdb(str(path or self.server.socket), self.directory / "state", self.exchange)
 
     def close(self) -> None:
-        if self.door is not None:
-            self.door.stop()
-            self.door = None
+        if self.frontend is not None:
+            self.frontend.stop()
+            self.frontend = None
 
     def wanted(self) -> dict[int, str]:
         store = Store(self.directory / "state")
@@ -76,7 +76,7 @@ class Site:
             raise AssertionError(f"{error}; wanted are {self.wanted()}, faults {self.faults()}") from None
 
     def faults(self) -> tuple[str, ...]:
-        return self.door.faults if self.door is not None else ()
+        return self.frontend.faults if self.frontend is not None else ()
 
     def wait_fault(self, words: str) -> None:
         wait_for(f"a fault with '{words}'", lambda: any(words in fault for fault in self.faults()), 30.0)
@@ -134,7 +134,7 @@ def test_both_keys_and_any_integer(site: Site) -> None:
     site.wait_no_fault()
 
 
-def test_what_is_there_at_the_start_and_what_changed_while_the_door_was_closed(site: Site) -> None:
+def test_what_is_there_at_the_start_and_what_changed_while_the_frontend_was_closed(site: Site) -> None:
     site.add_marked("eth1")
     site.add_marked("eth2")
     site.open()
@@ -171,7 +171,7 @@ def test_while_the_database_is_away_nothing_changes_and_then_the_difference_is_m
     assert site.asked > asked
 
 
-def test_a_door_whose_database_is_not_there_yet_waits_for_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frontend_whose_database_is_not_there_yet_waits_for_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ovsdb, "SAY_AFTER_S", 0.0)
     site.add_marked("eth1")
     site.open()
@@ -278,7 +278,7 @@ def endless(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("serve", [silent, garbage, half, wrong, endless])
-def test_whatever_a_server_says_the_door_goes_on(
+def test_whatever_a_server_says_the_frontend_goes_on(
     site: Site, serve: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ovsdb, "SAY_AFTER_S", 0.0)

@@ -32,20 +32,20 @@ from tests.kit.waiting import wait_for
 ADD, REMOVE = PortControlRequest.ADD, PortControlRequest.REMOVE
 
 
-class Doored(Steered):
+class Asked(Steered):
     """A watch with port control, which may be asked from any thread."""
 
     @property
-    def door(self) -> Path:
+    def endpoint(self) -> Path:
         return self.directory / "z" / "port_control"
 
     def text(self, *relays: int, more: str = "") -> str:
-        return document(*relays, more=f'port_control: {{zmq: {{endpoint: "ipc://{self.door}"}}}}\n{more}')
+        return document(*relays, more=f'port_control: {{zmq: {{endpoint: "ipc://{self.endpoint}"}}}}\n{more}')
 
     def ask(self, op: PortControlRequest.Op, relay: int, slot: int | None = None) -> PortControlResponse:
         address = PortControlRequest.PciAddress(domain=0, bus=5, slot=relay if slot is None else slot, function=1)
         request = PortControlRequest(op=op, pci_addrs=[address], virtio_id=relay, conditional=False)
-        with Service(f"ipc://{self.door}") as service:
+        with Service(f"ipc://{self.endpoint}") as service:
             return service.ask(request, PortControlResponse())
 
     def asked(self, op: PortControlRequest.Op, relay: int) -> bool:
@@ -71,14 +71,14 @@ def disk(directory: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Doored]]:
+def start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Asked]]:
     monkeypatch.setattr(HostVfs, "require_pollable", lambda *_: None)
-    made = Doored(directory, directory / "vio4wd.yaml")
+    made = Asked(directory, directory / "vio4wd.yaml")
 
-    def begin(relays: tuple[int, ...], timing: Timing = NEVER_POLL) -> Doored:
+    def begin(relays: tuple[int, ...], timing: Timing = NEVER_POLL) -> Asked:
         made.file.write_text(made.text(*relays))
         made.start(timing)
-        wait_for("port control", made.door.exists, 20.0)
+        wait_for("port control", made.endpoint.exists, 20.0)
         made.until_relays(*relays)
         return made
 
@@ -87,7 +87,9 @@ def start(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         made.stop()
 
 
-def test_a_socket_where_no_frontend_may_have_one_is_refused_and_not_recorded(start: Callable[..., Doored]) -> None:
+def test_a_socket_where_no_frontend_may_have_one_is_refused_and_not_recorded(
+    start: Callable[..., Asked],
+) -> None:
     watch = start((1,))
     watch.file.write_text(watch.text(1, more="vhost_user: {dynamic_sockets: true}\n"))
     address = PortControlRequest.PciAddress(domain=0, bus=5, slot=2, function=1)
@@ -95,7 +97,7 @@ def test_a_socket_where_no_frontend_may_have_one_is_refused_and_not_recorded(sta
     def ask(path: str) -> PortControlResponse:
         op = PortControlRequest.ADD_SOCK
         request = PortControlRequest(op=op, pci_addrs=[address], conditional=False, vhost_path=path)
-        with Service(f"ipc://{watch.door}") as service:
+        with Service(f"ipc://{watch.endpoint}") as service:
             return service.ask(request, PortControlResponse())
 
     wait_for("dynamic sockets", lambda: "dynamic" not in ask("/etc/v4.sock").error_code_source, 20.0)
@@ -107,9 +109,9 @@ def test_a_socket_where_no_frontend_may_have_one_is_refused_and_not_recorded(sta
 
 
 def test_ok_means_in_force_when_another_reading_was_faster(
-    start: Callable[..., Doored], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop reads between the record of a wish and the word that there is one, and can't apply yet."""
+    """The loop reads between the record of a request and the word that there is one, and can't apply yet."""
     record = PortControlBackend.put
 
     def slow(self: PortControlBackend, relay: int, wanted: Mapping[str, Any]) -> None:
@@ -125,7 +127,7 @@ def test_ok_means_in_force_when_another_reading_was_faster(
 
 
 @pytest.mark.parametrize("text", ["", "relays: [", "apiVersion: vio4wd/v1\nrelays: [{id: 99}]\n", None])
-def test_a_broken_file_is_no_reason_to_keep_anybody_waiting(start: Callable[..., Doored], text: str | None) -> None:
+def test_a_broken_file_is_no_reason_to_keep_anybody_waiting(start: Callable[..., Asked], text: str | None) -> None:
     made = start((1,))
     assert made.asked(ADD, 2)
     if text is None:
@@ -142,7 +144,7 @@ def test_a_broken_file_is_no_reason_to_keep_anybody_waiting(start: Callable[...,
     assert "relay:1" not in made.removed
 
 
-def test_a_file_that_somebody_is_writing_keeps_nobody_waiting(start: Callable[..., Doored]) -> None:
+def test_a_file_that_somebody_is_writing_keeps_nobody_waiting(start: Callable[..., Asked]) -> None:
     made = start((1,))
     with made.file.open("a") as file:
         stop = threading.Event()
@@ -163,7 +165,7 @@ def test_a_file_that_somebody_is_writing_keeps_nobody_waiting(start: Callable[..
     assert set(made.engine.state.relays) == {1, 2, 3, 4}
 
 
-def half_written(made: Doored, more: Callable[[], None]) -> None:
+def half_written(made: Asked, more: Callable[[], None]) -> None:
     """Half of it is a valid file with fewer relays; meanwhile `more` happens."""
     whole = made.text(1, 2, 3)
     half = whole.index("  - {id: 2")
@@ -176,7 +178,7 @@ def half_written(made: Doored, more: Callable[[], None]) -> None:
         file.write(whole[half:])
 
 
-def test_what_a_door_asks_for_is_no_reason_to_believe_half_a_file(start: Callable[..., Doored]) -> None:
+def test_what_a_frontend_asks_for_is_no_reason_to_believe_half_a_file(start: Callable[..., Asked]) -> None:
     made = start((1, 2))
     half_written(made, lambda: assert_ok(made.ask(ADD, 4)))
     made.until_relays(1, 2, 3, 4)
@@ -188,7 +190,7 @@ def assert_ok(answer: PortControlResponse) -> None:
 
 
 @pytest.mark.parametrize("what", ["sync", "pause"])
-def test_nor_is_what_a_command_asks_for(start: Callable[..., Doored], what: str) -> None:
+def test_nor_is_what_a_command_asks_for(start: Callable[..., Asked], what: str) -> None:
     made = start((1, 2))
     path = sync_file(made.run_dir) if what == "sync" else pause_file(made.directory / "state")
 
@@ -201,7 +203,7 @@ def test_nor_is_what_a_command_asks_for(start: Callable[..., Doored], what: str)
     assert made.removed == []
 
 
-def rolled_back(made: Doored, *arguments: str) -> None:
+def rolled_back(made: Asked, *arguments: str) -> None:
     """As `vio4wd rollback --yes`."""
     own = {"VIO4WD_RUN_DIR": str(made.run_dir), "VIO4WD_STATE_DIR": str(made.directory / "state")}
     command = [sys.executable, "-m", "reconciler", "rollback", *arguments, "--yes"]
@@ -209,7 +211,7 @@ def rolled_back(made: Doored, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_rollback_touches_only_the_files_relays(start: Callable[..., Doored]) -> None:
+def test_a_rollback_touches_only_the_files_relays(start: Callable[..., Asked]) -> None:
     made = start((1,))
     assert made.asked(ADD, 5)
     made.file.write_text(made.text(1, 2))
@@ -221,7 +223,7 @@ def test_a_rollback_touches_only_the_files_relays(start: Callable[..., Doored]) 
     assert "relay:6" not in made.removed
 
 
-def test_doors_are_served_beside_a_rollback(start: Callable[..., Doored]) -> None:
+def test_frontends_are_served_beside_a_rollback(start: Callable[..., Asked]) -> None:
     made = start((1, 2))
     made.file.write_text(made.text(1))
     made.until_relays(1)
@@ -239,7 +241,9 @@ def test_doors_are_served_beside_a_rollback(start: Callable[..., Doored]) -> Non
     made.until_relays(1, 3)
 
 
-def test_what_was_asked_for_while_an_apply_waited_is_had_once_it_is_undone(start: Callable[..., Doored]) -> None:
+def test_what_was_asked_for_while_an_apply_waited_is_had_once_it_is_undone(
+    start: Callable[..., Asked],
+) -> None:
     made = start((1,))
     assert made.asked(ADD, 5)
     made.file.write_text(made.text(1, 2))
@@ -257,7 +261,7 @@ def test_what_was_asked_for_while_an_apply_waited_is_had_once_it_is_undone(start
 
 
 def test_vfs_to_bind_that_are_not_there_yet_keep_nothing_up(
-    start: Callable[..., Doored], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound: list[str] = []
     monkeypatch.setattr(HostVfs, "bind", lambda _, address: bound.append(address))
@@ -277,7 +281,7 @@ def test_vfs_to_bind_that_are_not_there_yet_keep_nothing_up(
 
 @pytest.mark.needs("root")
 def test_what_can_not_be_kept_is_refused_and_nothing_of_it_comes_later(
-    disk: SmallDisk, start: Callable[..., Doored]
+    disk: SmallDisk, start: Callable[..., Asked]
 ) -> None:
     made = start((1,))
     assert made.asked(ADD, 2)

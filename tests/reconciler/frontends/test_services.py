@@ -39,7 +39,7 @@ ADDRESS = PortControlRequest.PciAddress(domain=0, bus=5, slot=8, function=1)
 
 
 class MadeUpFront:
-    """Wishes in memory."""
+    """Requests in memory."""
 
     def __init__(self) -> None:
         self.wanted: dict[int, dict[str, Any]] = {}
@@ -137,10 +137,10 @@ def test_a_change_is_answered_when_the_loop_has_seen_to_it(stage: Stage) -> None
 
 
 def test_what_fails_is_taken_back_before_it_is_said(stage: Stage) -> None:
-    stage.failed = {3: "the VF can't be had"}
+    stage.failed = {3: "the VF is missing"}
     reply = stage.add()
     assert (reply.status, reply.error_code) == (PortControlResponse.ERROR, 5)
-    assert "the VF can't be had" in reply.error_code_source
+    assert "the VF is missing" in reply.error_code_source
     assert stage.front.wanted == {}
 
 
@@ -198,7 +198,7 @@ def test_a_client_that_is_gone_before_its_reply_costs_nothing(stage: Stage) -> N
         with Service(f"ipc://{stage.path('port_control')}") as service:
             address = PortControlRequest.PciAddress(domain=0, bus=6, slot=relay, function=0)
             service.send(PortControlRequest(op=PortControlRequest.ADD, pci_addrs=[address], virtio_id=relay))
-            wait_for("the wish", lambda relay=relay: relay in stage.front.wanted, 5)  # type: ignore[misc]
+            wait_for("the request", lambda relay=relay: relay in stage.front.wanted, 5)  # type: ignore[misc]
     assert stage.add(40).status == PortControlResponse.OK
 
 

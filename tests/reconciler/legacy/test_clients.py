@@ -106,39 +106,46 @@ def test_bars_are_of_measured_load() -> None:
 
 
 def test_port_control_ends_with_0_on_ok_and_else_with_1(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    door = f"--zmq_ep=ipc://{stage.path('port_control')}"
-    plug = [door, "--pci-addr=05:08.1", "--vhost-path=/tmp/vhu1"]
+    endpoint = f"--zmq_ep=ipc://{stage.path('port_control')}"
+    plug = [endpoint, "--pci-addr=05:08.1", "--vhost-path=/tmp/vhu1"]
     assert port_control.main(["add_sock", *plug]) == 0
     assert stage.front.wanted == {0: {"vf": "0000:05:08.1", "socket": "/tmp/vhu1"}}
     assert port_control.main(["add_sock", *plug]) == 1
     assert capsys.readouterr().out.startswith("status: ERROR\nerror_code: 16\n")
     assert port_control.main(["add_sock", *plug, "--conditional"]) == 1
     capsys.readouterr()
-    assert port_control.main(["query_pci", door, "--vhost-path=/tmp/vhu1"]) == 0
+    assert port_control.main(["query_pci", endpoint, "--vhost-path=/tmp/vhu1"]) == 0
     assert capsys.readouterr().out == "0000:05:08.1\n"
     assert port_control.main(["remove_sock", *plug]) == 0
     assert port_control.main(["remove_sock", *plug]) == 1
     assert port_control.main(["remove_sock", *plug, "--conditional"]) == 1
-    assert port_control.main(["remove", door, "--virtio-id=3", "--conditional"]) == 0
-    assert port_control.main(["remove", door, "--virtio-id=3"]) == 1
-    bond = [door, "--virtio-id=3", "--pci-addr=05:08.1", "--pci-addr=05:08.2", "--name=net_bonding3", "--conditional"]
+    assert port_control.main(["remove", endpoint, "--virtio-id=3", "--conditional"]) == 0
+    assert port_control.main(["remove", endpoint, "--virtio-id=3"]) == 1
+    bond = [
+        endpoint,
+        "--virtio-id=3",
+        "--pci-addr=05:08.1",
+        "--pci-addr=05:08.2",
+        "--name=net_bonding3",
+        "--conditional",
+    ]
     assert [port_control.main(["add", *bond]) for _ in range(2)] == [0, 1]
-    assert port_control.main(["add", door, "--send-garbage"]) == 1
-    assert port_control.main(["add", door, "--pci-addr=05:08.1", "--virtio-id=3", "--crash-after-send"]) == 1
-    assert port_control.main(["add", door, "--pci-addr=05:08.1", "--virtio-id=-1"]) == 1
+    assert port_control.main(["add", endpoint, "--send-garbage"]) == 1
+    assert port_control.main(["add", endpoint, "--pci-addr=05:08.1", "--virtio-id=3", "--crash-after-send"]) == 1
+    assert port_control.main(["add", endpoint, "--pci-addr=05:08.1", "--virtio-id=-1"]) == 1
 
 
 def test_the_others_print_what_they_are_told(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     stage.front.cpus = {3: (1, 2)}
     assert config.main([f"--config-ep=ipc://{stage.path('config')}"]) == 0
     assert "relay_number: 3\n  vf2virtio_cpu: 1\n  virtio2vf_cpu: 2\n" in capsys.readouterr().out
-    door = f"--stats-ep=ipc://{stage.path('stats')}"
-    assert stats.main([door, "--include-inactive", "--delay=20"]) == 0
+    endpoint = f"--stats-ep=ipc://{stage.path('stats')}"
+    assert stats.main([endpoint, "--include-inactive", "--delay=20"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[:2] == ["relay_0.active=False", "relay_0.vhost.vhost_socket_name=/t/0"]
-    assert stats.main([door, "--output-format=protobuf", "--delay=20"]) == 0
+    assert stats.main([endpoint, "--output-format=protobuf", "--delay=20"]) == 0
     assert capsys.readouterr().out.startswith("status: OK")
-    both = [door, f"--sched-ep=ipc://{stage.path('core_sched')}"]
+    both = [endpoint, f"--sched-ep=ipc://{stage.path('core_sched')}"]
     assert core_pinner.main(both) == 0
     assert capsys.readouterr().out.startswith("Worker cores affinities:\n====")
     assert core_pinner.main([*both, "--virtio-cpu=5:2", "--virtio-cpu=6:1,2"]) == 0

@@ -198,7 +198,7 @@ def test_what_has_no_key_is_answered(variable: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "door", "ignored"),
+    ("names", "frontend", "ignored"),
     [
         (
             ("OVSDB_SOCK_PATH", "IPC_PORT_CONTROL", "ZMQ_PORT_CONTROL_EP"),
@@ -210,11 +210,11 @@ def test_what_has_no_key_is_answered(variable: str) -> None:
         ((), "ovsdb", ()),
     ],
 )
-def test_one_port_control_in_the_old_order(names: tuple[str, ...], door: str, ignored: tuple[str, ...]) -> None:
+def test_one_port_control_in_the_old_order(names: tuple[str, ...], frontend: str, ignored: tuple[str, ...]) -> None:
     values = {"OVSDB_SOCK_PATH": "/run/x", "IPC_PORT_CONTROL": "y", "ZMQ_PORT_CONTROL_EP": "ipc:///run/x"}
     found = imported("".join(f"VIRTIOFWD_{name}={values[name]}\n" for name in names) or "VIRTIOFWD_MRGBUF=", NAME)
     given = schema.parse(found.text, "spec").port_control
-    assert [name for name in ("zmq", "ovsdb", "ipc") if getattr(given, name) is not None] == [door]
+    assert [name for name in ("zmq", "ovsdb", "ipc") if getattr(given, name) is not None] == [frontend]
     said = [remark for remark in map(str, found.remarks) if "there is one port control only" in remark]
     assert [name for name in ignored for remark in said if f"VIRTIOFWD_{name}: " in remark] == list(ignored)
     assert len(said) == len(ignored)

@@ -1,6 +1,6 @@
 """Hugepages and their mounts: what a plan wants of them, that what was found stays, and what is said when it can't be.
 
-The kernel is played: pages of several NUMA nodes are not to be had everywhere (tests/live/test_mounts.py has real
+The kernel is played: pages of several NUMA nodes are not everywhere (tests/live/test_mounts.py has real
 ones of one node).
 """
 

@@ -106,7 +106,7 @@ def test_a_relay_that_changes_its_pin_is_broken_for_free() -> None:
     assert moves(shifted(3, 1), frozenset({2})).broken == (2,)
 
 
-def test_a_knot_too_large_for_exact_search_is_still_undone() -> None:
+def test_a_circle_too_large_for_exact_search_is_still_undone() -> None:
     changed = {i: (Relay(i, f"p{i}", f"/{i}"), Relay(i, f"p{(i + 1) % 30}", f"/{(i * 7 + 3) % 30}")) for i in range(30)}
     found = moves(changed, frozenset())
     assert sorted((*found.broken, *found.ordered)) == list(range(30))

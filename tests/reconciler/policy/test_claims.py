@@ -48,7 +48,7 @@ def ids(found: MergedRelays) -> set[int]:
     return {each.id for each in found.spec.relays}
 
 
-def test_wishes_stand_beside_the_files_relays() -> None:
+def test_requests_stand_beside_the_files_relays() -> None:
     found = merge_requests(spec(relay(1)), [request("ovsdb", 2, 2, 5.0)], {})
     assert ids(found) == {1, 2}
     assert dict(found.owners) == {2: "ovsdb"}
@@ -56,7 +56,7 @@ def test_wishes_stand_beside_the_files_relays() -> None:
     assert found.claimed == {"id 1", "VF net_null1", "socket /tmp/virtio-forwarder1.sock"}
 
 
-def test_a_wish_that_comes_after_the_file_is_left_out() -> None:
+def test_a_request_that_comes_after_the_file_is_left_out() -> None:
     whole = spec(relay(1))
     for late in (request("ovsdb", 1, 7, 5.0), request("ovsdb", 2, 1, 5.0)):
         found = merge_requests(whole, [late], claimed_since(3.0, whole))
@@ -64,7 +64,7 @@ def test_a_wish_that_comes_after_the_file_is_left_out() -> None:
         assert "belongs to relay 1 of the file, which had it first" in str(found.left_out[0])
 
 
-def test_a_file_that_comes_after_a_wish_loses_only_what_is_taken() -> None:
+def test_a_file_that_comes_after_a_request_loses_only_what_is_taken() -> None:
     found = merge_requests(spec(relay(1), relay(2)), [request("ovsdb", 5, 1, 5.0)], {})
     assert ids(found) == {2, 5}
     assert str(found.left_out[0]) == (
@@ -90,19 +90,19 @@ def test_an_interface_below_a_vf_has_one_owner_too() -> None:
 
 
 def test_what_the_file_changes_is_new_and_what_it_keeps_is_not() -> None:
-    """Relay 1 of the file got another socket after the wish for its VF had come, and still has the VF."""
+    """Relay 1 of the file got another socket after the request for its VF had come, and still has the VF."""
     whole = spec(relay(1, socket="/tmp/new.sock"))
     since = {**claimed_since(1.0, spec(relay(1)))}
     assert ids(merge_requests(whole, [request("ovsdb", 2, 1, 5.0)], since)) == {1}
 
 
-def test_of_two_wishes_the_first_is_had() -> None:
+def test_of_two_requests_the_first_is_in_force() -> None:
     found = merge_requests(spec(), [request("ovsdb", 1, 1, 1.0), request("ipc", 2, 1, 2.0)], {})
     assert dict(found.owners) == {1: "ovsdb"}
     assert found.left_out[0].owner == "ipc"
 
 
-def test_a_wish_that_no_spec_could_have_is_left_out_with_its_reason() -> None:
+def test_a_request_that_no_spec_could_have_is_left_out_with_its_reason() -> None:
     found = merge_requests(
         spec(relay(1)), [request("ipc", 2, 2, 1.0, cpus=[9]), RelayRequest("ipc", 3, {"vff": "x"}, 1.0)], {}
     )
@@ -174,7 +174,7 @@ def test_a_relay_claims_the_same_in_a_spec_and_in_a_state() -> None:
     assert of_state(target, 2) >= {"bond net_bonding0", "VF net_memif2", "memif 0 on /run/m"}
 
 
-def test_wishes_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
+def test_requests_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
     """Each bond of eight takes nine ports of the 128 that there are."""
     bonds = [
         RelayRequest(
@@ -188,11 +188,11 @@ def test_wishes_that_do_not_fit_on_the_host_do_not_harm_the_file() -> None:
     assert "ports" in str(found.left_out[-1])
 
 
-def test_a_file_that_does_not_fit_is_refused_whatever_the_wishes() -> None:
+def test_a_file_that_does_not_fit_is_refused_whatever_the_requests() -> None:
     whole = schema.parse('{"apiVersion": "vio4wd/v1", "vhost_user": {"owner": "nobody-here"}}', "f")
-    for wishes in ([], [request("ipc", 1, 1, 1.0)]):
+    for requests in ([], [request("ipc", 1, 1, 1.0)]):
         with pytest.raises(SpecUnfit, match="nobody-here"):
-            wanted(whole, Requests(tuple(wishes)), HOST)
+            wanted(whole, Requests(tuple(requests)), HOST)
 
 
 def test_the_plan_says_whose_a_relay_is() -> None:
@@ -212,7 +212,7 @@ def _specs(draw: st.DrawFn) -> Spec:
 
 
 @st.composite
-def _wishes(draw: st.DrawFn) -> list[RelayRequest]:
+def _requests(draw: st.DrawFn) -> list[RelayRequest]:
     made = [
         request(owner, id_, draw(st.integers(0, 6)), draw(st.integers(0, 9)))
         for owner in ("ovsdb", "ipc")
@@ -221,13 +221,13 @@ def _wishes(draw: st.DrawFn) -> list[RelayRequest]:
     return sorted(made, key=lambda each: (each.since, each.owner, each.relay))
 
 
-@given(before=_specs(), after=_specs(), wishes=_wishes())
+@given(before=_specs(), after=_specs(), requests=_requests())
 @settings(max_examples=300, deadline=None)
 def test_no_change_of_the_file_touches_another_owners_relays(
-    before: Spec, after: Spec, wishes: list[RelayRequest]
+    before: Spec, after: Spec, requests: list[RelayRequest]
 ) -> None:
-    first = merge_requests(before, wishes, {})
-    second = merge_requests(after, wishes, dict.fromkeys(first.claimed, 100.0))
+    first = merge_requests(before, requests, {})
+    second = merge_requests(after, requests, dict.fromkeys(first.claimed, 100.0))
     one, two = (wanted(each.spec, Requests(), HOST).target for each in (first, second))
     theirs = first.owners.keys()
     touched = [a for a in plan(two, one).actions if a.relay in theirs and a.kind is not Kind.PIN]
@@ -235,9 +235,9 @@ def test_no_change_of_the_file_touches_another_owners_relays(
     assert {id_: second.owners[id_] for id_ in theirs} == dict(first.owners)
 
 
-@given(whole=_specs(), before=_wishes(), after=_wishes())
+@given(whole=_specs(), before=_requests(), after=_requests())
 @settings(max_examples=300, deadline=None)
-def test_no_later_wish_touches_what_the_file_has(
+def test_no_later_request_touches_what_the_file_has(
     whole: Spec, before: list[RelayRequest], after: list[RelayRequest]
 ) -> None:
     first = merge_requests(whole, before, {})
@@ -247,14 +247,14 @@ def test_no_later_wish_touches_what_the_file_has(
     assert ours <= {each.id for each in second.spec.relays} - second.owners.keys()
 
 
-@given(whole=_specs(), wishes=_wishes())
+@given(whole=_specs(), requests=_requests())
 @settings(max_examples=300, deadline=None)
-def test_everybody_has_it_or_is_told_why_not(whole: Spec, wishes: list[RelayRequest]) -> None:
-    found = merge_requests(whole, wishes, {})
+def test_everybody_has_it_or_is_told_why_not(whole: Spec, requests: list[RelayRequest]) -> None:
+    found = merge_requests(whole, requests, {})
     had = {("file", each.id) for each in found.spec.relays if each.id not in found.owners}
     had |= {(owner, id_) for id_, owner in found.owners.items()}
     out = {(each.owner, each.relay) for each in found.left_out}
-    asked = {("file", each.id) for each in whole.relays} | {(each.owner, each.relay) for each in wishes}
+    asked = {("file", each.id) for each in whole.relays} | {(each.owner, each.relay) for each in requests}
     assert had | out == asked
     assert not had & out
     things = [thing for each in found.spec.relays for thing in of_spec(whole.vhost_user, each)]

@@ -1,4 +1,4 @@
-"""What a guard holds back, and what it lets go: a table, and what becomes of those around it."""
+"""What a guard holds back, and what it allows: a table, and what becomes of those around it."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_without_a_terminal_a_hangup_reads_anew_and_ends_nobody(family: Family) 
 
 class Undead:
     """A process that can't be killed, as one that waits for a server in the kernel. No such process can be made at
-    will: FUSE's are let go of by SIGKILL."""
+    will: FUSE's are released by SIGKILL."""
 
     pid = 1
     killed = 0

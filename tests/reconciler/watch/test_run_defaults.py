@@ -135,7 +135,7 @@ def test_nobody_prunes_what_is_anothers(site: Steered) -> None:
     assert "VF net_null1 belongs to relay 1 of static, which had it first" in str(site.report["in_force"]["left_out"])
 
 
-def test_a_static_vf_that_comes_after_a_wish_is_left_out() -> None:
+def test_a_static_vf_that_comes_after_a_request_is_left_out() -> None:
     with tempfile.TemporaryDirectory() as name:
         file = Path(name, "virtioforwarder")
         file.write_text(static(1, 2))

@@ -134,8 +134,10 @@ def test_nothing_can_raise(function: str, modules: dict[str, Module]) -> None:
 
 @pytest.mark.parametrize("function", CALLBACKS)
 def test_a_callback_reads_the_words_of_others_atomically(function: str, modules: dict[str, Module]) -> None:
-    """All that a callback reads of the doors, through the symbol, is read with acquire."""
-    loads = [line for line in modules[function].text.splitlines() if "@vio4wd_doors" in line and " load " in line]
+    """All that a callback reads of the callback context, through the symbol, is read with acquire."""
+    loads = [
+        line for line in modules[function].text.splitlines() if f"@{at.CONTEXT_SYMBOL}" in line and " load " in line
+    ]
     assert loads
     assert not [line for line in loads if "acquire" not in line]
 

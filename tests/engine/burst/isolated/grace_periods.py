@@ -86,16 +86,16 @@ def running(*workers: Worker) -> Iterator[None]:
             worker.stop()
 
 
-def doors_of(*workers: Worker) -> Block:
-    doors = Block(at.CONTEXT_SIZE)
-    point(doors, *workers)
-    return doors
+def context_of(*workers: Worker) -> Block:
+    context = Block(at.CONTEXT_SIZE)
+    point(context, *workers)
+    return context
 
 
-def point(doors: Block, *workers: Worker) -> None:
+def point(context: Block, *workers: Worker) -> None:
     for index, worker in enumerate(workers):
-        doors.write(at.CONTEXT_WORKER + 8 * index, worker.block.address)
-    doors.write(at.CONTEXT_WORKERS, len(workers))
+        context.write(at.CONTEXT_WORKER + 8 * index, worker.block.address)
+    context.write(at.CONTEXT_WORKERS, len(workers))
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +167,7 @@ def test_a_table_may_be_overwritten_once_it_is_not_the_workers() -> None:
 def test_after_publish_word_no_worker_uses_the_old_value() -> None:
     """Two workers poll the same VF, which is exchanged for another one under them."""
     workers = [Worker(), Worker()]
-    doors, entries = doors_of(*workers), [witnesses.Entry(port=0), witnesses.Entry(port=0)]
+    context, entries = context_of(*workers), [witnesses.Entry(port=0), witnesses.Entry(port=0)]
     port = entries[0].port
     entries[1].write(at.ENTRY_PORT, port.address)
     for worker, entry in zip(workers, entries, strict=True):
@@ -177,7 +177,7 @@ def test_after_publish_word_no_worker_uses_the_old_value() -> None:
         for turn in range(1, SWAPS // 3):
             old, new = (turn - 1) % 2, turn % 2
             witnesses.retire(new, False)
-            publish_word(doors.address, port.address + at.PORT_ID, new + 1)
+            publish_word(context.address, port.address + at.PORT_ID, new + 1)
             witnesses.retire(old, True)
     assert witnesses.wrongs(0) == witnesses.wrongs(1) == 0
     assert witnesses.seen(0) > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
+from schema.system.wakeup import Wakeup
 from tests.engine.burst.doubles.reference_entry import Packet, SlowEntry, Surroundings
 from tests.kit.repetitions import times
 
@@ -320,18 +320,18 @@ def test_same_path(left: bytes, right: bytes | None) -> None:
 
 
 class Ring:
-    """A doors block of its own, read by the engine's reader."""
+    """A callback context of its own, read by the engine's reader."""
 
     def __init__(self) -> None:
-        self.doors = Block(at.CONTEXT_SIZE)
-        self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.doors.write(at.CONTEXT_EVENT_FD, self.event_fd)
+        self.callback_context = Block(at.CONTEXT_SIZE)
+        self.roused = Wakeup()
+        self.callback_context.write(at.CONTEXT_EVENT_FD, self.roused.fileno())
 
     def take(self) -> list[tuple[int, int]]:
         return [(event.kind, event.guest) for event in Context.take_events(cast(Any, SimpleNamespace(**vars(self))))]
 
     def close(self) -> None:
-        os.close(self.event_fd)
+        self.roused.close()
 
 
 EVENTS = st.tuples(st.integers(1, 3), st.integers(0, 63))
@@ -348,27 +348,29 @@ def test_the_ring_of_events(story: list[list[tuple[int, int]] | int | None]) -> 
             twin.clear()
             continue
         for event in step if isinstance(step, list) else [(1, index % 64) for index in range(step)]:
-            events.push_event(ring.doors.address, *event)
+            events.push_event(ring.callback_context.address, *event)
             if len(twin) < at.EVENT_SLOTS:
                 twin.append(event)
             else:
                 lost += 1
-    assert ring.doors.read(at.EVENTS_LOST) == lost
+    assert ring.callback_context.read(at.EVENTS_LOST) == lost
     ring.close()
 
 
 def test_many_threads_push_and_none_of_their_events_is_lost_or_doubled() -> None:
     from numba import cfunc, types
 
-    def push_all(doors: int, first: int, count: int) -> None:
+    def push_all(context: int, first: int, count: int) -> None:
         for index in range(count):
-            events.push_event(doors, first, index)
+            events.push_event(context, first, index)
 
     compiled = cfunc(types.void(types.int64, types.int64, types.int64))(push_all)
     call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(compiled.address)
     ring, producers, each = Ring(), 4, 200  # together fewer than the ring has slots: none may be counted as lost
     for _round in range(50):
-        threads = [threading.Thread(target=call, args=(ring.doors.address, kind, each)) for kind in range(producers)]
+        threads = [
+            threading.Thread(target=call, args=(ring.callback_context.address, kind, each)) for kind in range(producers)
+        ]
         seen: list[tuple[int, int]] = []
         for thread in threads:
             thread.start()
@@ -377,7 +379,7 @@ def test_many_threads_push_and_none_of_their_events_is_lost_or_doubled() -> None
         seen += ring.take()
         for kind in range(producers):
             assert [guest for k, guest in seen if k == kind] == list(range(each))
-    assert ring.doors.read(at.EVENTS_LOST) == 0
+    assert ring.callback_context.read(at.EVENTS_LOST) == 0
     ring.close()
 
 
