@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from schema.model import Key, Kind, State
+from state.record import Record
 from state.shape import OTHER_SHAPE
 from state.store import Store
 
@@ -28,15 +28,12 @@ class LastTarget:
     """What did not match it afterwards."""
 
 
+_RECORD = Record(LastTarget)
+
+
 def keep_target(store: Store, last: LastTarget) -> None:
     """Remembers it, unless it is what is remembered."""
-    value = {
-        "state": last.state.to_json(),
-        "protected": sorted(last.protected),
-        "boots": {str(shard): boot_id for shard, boot_id in sorted(last.boots.items())},
-        "open": [[shard, kind.value, key] for shard, kind, key in sorted(last.open, key=str)],
-    }
-    text = json.dumps(value)
+    text = _RECORD.text(last)
     if _text(store) != text:
         store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", (NAME, text)))
 
@@ -44,13 +41,7 @@ def keep_target(store: Store, last: LastTarget) -> None:
 def last_target(store: Store) -> LastTarget | None:
     """None when nothing was carried out yet, or by a release that knew other resources."""
     try:
-        value = json.loads(_text(store))
-        return LastTarget(
-            state=State.from_json(value["state"]),
-            protected=frozenset(value["protected"]),
-            boots={int(shard): boot_id for shard, boot_id in value["boots"].items()},
-            open=frozenset((shard, Kind(kind), key) for shard, kind, key in value["open"]),
-        )
+        return _RECORD.read(_text(store))
     except OTHER_SHAPE:
         return None
 

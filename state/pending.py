@@ -6,12 +6,12 @@ it here, with nobody at work on it, undoes it.
 from __future__ import annotations
 
 import enum
-import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from schema.model import State
+from state.record import Record
 from state.shape import readable, typed
 from state.steady import Steady, steady
 from state.store import Store
@@ -51,14 +51,14 @@ class Pending:
     deadline: float = 0.0
     boots: Mapping[int, str] | None = None
     """Shard to the boot id of the engine that it was verified on; None before that."""
+    reason: str = ""
+    """Why it is undone, in words that follow on "because"."""
     file: str = ""
     """Which file is to say it once it is confirmed; empty: none."""
     text: str = ""
     """The spec, which it is to say then."""
     was: str = ""
     """The sha256 of what it said before."""
-    reason: str = ""
-    """Why it is undone, in words that follow on "because"."""
     until: Steady | None = None
     """The deadline by the clock that nobody sets; None: an older release wrote it down, or it does not wait."""
 
@@ -84,7 +84,7 @@ class Pending:
 
 def begin(store: Store, pending: Pending) -> None:
     """Writes it down. To be called by whoever holds the lock for applying, and only while there is no other."""
-    row = (pending.token, pending.phase.value, pending.deadline, _text(pending))
+    row = (pending.token, pending.phase.value, pending.deadline, _RECORD.text(pending))
     store.run(lambda connection: connection.execute("INSERT INTO pending VALUES (?, ?, ?, ?)", row))
 
 
@@ -96,7 +96,7 @@ def current_pending(store: Store) -> Pending | None:
 def wait(store: Store, pending: Pending, deadline: float, boots: Mapping[int, str]) -> None:
     """From now on it may be confirmed."""
     boot, seconds = steady()
-    text = _text(replace(pending, boots=boots, until=Steady(boot, seconds + pending.confirm_s)))
+    text = _RECORD.text(replace(pending, boots=boots, until=Steady(boot, seconds + pending.confirm_s)))
     row = (Phase.WAITING.value, deadline, text, pending.token)
     sql = "UPDATE pending SET phase = ?, deadline = ?, value = ? WHERE token = ?"
     store.run(lambda connection: connection.execute(sql, row))
@@ -110,7 +110,7 @@ def confirm(store: Store, pending: Pending, now: float) -> bool:
 
 def undo(store: Store, pending: Pending, reason: str) -> bool:
     """Whether it is to be undone: not any more when it was confirmed meanwhile."""
-    row = (Phase.UNDOING.value, _text(replace(pending, reason=reason)), pending.token)
+    row = (Phase.UNDOING.value, _RECORD.text(replace(pending, reason=reason)), pending.token)
     return _changes(store, "UPDATE pending SET phase = ?, value = ? WHERE token = ?", row)
 
 
@@ -126,43 +126,15 @@ def _changes(store: Store, sql: str, row: tuple[object, ...]) -> bool:
     return store.run(work)
 
 
-def _text(pending: Pending) -> str:
-    value = {
-        "who": pending.who,
-        "source": pending.source,
-        "sha256": pending.sha256,
-        "time": pending.time,
-        "before": pending.before.to_json(),
-        "protected": sorted(pending.protected),
-        "others": sorted(pending.others),
-        "held": sorted(pending.on_hold),
-        "confirm_s": pending.confirm_s,
-        "boots": {str(shard): boot for shard, boot in pending.boots.items()} if pending.boots is not None else None,
-        "reason": pending.reason,
-        "file": pending.file,
-        "text": pending.text,
-        "was": pending.was,
-        "until": pending.until,
-    }
-    return json.dumps(value)
+_RECORD = Record(
+    Pending,
+    without=("token", "phase", "deadline"),
+    later=("others", "on_hold", "file", "text", "was", "until"),
+    names={"on_hold": "held"},
+    closed=True,
+)
 
 
 def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:
-    value = json.loads(text)
-    boots, until = value.pop("boots"), value.pop("until", None)
-    if until is not None:
-        typed(str, float)(*until)
-    typed(str, str, float, float, str)(token, phase, deadline, value["time"], value["who"])
-    typed(str, str, float, str)(value["source"], value["sha256"], value["confirm_s"], value["reason"])
-    return Pending(
-        token=token,
-        phase=Phase(phase),
-        deadline=deadline,
-        before=State.from_json(value.pop("before")),
-        protected=frozenset(value.pop("protected")),
-        others=frozenset(value.pop("others", ())),
-        on_hold=frozenset(value.pop("held", ())),
-        boots={int(shard): boot for shard, boot in boots.items()} if boots is not None else None,
-        until=Steady(*until) if until is not None else None,
-        **value,
-    )
+    typed(str, str, float)(token, phase, deadline)
+    return _RECORD.read(text, token=token, phase=Phase(phase), deadline=deadline)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 
 from schema.model import State
-from state.shape import readable, typed
+from state.record import Record
+from state.shape import readable
 from state.store import Store
 
 NAME = "hold"
@@ -28,34 +28,18 @@ class RollbackHold:
     """Relays that are not to be removed unless that is allowed by name."""
 
 
+_RECORD = Record(RollbackHold)
+
+
 def keep_hold(store: Store, hold: RollbackHold) -> None:
     """In place of any other."""
-    value = {
-        "contents": sorted(hold.contents),
-        "state": hold.state.to_json(),
-        "reason": hold.reason,
-        "since": hold.since,
-        "protected": sorted(hold.protected),
-    }
-    row = (NAME, json.dumps(value))
+    row = (NAME, _RECORD.text(hold))
     store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", row))
 
 
 def current_hold(store: Store) -> RollbackHold | None:
-    found = readable(store, "intent", "value", _hold, "WHERE name = ?", (NAME,))
+    found = readable(store, "intent", "value", _RECORD.read, "WHERE name = ?", (NAME,))
     return found[0] if found else None
-
-
-def _hold(text: str) -> RollbackHold:
-    value = json.loads(text)
-    typed(list, str, float, list)(value["contents"], value["reason"], value["since"], value["protected"])
-    return RollbackHold(
-        contents=frozenset(value["contents"]),
-        state=State.from_json(value["state"]),
-        reason=value["reason"],
-        since=value["since"],
-        protected=frozenset(value["protected"]),
-    )
 
 
 def release(store: Store, sha256: str) -> None:

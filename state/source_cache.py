@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schema import Text, Tree
+from schema import Tree
+from state.record import Record
 from state.shape import readable, typed
 from state.store import Store
 
@@ -21,11 +22,14 @@ class CachedReading:
     """Seconds since 1970."""
 
 
+_TREE = Record(Tree, without=("owner", "remarks", "host"))
+
+
 def keep(store: Store, said: Mapping[str, tuple[str, Tree]], now: float | None = None) -> None:
     """Remembers revision and files by source, and forgets all other sources. What is in force already keeps its
     time."""
     since = time.time() if now is None else now
-    rows = [(name, revision, _text(tree), since) for name, (revision, tree) in said.items()]
+    rows = [(name, revision, _TREE.text(tree), since) for name, (revision, tree) in said.items()]
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute(
@@ -48,17 +52,4 @@ def kept(store: Store) -> dict[str, CachedReading]:
 
 def _kept(source: str, revision: str, files: str, since: float) -> tuple[str, CachedReading]:
     typed(str, str, str, float)(source, revision, files, since)
-    return source, CachedReading(revision, _tree(files), since)
-
-
-def _text(tree: Tree) -> str:
-    files = [[text.name, text.content.decode()] for text in tree.base]
-    over = [tree.over.name, tree.over.content.decode()] if tree.over is not None else None
-    return json.dumps({"base": files, "over": over})
-
-
-def _tree(files: str) -> Tree:
-    value = json.loads(files)
-    base = tuple(Text(name, content.encode()) for name, content in value["base"])
-    over = value["over"]
-    return Tree(base, Text(over[0], over[1].encode()) if over is not None else None)
+    return source, CachedReading(revision, _TREE.read(files), since)
