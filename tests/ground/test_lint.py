@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.kit.paths import ROOT
 
@@ -85,3 +86,11 @@ def test_a_planted_fault_is_found(tree: Path, files: dict[str, str], said: str) 
 def test_without_a_fault_nothing_is_said(tree: Path, script: str) -> None:
     done = subprocess.run([sys.executable, tree / "scripts" / script, tree], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+def test_what_runs_at_a_commit_is_what_lint_runs() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = [hook["entry"] for hook in hooks if "stages" not in hook]
+    lint = (ROOT / "scripts" / "lint").read_text()
+    assert [entry for entry in entries if " ".join(entry.split()[1:4]) not in lint] == []
+    assert len(entries) == 4
