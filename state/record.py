@@ -4,7 +4,7 @@ class declares for it."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -66,7 +66,9 @@ def _plain(value: object) -> Any:
     """What JSON has no word for: sets are sorted lists, a record within another one is the list of its fields."""
     if isinstance(value, State):
         return value.to_json()
-    if isinstance(value, frozenset):
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Set):
         return sorted(value, key=lambda each: each if isinstance(each, int) else str(each))
     if isinstance(value, bytes):
         return value.decode()

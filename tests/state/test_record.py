@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_a_record_is_written_by_its_fields_and_read_again() -> None:
         "told": [9, 10],
     }
     assert RECORD.read(RECORD.text(THING), id=7) == THING
+
+
+def test_any_set_and_any_mapping_is_written() -> None:
+    """A state's parts are read-only mappings, and what is protected may be what a mapping has for keys."""
+    relays = MappingProxyType({9: "b", 10: "c"})
+    boots = MappingProxyType({0: "b"})
+    assert RECORD.text(replace(THING, boots=boots, told=relays.keys())) == RECORD.text(THING)  # type: ignore[arg-type]
 
 
 def test_what_an_older_release_did_not_write_has_its_default_and_what_a_newer_one_adds_counts_for_nothing() -> None:
