@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from engine.api.fault import Refused
 from engine.burst.compiled import layout as at
 from engine.dataplane import counters
+from engine.dataplane.bonds import Bond
 from engine.dataplane.capture import Captures
 from engine.dataplane.context import Context
 from engine.dataplane.ports import Attached, Ports
@@ -113,7 +114,7 @@ class EngineCore:
 
     def _remove_port(self, action: Action, _pin: Pin | None) -> None:
         name = _as(Port, action.before).name
-        self._unheld(f"port {name}", self.relays.holder(port=name))
+        self._refuse_in_use(f"port {name}", self.relays.holder(port=name))
         self.ports.detach(name)
 
     def _update_port(self, action: Action, _pin: Pin | None) -> None:
@@ -136,7 +137,7 @@ class EngineCore:
 
     def _remove_socket(self, action: Action, _pin: Pin | None) -> None:
         path = _as(Socket, action.before).path
-        self._unheld(f"socket {path}", self.relays.holder(socket=path))
+        self._refuse_in_use(f"socket {path}", self.relays.holder(socket=path))
         self.sockets.close(path)
 
     def _replace_socket(self, action: Action, _pin: Pin | None) -> None:
@@ -161,7 +162,7 @@ class EngineCore:
                 self.relays.resume(holder)
 
     @staticmethod
-    def _unheld(what: str, holder: LiveRelay | None) -> None:
+    def _refuse_in_use(what: str, holder: LiveRelay | None) -> None:
         if holder:
             raise Refused("in-use", f"{what} is held by relay {holder.relay.id}; remove that first")
 
@@ -217,13 +218,20 @@ class EngineCore:
     def _look_at_link(self, attached: Attached) -> None:
         name = attached.port.name
         holder = self.relays.holder(port=name)
-        if attached.bond and self.ports.bonds.look(attached.bond):
-            with self.relays.paused(holder):
-                self.ports.settle(attached)
+        if attached.bond and self._members_changed(attached, attached.bond, holder):
+            self._tell("members-changed", f"port:{name}", holder)
         if self.ports.look_at_link(attached):
             event = "link-up" if attached.link_up else "link-down"
             log.info("%s on %s", event, name)
             self._tell(event, f"port:{name}", holder)
+
+    def _members_changed(self, attached: Attached, bond: Bond, holder: LiveRelay | None) -> bool:
+        """Whether another one is active, or has another link than at the last look."""
+        before = bond.to_json()
+        if self.ports.bonds.look(bond):
+            with self.relays.paused(holder):
+                self.ports.settle(attached)
+        return bond.to_json() != before
 
     def _claim_descriptors(self) -> None:
         descriptors.claim()

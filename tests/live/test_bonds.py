@@ -25,6 +25,7 @@ from tests.kit.waiting import wait_for
 FRAMES = 64
 QUIET_S = 2.0
 BRIDGE, ADDRESS, GUEST_ADDRESS = "br0", "10.78.0.1/24", "10.78.0.2"
+LINKS = {"link-up", "link-down", "members-changed"}
 BY_ONE = {"active-backup", "tlb", "alb"}
 """Modes in which all frames of one flow leave through one member."""
 
@@ -122,6 +123,22 @@ def test_every_mode_forwards(two_wires: Scene, mode: str) -> None:
     assert two_wires.session(1) == session
 
 
+def test_a_member_that_loses_its_link_is_announced_and_status_says_since_when(two_wires: Scene) -> None:
+    """Also where the bond's own link stays, and another member than the active one is concerned."""
+    bond(two_wires, 1, (1, 2), "active-backup")
+    two_wires.instance.wait_applied()
+    wait_active(two_wires, (1,))
+    wait_for("two members with links", lambda: [m.link for m in members(two_wires)] == ["up", "up"])
+    with contextlib.closing(two_wires.instance.client.events()) as stream:
+        wait_for("the engine to be listened to", stream.drain)
+        for up, condition in ((False, "Degraded"), (True, "Ready")):
+            two_wires.wires[2].set_carrier(up)
+            event = wait_for("an event", lambda: next((e for e in stream.drain() if e["event"] in LINKS), None))
+            assert (event["event"], event["resource"], event["relay"]) == ("members-changed", "port:net_bonding1", 1)
+            two_wires.wait_condition(1, condition)
+            wait_for("since when", lambda: two_wires.relay_status(1)["since"], 30.0, 0.2)
+
+
 def test_a_bond_comes_and_goes_and_nothing_stays(two_wires: Scene) -> None:
     """Also as often as DPDK has ports several times over: none is lost."""
     line = two_wires.lines[1]
@@ -180,7 +197,7 @@ def test_failover_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
             made.wait_condition(1, "Ready")
             assert active(made) == [left]
             assert answered(made)
-        assert [m.link for m in made.relay_status(1)["members"]] == ["up", "up"]
+        assert [m["link"] for m in made.relay_status(1)["members"]] == ["up", "up"]
 
 
 def _ping_while(made: Scene, gone: int) -> PingReport:

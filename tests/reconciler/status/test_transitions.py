@@ -59,3 +59,6 @@ def test_the_watch_says_how_relays_stand_when_a_guest_comes_and_goes_and_across_
     steered.served.say("guest-connected", "socket:/tmp/virtio-forwarder1.sock", 1)
     steered.until("Ready", lambda: condition() == "Ready")
     assert steered.report["standings"]["1"]["since"] > since
+    steered.engine.lost.add("net_null1")
+    steered.served.say("members-changed", "port:net_null1", 1)
+    steered.until("what is wrong", lambda: condition() == "Degraded")
