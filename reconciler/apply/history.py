@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 from reconciler.apply.commit_confirmed import ApplyRequest
 from reconciler.apply.outcome import Outcome, RelayOutcome, Verdict
+from reconciler.apply.proposal import Proposal
 from reconciler.apply.saved_plan import SavedPlan
-from reconciler.planning.summary import Summary, summary
+from reconciler.planning.describe import Summary, summary
 from schema.model import State
 from state.history import record
+from state.last_applied import LastTarget
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.watch")
@@ -58,6 +60,13 @@ def _log(whole: Summary, outcome: Outcome) -> None:
     for step in outcome.steps:
         if step.message:
             LOG.warning("%s %s %s: %s", step.action.verb, step.action.resource, step.ending, step.message)
+
+
+def reached(found: Proposal, outcome: Outcome) -> LastTarget:
+    """What is to be remembered of what was wanted, and of how far it came."""
+    boots = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
+    differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
+    return LastTarget(found.target, found.protected, boots, differs)
 
 
 def write_down(store: Store, order: ApplyRequest, saved: SavedPlan, outcome: Outcome, target: State) -> int:

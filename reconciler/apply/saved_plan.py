@@ -10,8 +10,8 @@ from typing import Any
 
 from reconciler.host.refusal import PlanProblem
 from reconciler.observe.snapshot import EngineVersion
+from reconciler.planning.describe import Summary, summary
 from reconciler.planning.planned_action import PlannedAction
-from reconciler.planning.summary import Summary, summary
 from reconciler.policy.removal_guards import HeldBack, Policy
 from schema.model import Action, Kind, Pin, State, Verb
 from schema.system.token import lacks_token

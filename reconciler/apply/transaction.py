@@ -22,7 +22,7 @@ from reconciler.apply.commit_confirmed import (
 )
 from reconciler.apply.converge import Converger
 from reconciler.apply.engine_start import ready
-from reconciler.apply.history import write_down
+from reconciler.apply.history import reached, write_down
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.apply.proposal import Intent, Proposal, proposed, proposed_again
 from reconciler.apply.saved_plan import SavedPlan
@@ -36,7 +36,7 @@ from reconciler.policy.removal_guards import Policy
 from reconciler.runtime.lock import APPLY, Locked, locked
 from reconciler.runtime.wording import number_of
 from schema.model import State
-from state.last_applied import LastTarget, keep_target, last_target
+from state.last_applied import keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
 from state.relay_requests import requests
 from state.rollback_hold import RollbackHold, current_hold, keep_hold, release
@@ -235,10 +235,3 @@ class Applier:
 
     def _boots(self) -> dict[int, str]:
         return {shard: hello.boot_id for shard, hello in self.carrier.engines.ping().items()}
-
-
-def reached(found: Proposal, outcome: Outcome) -> LastTarget:
-    """What is to be remembered of what was wanted, and of how far it came."""
-    boots = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
-    differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
-    return LastTarget(found.target, found.protected, boots, differs)

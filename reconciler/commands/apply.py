@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reconciler.apply.outcome import Outcome, Step
     from reconciler.apply.saved_plan import SavedPlan
     from reconciler.apply.transaction import Applier
-    from reconciler.desired.resolve import ResolvedSpec
+    from reconciler.desired.desired_state import DesiredState
     from reconciler.observe.engines import Engines
     from state.store import Store
 
@@ -127,16 +127,16 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Applier], Outcom
         saved, allowed = parse_plan(text, str(once(asked))), relay_ids(asked.allow_destroy)
         order = beside_a_watch(asked, store, _order(asked, saved.sha256, ""), _made_from(saved))
         return lambda steering: steering.apply_saved(saved, order, allowed)
-    settled = read_now(once(asked), ThisHost(), store, complain)
-    spec = settled.wanted.spec
+    found = read_now(once(asked), ThisHost(), store, complain)
+    spec = found.spec
     policy = policy_of(spec, asked.allow_destroy)
-    order = replace(_order(asked, spec.sha256, spec.text), owners=settled.wanted.owners)
+    order = replace(_order(asked, spec.sha256, spec.text), owners=found.owners)
     order = beside_a_watch(asked, store, order, once(asked).absolute)
 
     def do(steering: Applier) -> Outcome:
-        outcome = steering.apply_state(settled.wanted.target, policy, order, relay_ids(asked.target))
+        outcome = steering.apply_state(found.target, policy, order, relay_ids(asked.target))
         if outcome.verdict == "applied" and outcome.rollback is None and not asked.target:
-            _in_force(settled, store)
+            _in_force(found, store)
         return outcome
 
     return do
@@ -195,14 +195,14 @@ def _whole_text(asked: argparse.Namespace, order: ApplyRequest, path: str) -> tu
     return content.decode(), ""
 
 
-def _in_force(settled: ResolvedSpec, store: Store) -> None:
+def _in_force(found: DesiredState, store: Store) -> None:
     """Where a watch runs, what is in force is its business."""
     from reconciler.desired.resolve import remember
     from reconciler.runtime.lock import WATCH, is_held
     from schema.paths import run_dir
 
     if not is_held(run_dir() / WATCH):
-        remember(store, settled)
+        remember(store, found)
 
 
 def _order(asked: argparse.Namespace, sha256: str, text: str) -> ApplyRequest:
@@ -239,7 +239,7 @@ def _show_step(step: Step) -> None:
 
 
 def _say_ending(outcome: Outcome, source: str) -> None:
-    from reconciler.planning.summary import summary
+    from reconciler.planning.describe import summary
     from reconciler.terminal.output import say
 
     if outcome.held_back and not outcome.steps:

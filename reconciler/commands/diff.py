@@ -27,22 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(asked: argparse.Namespace) -> int:
-    from reconciler.apply.imagine import carried_out, with_names
-    from reconciler.apply.proposal import Intent, proposed
-    from reconciler.commands.plan import show
-    from reconciler.desired.from_spec import desired
-    from reconciler.host.host import AnyHost
-    from reconciler.sources.files import host_names
+    from reconciler.status.preview import difference
     from reconciler.terminal.output import emit
-    from schema import compose
+    from reconciler.terminal.plan_text import show
 
-    host = AnyHost()
-    hosts = host_names(host.name())
-    spec = compose([at_once(asked.after).read(hosts)])
-    target = desired(spec, host)
-    snapshot = carried_out(desired(compose([at_once(asked.before).read(hosts)]), host))
-    intent = Intent(str(at_once(asked.after)), spec.sha256, target, guarded=False)
-    saved = with_names(proposed(intent, snapshot, host).saved, host.stand_ins)
+    saved = difference(at_once(asked.before), at_once(asked.after))
     if asked.json:
         emit(saved.to_json())
     else:

@@ -95,17 +95,19 @@ def _edited(draft: Draft, yes: bool) -> str:
 def _show_plan(draft: Draft) -> None:
     """Where an engine answers. Raises SpecUnfit."""
     from engine.api.client import EngineError, EngineUnavailable
-    from reconciler.commands.plan import made, show
     from reconciler.desired.resolve import Unread
+    from reconciler.status.preview import preview
     from reconciler.terminal.output import complain
+    from reconciler.terminal.plan_text import show
+    from schema.paths import run_dir, state_dir
 
     try:
-        saved, missing, remarks = made(draft.local)
+        found = preview(draft.local, (run_dir(), state_dir()), complain)
     except (EngineUnavailable, EngineError, Unread) as error:
         complain(f"There is no plan to be shown: {error}")
         return
-    show(saved, missing)
-    for remark in remarks:
+    show(found.saved, found.missing)
+    for remark in found.remarks:
         complain(remark)
 
 

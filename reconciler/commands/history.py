@@ -87,8 +87,8 @@ def _show(entry: Applied, text: str) -> None:
     import json
 
     from reconciler.apply.saved_plan import parse_plan
-    from reconciler.commands.plan import show
     from reconciler.terminal.output import clock, say
+    from reconciler.terminal.plan_text import show
 
     message = entry.outcome.get("message")
     ending = f"{entry.outcome.get('verdict', '?')}{': ' if message else ''}{message or ''}"

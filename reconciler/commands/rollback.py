@@ -113,11 +113,12 @@ def _differ(wanted: State, live: State) -> bool:
 def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engines) -> SavedPlan:
     """The plan, which is shown."""
     from reconciler.apply.proposal import Intent, proposed
-    from reconciler.commands.plan import VALID_S, looking_at, show
     from reconciler.host.host import ThisHost
     from reconciler.planning.host_plan import as_wish
     from reconciler.policy.relay_subsets import others_of, owners_of, with_others
     from reconciler.policy.removal_guards import Policy, relay_ids
+    from reconciler.status.preview import VALID_S, looking_at
+    from reconciler.terminal.plan_text import show
     from state.history import target_of
     from state.last_applied import last_target
     from state.relay_requests import requests

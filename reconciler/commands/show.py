@@ -27,8 +27,8 @@ def execute(asked: argparse.Namespace) -> int:
     import time
 
     from reconciler.apply.saved_plan import parse_plan, read_plan
-    from reconciler.commands.plan import show
     from reconciler.terminal.output import clock, emit, say
+    from reconciler.terminal.plan_text import show
 
     place = at_once(asked.plan)
     through = place.stream

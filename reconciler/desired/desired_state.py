@@ -10,7 +10,8 @@ from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import shard_targets
-from reconciler.policy.claims import Conflict, MergedRelays, merge_requests
+from reconciler.policy.claims import Claims, Conflict, merge_requests
+from reconciler.sources.source import Reading
 from schema import Spec
 from schema.model import State
 from state import pins
@@ -35,21 +36,49 @@ def known_requests(store: Store) -> Requests:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How it stands with one source."""
+
+    name: str
+    attempted: str
+    """The revision that was last seen; empty where there are none."""
+    applied: str
+    """The one that is in force."""
+    problem: str
+    """Why these differ, or why it can't be read; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredState:
     """A spec, and what it and everybody else wants."""
 
     spec: Spec
+    """As the file and its sources have it."""
     target: State
-    merged: MergedRelays
+    """With the relays of all owners."""
+    owners: Mapping[int, str]
+    """Of the relays that are not the file's."""
+    left_out: tuple[Conflict, ...]
+    claimed: Claims
+    """By the file, as `state.relay_requests.claim` remembers it."""
+    sources: tuple[SourceStatus, ...] = ()
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """What of them is in force, by source."""
 
     @property
-    def owners(self) -> Mapping[int, str]:
-        """Of the relays that are not the file's."""
-        return self.merged.owners
+    def others(self) -> frozenset[int]:
+        """The relays that owners beside the spec want."""
+        return frozenset(id_ for id_, owner in self.owners.items() if owner != self.spec.owner)
 
     @property
-    def left_out(self) -> tuple[Conflict, ...]:
-        return self.merged.left_out
+    def refused(self) -> dict[int, str]:
+        """Relay to why its owner, who is not the file, can't have it."""
+        return {each.relay: each.reason for each in self.left_out if each.owner != self.spec.owner}
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """In force, of the sources that have some."""
+        return {source.name: source.applied for source in self.sources if source.applied}
 
 
 def wanted(spec: Spec, known: Requests, host: Host) -> DesiredState:
@@ -79,7 +108,7 @@ def _wanted(spec: Spec, asked: Sequence[RelayRequest], known: Requests, host: Ho
     relays = tuple(replace(relay, cpus=cpus.get(relay.id)) for relay in whole.spec.relays)
     target = desired(replace(whole.spec, relays=relays), host)
     shard_targets(target, HostSnapshot())
-    return DesiredState(spec, target, whole)
+    return DesiredState(spec, target, whole.owners, whole.left_out, whole.claimed)
 
 
 def _as_many_as_fit(spec: Spec, known: Requests, host: Host) -> DesiredState:
@@ -93,4 +122,4 @@ def _as_many_as_fit(spec: Spec, known: Requests, host: Host) -> DesiredState:
             fits.append(request)
         except SpecUnfit as error:
             out.append(Conflict(request.owner, request.relay, "; ".join(error.reasons)))
-    return replace(found, merged=replace(found.merged, left_out=(*found.merged.left_out, *out)))
+    return replace(found, left_out=(*found.left_out, *out))

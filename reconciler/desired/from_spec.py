@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, zip_longest
 
-from reconciler.desired import hugepages as wanted
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
-from schema.model import MAX_RELAYS, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Vf, Worker
-from schema.spec import EngineSpec, RelaySpec, Spec, VhostUserSpec, mtu, socket_path, template_path
+from schema.model import (
+    MAX_RELAYS,
+    Engine,
+    Key,
+    Kind,
+    Mount,
+    Pages,
+    Pin,
+    Port,
+    Relay,
+    Resource,
+    Socket,
+    State,
+    Vf,
+    Worker,
+)
+from schema.spec import (
+    EngineSpec,
+    HugepagesSpec,
+    LibvirtSpec,
+    RelaySpec,
+    Spec,
+    VhostUserSpec,
+    mtu,
+    socket_path,
+    template_path,
+)
 from schema.vf import is_address, pci_functions
 
 
@@ -18,7 +42,7 @@ def desired(spec: Spec, host: Host) -> State:
     """The state that the spec asks for. Raises SpecUnfit with everything that stands in the way."""
     uid, owner_wrong = _owner(spec.vhost_user, host)
     gid, group_wrong = _group(spec.vhost_user, host)
-    unknown = list(wanted.unknown(spec.hugepages, host))
+    unknown = list(_unknown(spec.hugepages, host))
     wrong = {
         "unread": [f"sources: {source.name} was not read" for source in spec.sources],
         "no-user": [*owner_wrong, *(_nobody(*each) for each in unknown if each[1] == "user")],
@@ -36,7 +60,7 @@ def desired(spec: Spec, host: Host) -> State:
         vfio_vf_token=spec.engine.vfio_vf_token or "",
     )
     resources: list[Resource] = [engine, *(Worker(cpu) for cpu in spec.engine.worker_cpus)]
-    resources += [*wanted.pages(spec.hugepages), *wanted.mounts(spec.hugepages, host)]
+    resources += [*_pages(spec.hugepages), *_mounts(spec.hugepages, host)]
     always = frozenset(chain.from_iterable(_vfs(each, host) for each in spec.bind_vfs))
     for relay in spec.relays:
         resources += _of_relay(relay, spec.vhost_user, always)
@@ -154,3 +178,48 @@ def _cpus_wrong(engine: EngineSpec, host: Host) -> Iterable[str]:
     for path, cpu in named:
         if not host.runs_on(cpu):
             yield f"{path}: CPU {cpu} is not to be had on this host (it has CPUs {host.cpus()}); name one that is"
+
+
+def _pages(entries: Sequence[HugepagesSpec]) -> list[Pages]:
+    """By size, what all entries of that size reserve together. DPDK, and whoever else maps pages one by one, needs up
+    to two mappings for each."""
+    found: dict[str, Pages] = {}
+    for entry in entries:
+        nodes = entry.reserve if isinstance(entry.reserve, tuple) else ()
+        total = sum(nodes) if isinstance(entry.reserve, tuple) else entry.reserve
+        before = found.get(entry.page_size, Pages(entry.page_size, 0))
+        added = tuple(a + b for a, b in zip_longest(before.nodes, nodes, fillvalue=0))
+        found[entry.page_size] = Pages(entry.page_size, before.total + total, added)
+    maps = 2 * sum(each.total for each in found.values())
+    return [Pages(each.size, each.total, each.nodes, max_maps=maps) for each in found.values()]
+
+
+def _mounts(entries: Iterable[HugepagesSpec], host: Host) -> list[Mount]:
+    """A user or group that this host has not stands in `_unknown`."""
+    return [_mount(entry, host) for entry in entries]
+
+
+def _mount(entry: HugepagesSpec, host: Host) -> Mount:
+    if entry.libvirt is None:
+        return Mount(entry.mount, entry.page_size)
+    uid, gid = _uid(entry.libvirt, host), _gid(entry.libvirt, host)
+    return Mount(entry.mount, entry.page_size, uid, gid, entry.libvirt.permissions)
+
+
+def _uid(libvirt: LibvirtSpec, host: Host) -> int:
+    found = host.uid_of(libvirt.owner or "libvirt-qemu")
+    return host.uid if found is None else found
+
+
+def _gid(libvirt: LibvirtSpec, host: Host) -> int:
+    found = host.gid_of(libvirt.group or "kvm")
+    return host.gid if found is None else found
+
+
+def _unknown(entries: Sequence[HugepagesSpec], host: Host) -> Iterable[tuple[str, str, str]]:
+    """The key, what it names (`user`, `group`) and the name, of those that this host has not."""
+    for index, libvirt in ((index, entry.libvirt) for index, entry in enumerate(entries)):
+        if libvirt is not None and libvirt.owner is not None and host.uid_of(libvirt.owner) is None:
+            yield f"hugepages[{index}].libvirt.owner", "user", libvirt.owner
+        if libvirt is not None and libvirt.group is not None and host.gid_of(libvirt.group) is None:
+            yield f"hugepages[{index}].libvirt.group", "group", libvirt.group

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.desired.desired_state import DesiredState, Requests, wanted
-from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.sources.files import read_path
-from schema import Spec, Text, Tree
+from schema import Text, Tree
 from schema.spec import FILE, STATIC
 
 DASH = Path("-")
@@ -48,16 +46,13 @@ class Local:
 
         return read_defaults(self.path)
 
-    def judge(self, spec: Spec, known: Requests, host: Host) -> DesiredState:
-        """What is wanted when it says this. Raises SpecUnfit, in the words of what was read."""
-        try:
-            return wanted(spec, known, host)
-        except SpecUnfit as unfit:
-            if not self.defaults:
-                raise
-            from reconciler.legacy.defaults import in_its_words
+    def in_its_words(self, unfit: SpecUnfit) -> SpecUnfit:
+        """Why this host can't have what it says, in the words of what was read."""
+        if not self.defaults:
+            return unfit
+        from reconciler.legacy.defaults import in_its_words
 
-            raise SpecUnfit((in_its_words(self.path, reason) for reason in unfit.reasons), unfit.codes) from None
+        return SpecUnfit((in_its_words(self.path, reason) for reason in unfit.reasons), unfit.codes)
 
     def once(self, text: str) -> Tree:
         """What it said when it was read as this text."""

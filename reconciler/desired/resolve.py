@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from reconciler.desired.desired_state import DesiredState, known_requests
+from reconciler.desired.desired_state import DesiredState, SourceStatus, known_requests, wanted
 from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
-from reconciler.desired.own_files import FILE, found_by, outdated
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
-from reconciler.sources.files import host_names
+from reconciler.sources.files import FILE, found_by, host_names, outdated
 from reconciler.sources.pollers import source_of
 from reconciler.sources.source import Attempt, Reading, attempt
 from schema import Spec, SpecError, Tree, compose
@@ -45,32 +44,6 @@ class SourceReading:
         return Reading(self.kept.tree, self.kept.revision) if self.kept is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """How it stands with one source."""
-
-    name: str
-    attempted: str
-    """The revision that was last seen; empty where there are none."""
-    applied: str
-    """The one that is in force."""
-    problem: str
-    """Why these differ, or why it can't be read; empty when all is well."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedSpec:
-    wanted: DesiredState
-    readings: Mapping[str, Reading]
-    """In force, by source."""
-    sources: tuple[SourceStatus, ...]
-
-    @property
-    def revisions(self) -> dict[str, str]:
-        """In force, of the sources that have some."""
-        return {name: reading.revision for name, reading in self.readings.items() if reading.revision}
-
-
 class Unread(Exception):  # noqa: N818 - a state of things
     """A source has said nothing yet, so that nobody knows what is wanted."""
 
@@ -80,7 +53,7 @@ def reasons(error: SpecError | SpecUnfit | Unread) -> tuple[str, ...]:
     return tuple(str(error).splitlines())
 
 
-def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], None]) -> ResolvedSpec:
+def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], None]) -> DesiredState:
     """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `settle`.
 
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
@@ -96,23 +69,26 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
         tried = attempt(source, last.revision if last is not None else "")
         source.stop()
         offers.append(SourceReading(spec.name, tried, last))
-    settled = resolve(local, offers, lambda spec: place.judge(spec, known, host))
-    for status in settled.sources:
+    try:
+        found = resolve(local, offers, lambda spec: wanted(spec, known, host))
+    except SpecUnfit as unfit:
+        raise place.in_its_words(unfit) from None
+    for status in found.sources:
         if status.problem:
             notice(f"{status.name} stays as it was: {status.problem}")
-    own = found_by(names, {FILE: local, **{name: said.tree for name, said in settled.readings.items()}})
-    for each in (*outdated(host.name(), own), *settled.wanted.left_out, *lacking(settled.wanted.spec, host)):
+    own = found_by(names, {FILE: local, **{name: said.tree for name, said in found.readings.items()}})
+    for each in (*outdated(host.name(), own), *found.left_out, *lacking(found.spec, host)):
         notice(str(each))
-    return settled
+    return found
 
 
-def remember(store: Store, settled: ResolvedSpec) -> None:
+def remember(store: Store, found: DesiredState) -> None:
     """That this is in force."""
-    keep(store, {name: (said.revision, said.tree) for name, said in settled.readings.items()})
-    claim(store, settled.wanted.merged.claimed)
+    keep(store, {name: (said.revision, said.tree) for name, said in found.readings.items()})
+    claim(store, found.claimed)
 
 
-def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> ResolvedSpec:
+def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> DesiredState:
     """Raises SpecError or SpecUnfit when nothing can be made of it, Unread when a source has said nothing yet."""
     new = {offer.name: _said(offer) for offer in offers}
     try:
@@ -123,7 +99,7 @@ def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> Resol
     return _one_by_one(local, offers, judge)
 
 
-def _one_by_one(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> ResolvedSpec:
+def _one_by_one(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> DesiredState:
     """Each source's news is used if all is well with it."""
     using = {offer.name: offer.old or _said(offer) for offer in offers}
     faults: dict[str, str] = {}
@@ -150,10 +126,10 @@ def _said(offer: SourceReading) -> Reading:
 
 def _settled(
     local: Tree, offers: Sequence[SourceReading], using: Mapping[str, Reading], faults: Mapping[str, str], judge: Judge
-) -> ResolvedSpec:
+) -> DesiredState:
     spec = compose([local, *(using[offer.name].tree for offer in offers)])
     statuses = tuple(_status(offer, using[offer.name], faults.get(offer.name, "")) for offer in offers)
-    return ResolvedSpec(judge(spec), using, statuses)
+    return replace(judge(spec), sources=statuses, readings=using)
 
 
 def _status(offer: SourceReading, reading: Reading, fault: str) -> SourceStatus:

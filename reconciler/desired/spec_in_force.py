@@ -8,19 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reconciler.desired.desired_state import DesiredState, known_requests, wanted
+from reconciler.desired.desired_state import DesiredState, SourceStatus, known_requests, wanted
 from reconciler.desired.from_spec import lacking
 from reconciler.desired.local import Local
-from reconciler.desired.own_files import FILE, found_by, outdated
-from reconciler.desired.resolve import ResolvedSpec, SourceReading, SourceStatus, Unread, reasons, remember, resolve
+from reconciler.desired.resolve import SourceReading, Unread, reasons, remember, resolve
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.runtime.threads import Bounded, Unanswered
-from reconciler.sources.files import host_names
+from reconciler.sources.files import FILE, found_by, host_names, outdated
 from reconciler.sources.pollers import Sources
-from schema import Spec, SpecError, Tree, compose
+from schema import SpecError, Tree, compose
 from schema.loading.compose import head
-from schema.model import State
 from schema.rules.host_policy import in_force
 from schema.spec import FILE as FILE_OWNER
 from schema.spec import SourceSpec
@@ -28,27 +26,6 @@ from state.hostnames import keep_names, kept_names
 from state.last_good import keep, last_good
 from state.source_cache import kept
 from state.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A spec in force, and what it wants together with all other owners."""
-
-    spec: Spec
-    target: State
-    shown: InForce
-    owners: Mapping[int, str]
-    """Of the relays that are not the file's."""
-    left_out: Mapping[int, str]
-    """Relay to why its owner, who is not the file, can't have it."""
-    revisions: Mapping[str, str]
-    """In force, of the sources that have some."""
-    lacking: tuple[str, ...] = ()
-
-    @property
-    def others(self) -> frozenset[int]:
-        """The relays that owners beside the spec want."""
-        return frozenset(id_ for id_, owner in self.owners.items() if owner != self.spec.owner)
 
 
 class SpecFile:
@@ -65,7 +42,11 @@ class SpecFile:
         self._reading = Bounded(str(self.path), news)
         self.unanswered = ""
         """That the file can't be read just now, and what it said stays, as a sentence."""
-        self.accepted: Accepted | None = None
+        self.accepted: DesiredState | None = None
+        self.shown: InForce | None = None
+        """What is said of it."""
+        self.lacking: tuple[str, ...] = ()
+        """What it names and this host has not yet, as sentences."""
         self.refused: RefusedSpec | None = None
         self._host = host
         self._store = store
@@ -87,12 +68,12 @@ class SpecFile:
             if facts == self._seen and not self.lacking:
                 return False
             self._seen = facts
-            settled = resolve(local, facts[1], lambda spec: self._local.judge(spec, facts[2], self._host))
-            return self._accept(local, settled)
+            found = resolve(local, facts[1], lambda spec: wanted(spec, facts[2], self._host))
+            return self._accept(local, found)
         except (SpecError, SpecUnfit, Unread) as error:
             if not isinstance(error, SpecUnfit) or error.is_retryable:
                 self._seen = None  # a user or a CPU may appear without the file changing
-            self._refuse(reasons(error))
+            self._refuse(reasons(self._local.in_its_words(error) if isinstance(error, SpecUnfit) else error))
         except Unanswered as error:
             self.unanswered = f"{error} What is in force stays"
         return self.go_on() if self.accepted is not None else self._fall_back()
@@ -108,26 +89,20 @@ class SpecFile:
         self._reading.close()
 
     @property
-    def lacking(self) -> tuple[str, ...]:
-        """What the spec in force names and this host has not yet, as sentences."""
-        return self.accepted.lacking if self.accepted is not None else ()
-
-    @property
     def outdated(self) -> tuple[str, ...]:
         """Which files count under a name that this host has no longer, as sentences."""
         return outdated(self._host.name(), self._names)
 
     def go_on(self) -> bool:
         """With the spec in force, and what other owners want by now; whether that is another state than before."""
-        before = self.accepted
-        if before is None:
+        before, shown = self.accepted, self.shown
+        if before is None or shown is None:
             return False
         try:
             found = wanted(before.spec, known_requests(self._store), self._host)
         except SpecUnfit:
             return False
-        shown = before.shown
-        self.accepted = self._accepted(found, shown.since, shown.origin, shown.sources)
+        self._take(replace(found, sources=before.sources, readings=before.readings), shown.since, shown.origin)
         return before.target != found.target
 
     def _offers(self, local: Tree) -> tuple[SourceReading, ...]:
@@ -139,16 +114,15 @@ class SpecFile:
         attempts = self._sources.read(self._named[1])
         return tuple(SourceReading(name, attempt, before.get(name)) for name, attempt in attempts.items())
 
-    def _accept(self, local: Tree, settled: ResolvedSpec) -> bool:
-        self.refused = None
-        found, before = settled.wanted, self.accepted
+    def _accept(self, local: Tree, found: DesiredState) -> bool:
+        self.refused, before = None, self.accepted
         since = keep(self._store, str(self.path), found.spec.sha256, found.spec.text).since
-        remember(self._store, settled)
-        trees = {FILE: local, **{name: said.tree for name, said in settled.readings.items()}}
+        remember(self._store, found)
+        trees = {FILE: local, **{name: said.tree for name, said in found.readings.items()}}
         self._names = self._sources.hosts = found_by(self._names, trees)
         keep_names(self._store, self._names)
-        self._sources.in_force = settled.revisions
-        self.accepted = self._accepted(found, since, "file", settled.sources)
+        self._sources.in_force = found.revisions
+        self._take(found, since, "file")
         return before is None or (before.spec.sha256, before.target) != (found.spec.sha256, found.target)
 
     def _refuse(self, problems: tuple[str, ...]) -> None:
@@ -166,19 +140,17 @@ class SpecFile:
         except (SpecError, SpecUnfit):
             return False
         sources = tuple(SourceStatus(n, k.revision, k.revision, "") for n, k in kept(self._store).items())
-        self.accepted = self._accepted(found, known.since, "last-good", sources)
+        self._take(replace(found, sources=sources), known.since, "last-good")
         return True
 
-    def _accepted(self, found: DesiredState, since: float, origin: str, sources: tuple[SourceStatus, ...]) -> Accepted:
-        spec, target = found.spec, found.target
+    def _take(self, found: DesiredState, since: float, origin: str) -> None:
+        self.accepted, self.lacking = found, lacking(found.spec, self._host)
         relays = {
-            r.id: RelayInForce(r.port, r.socket, found.owners.get(r.id, FILE_OWNER)) for r in target.relays.values()
+            r.id: RelayInForce(r.port, r.socket, found.owners.get(r.id, FILE_OWNER))
+            for r in found.target.relays.values()
         }
-        left_out = tuple(str(each) for each in found.left_out)
-        shown = InForce(str(self.path), spec.sha256, since, origin, relays, sources, left_out)
-        revisions = {source.name: source.applied for source in sources if source.applied}
-        refused = {each.relay: each.reason for each in found.left_out if each.owner != found.spec.owner}
-        return Accepted(spec, target, shown, found.owners, refused, revisions, lacking(spec, self._host))
+        left_out = tuple(map(str, found.left_out))
+        self.shown = InForce(str(self.path), found.spec.sha256, since, origin, relays, found.sources, left_out)
 
 
 @dataclass(frozen=True, slots=True)

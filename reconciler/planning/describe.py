@@ -1,10 +1,25 @@
-"""Actions and resources in the words that plans, logs and the history use."""
+"""Actions, resources and whole plans in the words that plans, logs and the history use."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
-from schema.model import PAGE_BYTES, Action, Engine, Kind, Mount, Pages, Pin, Port, Relay, Resource, Socket, Verb
+from schema.model import (
+    PAGE_BYTES,
+    Action,
+    Engine,
+    Impact,
+    Kind,
+    Mount,
+    Pages,
+    Pin,
+    Port,
+    Relay,
+    Resource,
+    Socket,
+    Verb,
+)
 from schema.system.token import KEY
 
 FILE_FIELDS = ("uid", "gid", "permissions")
@@ -96,3 +111,35 @@ def _value(name: str, value: object) -> str:
 
 def _cpus(pin: Pin) -> str:
     return f"{pin.vf_to_vm}, {pin.vm_to_vf}"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many actions of which sort, and what they cost."""
+
+    add: int
+    change: int
+    remove: int
+    migrate: int
+    impact: Impact
+
+    def __str__(self) -> str:
+        return (
+            f"{self.add} to add, {self.change} to change, {self.remove} to remove, {self.migrate} to migrate "
+            f"(impact: {self.impact})"
+        )
+
+
+def summary(actions: Iterable[Action]) -> Summary:
+    """How many actions of which sort, and what the dearest of them costs."""
+    todo = list(actions)
+    verbs = [action.verb for action in todo]
+    rank = list(Impact)
+    worst = max((rank.index(action.impact) for action in todo), default=0)
+    return Summary(
+        add=verbs.count(Verb.ADD),
+        change=verbs.count(Verb.UPDATE) + verbs.count(Verb.REPLACE),
+        remove=verbs.count(Verb.REMOVE),
+        migrate=verbs.count(Verb.MIGRATE),
+        impact=rank[worst],
+    )

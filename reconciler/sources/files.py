@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from schema.document.problem import shown
 from schema.loading.loader import MAX_FILE_BYTES, read_file, refused
 
 HOSTS = "hosts"
+FILE = "file"
+"""The place that is no source."""
 ENDINGS = (".yaml", ".yml")
 MAX_FILES = 256
 """Of one directory that are read together."""
@@ -44,6 +46,24 @@ def host_names(hostname: str, before: str = "") -> tuple[str, ...]:
     """The names by which a host's own file is looked for, the first that there is counts: its name, what stands before
     the first dot of that, and the name by which it was found `before`."""
     return tuple(dict.fromkeys(name for name in (hostname, hostname.partition(".")[0], before) if name))
+
+
+def found_by(before: Mapping[str, str], trees: Mapping[str, Tree]) -> dict[str, str]:
+    """The names by which the own files of all places were found. Of what was kept from another time that is not known,
+    and stays as it was `before`."""
+    names = {place: tree.host or before.get(place, "") for place, tree in trees.items() if tree.over is not None}
+    return {place: name for place, name in names.items() if name}
+
+
+def outdated(hostname: str, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Where a file counts that is not that of the name which the host has now, as sentences."""
+    now = host_names(hostname)
+    return tuple(
+        f"this host's name is {shown(hostname)} now, for which {'the directory' if place == FILE else place} has no "
+        f"{HOSTS}/{shown(hostname)}.yaml: its {HOSTS}/{shown(name)}.yaml goes on counting until it has one"
+        for place, name in sorted(names.items())
+        if name not in now
+    )
 
 
 def chosen(names: Iterable[str], hosts: Sequence[str], where: str) -> Choice:

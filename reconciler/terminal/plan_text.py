@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.planning.describe import words
 from reconciler.planning.planned_action import PlannedAction
+from reconciler.terminal.output import say
 from schema.model import Action, Pin, Verb
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ LEGEND: Mapping[Verb, str] = MappingProxyType(
 
 Line = tuple[str, Verb | None]
 """Of a plan, with the verb that it is about (None: no particular one)."""
+
+
+def show(saved: SavedPlan, missing: Iterable[str] = ()) -> None:
+    """Prints a plan, coloured by what is done. `missing` are sentences on engines that are needed and not there."""
+    for line, verb in lines(saved, missing):
+        say(line, {"add": "add", "remove": "remove"}.get(str(verb), "change") if verb is not None else None)
 
 
 def lines(saved: SavedPlan, missing: Iterable[str] = ()) -> Iterator[Line]:

@@ -24,11 +24,11 @@ from reconciler.apply.drift import (
 )
 from reconciler.apply.engine_start import EngineStart
 from reconciler.apply.executor import Outcome, Verdict, apply_host
-from reconciler.apply.history import WatchHistory
+from reconciler.apply.history import WatchHistory, reached
 from reconciler.apply.proposal import Proposal
-from reconciler.apply.transaction import reached
+from reconciler.desired.desired_state import DesiredState
 from reconciler.desired.local import Local
-from reconciler.desired.spec_in_force import Accepted, SpecFile
+from reconciler.desired.spec_in_force import SpecFile
 from reconciler.frontends.frontends import Frontends
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
@@ -216,7 +216,7 @@ class Controller:
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
         if changed and accepted is not None:
             log_from(accepted.spec.engine.log_level)
-            LOG.info("in force: %s, sha256 %s", accepted.shown.file, accepted.spec.sha256[:12])
+            LOG.info("in force: %s, sha256 %s", self._file.path, accepted.spec.sha256[:12])
             for warning in accepted.spec.warnings:
                 LOG.warning("%s", warning)
             self._settled = None if self._read_before else settled_before(last_target(self._store))
@@ -229,7 +229,7 @@ class Controller:
             self._frontends.follow(accepted.spec)
             self._owed = self._owed or changed
             if not self._owed:
-                self._exchange.settle(self._ticket, accepted.left_out)
+                self._exchange.settle(self._ticket, accepted.refused)
         self._schedule.file_read(time.monotonic(), changed)
         if refused is not None or not changed:
             self._pulse.read(accepted is None)
@@ -269,7 +269,7 @@ class Controller:
         try:
             with locked(self._run_dir / APPLY):
                 snapshot = engines.observe_any()
-                goal = aim(self._store, accepted, snapshot, self._host, time.time())
+                goal = aim(self._store, str(self._file.path), accepted, snapshot, self._host)
                 if goal is None:  # an apply waits to be confirmed, and whoever made it has died
                     self._schedule.busy(time.monotonic())
                     return
@@ -301,7 +301,7 @@ class Controller:
             self._schedule.asked(time.monotonic())  # what others asked for meanwhile
         return outcome
 
-    def _reconciled(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
+    def _reconciled(self, accepted: DesiredState, goal: Goal, outcome: Outcome) -> None:
         """What follows from how it ended, and who is told."""
         found = goal.found
         if goal.undoing is None:
@@ -324,12 +324,12 @@ class Controller:
             )
             self._report = replace(self._report, last_apply=last_apply)
 
-    def _answer_frontends(self, accepted: Accepted, goal: Goal, outcome: Outcome) -> None:
+    def _answer_frontends(self, accepted: DesiredState, goal: Goal, outcome: Outcome) -> None:
         """Tells what became of what doors asked for, as far as that is settled."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD_BACK):
             self._owed = False
-            self._exchange.settle(self._ticket, {**failed, **goal.left_out, **accepted.left_out})
+            self._exchange.settle(self._ticket, {**failed, **goal.left_out, **accepted.refused})
 
     def _tell_held_back(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -352,7 +352,7 @@ class Controller:
         return pause is not None
 
     def _stand(self, snapshot: HostSnapshot) -> None:
-        shown = replace(self._report, in_force=self._file.accepted.shown if self._file.accepted is not None else None)
+        shown = replace(self._report, in_force=self._file.shown)
         found = standings(self._report.standings, relay_statuses(snapshot, shown), time.time())
         self._report = replace(self._report, standings=found)
 
@@ -383,7 +383,7 @@ class Controller:
         unheard = dict.fromkeys((*self._files.faults, self._file.unanswered))
         report = replace(
             self._report,
-            in_force=self._file.accepted.shown if self._file.accepted is not None else None,
+            in_force=self._file.shown,
             refused=self._file.refused,
             next_retry=None if retry_at is None else round(time.time() + retry_at - time.monotonic(), 1),
             faults=tuple(f for f in (*troubles, *left_aside(self._state_dir), *unheard, *self._frontends.faults) if f),

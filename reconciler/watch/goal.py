@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.apply.commit_confirmed import UNDOING
 from reconciler.apply.proposal import Intent, Proposal, proposed
-from reconciler.desired.spec_in_force import Accepted
+from reconciler.desired.desired_state import DesiredState
 from reconciler.host.host import Host
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.relay_subsets import files_own, with_others
 from reconciler.policy.removal_guards import Policy, policy_of
 from schema.model import State
-from state.last_applied import LastTarget, last_target
+from state.last_applied import last_target
 from state.pending import Pending, current_pending, undo
 from state.relay_requests import released
 from state.rollback_hold import RollbackHold, current_hold, drop_hold
@@ -46,22 +47,22 @@ class Goal:
         return self.hold.reason if self.hold is not None else ""
 
 
-def aim(store: Store, accepted: Accepted, snapshot: HostSnapshot, host: Host, now: float) -> Goal | None:
+def aim(store: Store, file: str, accepted: DesiredState, snapshot: HostSnapshot, host: Host) -> Goal | None:
     """None as long as an apply may still be confirmed: then everything stays. To be called by whoever holds the lock
     for applying. A rollback is not guarded: it takes back what should not have been done, and nothing between. Raises
     SpecUnfit."""
-    last, left = last_target(store), current_pending(store)
+    left = current_pending(store)
     if left is None:
-        return _kept_up(store, accepted, snapshot, host, last)
-    why = left.due(now, {version.shard: str(version.boot_id) for version in snapshot.versions})
+        return _kept_up(store, file, accepted, snapshot, host)
+    why = left.due(time.time(), {version.shard: str(version.boot_id) for version in snapshot.versions})
     if not why or not undo(store, left, why):
         return None
-    source, policy = f"{UNDOING}{left.source}", Policy(left.protected)
-    intent = Intent(source, left.sha256, left.before, policy, accepted.owners, last, guarded=False)
+    source, policy, owners = f"{UNDOING}{left.source}", Policy(left.protected), accepted.owners
+    intent = Intent(source, left.sha256, left.before, policy, owners, last_target(store), guarded=False)
     return Goal(proposed(intent, snapshot, host), replace(left, reason=why), others=left.others)
 
 
-def _kept_up(store: Store, accepted: Accepted, snapshot: HostSnapshot, host: Host, last: LastTarget | None) -> Goal:
+def _kept_up(store: Store, file: str, accepted: DesiredState, snapshot: HostSnapshot, host: Host) -> Goal:
     """The spec; after a rollback what was live before, as long as the spec's content is the one that was undone."""
     hold = current_hold(store)
     if hold is not None and accepted.spec.sha256 not in hold.contents:
@@ -73,17 +74,14 @@ def _kept_up(store: Store, accepted: Accepted, snapshot: HostSnapshot, host: Hos
         policy, target = Policy(hold.protected, policy.allowed), with_others(hold.state, target, accepted.others)
     others = frozenset(id_ for id_ in accepted.others if target.relays.get(id_) == relays[id_])
     why = "what is kept up in place of the spec has its id, VF or socket"
-    intent = Intent(
-        accepted.shown.file,
-        accepted.spec.sha256,
-        target,
-        policy,
-        accepted.owners,
-        last,
-        revisions=accepted.revisions,
+    sha256, revisions = accepted.spec.sha256, accepted.revisions
+    intent = Intent(file, sha256, target, policy, accepted.owners, last_target(store), revisions=revisions)
+    return Goal(
+        proposed(intent, snapshot, host),
+        hold=hold,
+        others=others,
+        left_out=dict.fromkeys(accepted.others - others, why),
     )
-    found = proposed(intent, snapshot, host)
-    return Goal(found, hold=hold, others=others, left_out=dict.fromkeys(accepted.others - others, why))
 
 
 def undone_instead(store: Store, sha256: str) -> bool:

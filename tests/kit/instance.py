@@ -197,7 +197,7 @@ class Instance:
         """What is still to be done until the file is applied; None while that can't be told."""
         with contextlib.suppress(SpecError, Unread, EngineUnavailable, EngineError):
             with contextlib.closing(Store(self.state_dir)) as store:
-                target = read_now(Local(self.file), ThisHost(), store, lambda _: None).wanted.target
+                target = read_now(Local(self.file), ThisHost(), store, lambda _: None).target
             return plan_host(target, self.engines.observe_any())
         return None
 

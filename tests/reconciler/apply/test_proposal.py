@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.apply import converge, imagine, transaction  # noqa: F401 - they are looked through for plan_host
+from reconciler.apply import converge, transaction  # noqa: F401 - they are looked through for plan_host
 from reconciler.apply.proposal import Intent, proposed, proposed_again
 from reconciler.cli import main
-from reconciler.desired.spec_in_force import Accepted
+from reconciler.desired.desired_state import DesiredState
 from reconciler.host.host import Host
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning import host_plan
 from reconciler.planning.host_plan import HostPlan
 from reconciler.policy.removal_guards import Policy
+from reconciler.status import preview  # noqa: F401 - likewise
 from reconciler.watch.goal import Goal, aim
 from schema.model import State
 from state.store import Store
@@ -79,11 +80,11 @@ def test_the_watch_plans_once_whenever_it_reconciles(
     plans: list[State], monkeypatch: pytest.MonkeyPatch, steered: Steered
 ) -> None:
     """What it decided, it carries out: nothing is planned to see whether a spec fits, or for an engine's start."""
-    turns: list[Accepted] = []
+    turns: list[DesiredState] = []
 
-    def aimed(store: Store, accepted: Accepted, snapshot: HostSnapshot, host: Host, now: float) -> Goal | None:
+    def aimed(store: Store, file: str, accepted: DesiredState, snapshot: HostSnapshot, host: Host) -> Goal | None:
         turns.append(accepted)
-        return aim(store, accepted, snapshot, host, now)
+        return aim(store, file, accepted, snapshot, host)
 
     monkeypatch.setattr("reconciler.watch.controller.aim", aimed)
     plans.clear()

@@ -15,10 +15,10 @@ import pytest
 from reconciler.apply.history import LastApply
 from reconciler.apply.outcome import RelayOutcome
 from reconciler.apply.saved_plan import PlanError, parse_plan
-from reconciler.desired.resolve import SourceStatus
+from reconciler.desired.desired_state import SourceStatus
 from reconciler.desired.spec_in_force import InForce, RefusedSpec, RelayInForce
 from reconciler.observe.engine_files import known_shards, left_log_level, remembered_homes
-from reconciler.planning.summary import Summary
+from reconciler.planning.describe import Summary
 from reconciler.policy.pause import end_pause, put_pause, read_pause
 from reconciler.policy.removal_guards import HeldBack
 from reconciler.status.report import Report, Standing, read_report, write_report

@@ -54,7 +54,7 @@ def owners(site: Steered) -> dict[str, str]:
 def test_static_vfs_have_an_owner_of_their_own(site: Steered) -> None:
     site.until("the owners", lambda: owners(site) == {"1": "static", "2": "static"})
     with contextlib.closing(Store(site.directory / "other")) as store:
-        found = read_now(Local(site.file, defaults=True), TableHost(), store, print).wanted
+        found = read_now(Local(site.file, defaults=True), TableHost(), store, print)
     intent = Intent("f", "0" * 64, found.target, owners=found.owners)
     lines = "\n".join(line for line, _ in plan_text.lines(proposed(intent, HostSnapshot(), TableHost()).saved))
     assert lines.count("the spec asks for it (owner: static)") == 2
