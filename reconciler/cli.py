@@ -117,10 +117,10 @@ def _sentence(error: Exception) -> str | None:
     from reconciler.desired.edited import EditorError
     from reconciler.desired.resolve import Unread
     from reconciler.host.refusal import SpecUnfit
-    from reconciler.runtime.lock import Locked
     from reconciler.status.watched import NotWatched
     from schema import SpecError
     from schema.loading.keys import UnknownKey
+    from schema.system.locks import Locked
 
     ours = SpecError | SpecUnfit | Unread | EngineUnavailable | Stale | Unconfirmed | PlanError | UnknownKey
     if isinstance(error, ours | NotWatched | EditorError):

@@ -5,7 +5,7 @@ May import nothing of the other three packages; they all import this one. In its
 Open `model.py` first: what can be wanted, what can be live, and what an action is.
 """
 
-from schema.document.problem import Problem, SpecError
+from schema.document.nodes import Problem, SpecError
 from schema.loading.compose import Text, Tree, compose
 from schema.loading.loader import load, parse
 from schema.loading.requested import requested_relay

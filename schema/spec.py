@@ -6,11 +6,19 @@ The names are those of the YAML keys. What a key means stands in `vio4wd.schema.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from schema.document.problem import Problem
+from schema.document.nodes import Path, Problem
 from schema.model import Port
 from schema.paths import normal_path
+
+ENDPOINTS: tuple[Path, ...] = (
+    ("port_control", "zmq"),
+    ("services", "stats"),
+    ("services", "config"),
+    ("services", "core_sched"),
+)
 
 FILE, STATIC = "file", "static"
 """Whose the relays of a spec are: the spec's file, or the static VFs of virtio-forwarder's configuration file."""
@@ -260,3 +268,11 @@ def template_path(vhost_user: VhostUserSpec, id_: int) -> str:
     """The path that `vhost_user` makes of an id."""
     name = vhost_user.name.replace("%u", str(id_))
     return normal_path(f"{vhost_user.directory}/{name}")
+
+
+def endpoints(spec: Spec) -> Iterator[tuple[Path, EndpointSpec]]:
+    """Those that are given, and where."""
+    given = (spec.port_control.zmq, spec.services.stats, spec.services.config, spec.services.core_sched)
+    for path, endpoint in zip(ENDPOINTS, given, strict=True):
+        if endpoint is not None:
+            yield (*path, "endpoint"), endpoint

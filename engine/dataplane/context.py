@@ -22,7 +22,7 @@ from engine.dpdk.installed import DPDK
 from engine.dpdk.mbuf import STANDARD_ROOM_BYTES, Mbufs, Pool
 from engine.dpdk.vhost import Vhost
 from schema.model import MAX_SOCKETS
-from schema.system.wakeup import Wakeup
+from schema.system.descriptors import Wakeup
 
 DRAIN_MBUFS = 2047
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.dpdk.library import Dpdk, DpdkError, check, function, rte_errno
-from schema.system.logs import LEVELS
-from schema.system.token import without_token
+from schema.system.logs import LEVELS, without_token
 
 ABSENT_PCI_ADDRESS = "ffff:ff:1f.7"
 """Allowing only a device that cannot be stops the probing at start; `--no-pci` would make every later attach fail."""

@@ -14,7 +14,7 @@ from reconciler.planning.describe import Summary, summary
 from reconciler.planning.planned_action import PlannedAction
 from reconciler.policy.removal_guards import HeldBack, Policy
 from schema.model import Action, Kind, Pin, State, Verb
-from schema.system.token import lacks_token
+from schema.system.logs import lacks_token
 
 FORMAT_VERSION = "1"
 MAX_BYTES = 4 * 1024 * 1024

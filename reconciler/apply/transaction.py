@@ -33,9 +33,9 @@ from reconciler.planning.capacity import refuse
 from reconciler.planning.host_plan import as_wish, shard_targets
 from reconciler.policy.relay_subsets import files_own, others_of, owners_of
 from reconciler.policy.removal_guards import Policy
-from reconciler.runtime.lock import APPLY, Locked, locked
 from reconciler.runtime.wording import number_of
 from schema.model import State
+from schema.system.locks import APPLY, Locked, locked
 from state.last_applied import keep_target, last_target
 from state.pending import Pending, begin, current_pending, forget, undo
 from state.relay_requests import requests

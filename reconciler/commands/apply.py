@@ -198,8 +198,8 @@ def _whole_text(asked: argparse.Namespace, order: ApplyRequest, path: str) -> tu
 def _in_force(found: DesiredState, store: Store) -> None:
     """Where a watch runs, what is in force is its business."""
     from reconciler.desired.resolve import remember
-    from reconciler.runtime.lock import WATCH, is_held
     from schema.paths import run_dir
+    from schema.system.locks import WATCH, is_held
 
     if not is_held(run_dir() / WATCH):
         remember(store, found)

@@ -92,8 +92,8 @@ def _confirmed(left: Pending, fault: str | None) -> int:
 
 
 def _busy() -> bool:
-    from reconciler.runtime.lock import APPLY, is_held
     from schema.paths import run_dir
+    from schema.system.locks import APPLY, is_held
 
     return is_held(run_dir() / APPLY)
 
@@ -112,10 +112,10 @@ def _roll_back(engines: Engines, store: Store, wait_s: float) -> int:
 
 def _warn(left: Pending) -> None:
     """A watch that keeps another content would take it back."""
-    from reconciler.runtime.lock import WATCH, is_held
     from reconciler.status.report import read_report
     from reconciler.terminal.output import complain
     from schema.paths import run_dir
+    from schema.system.locks import WATCH, is_held
 
     report = read_report(run_dir()) if not left.file and is_held(run_dir() / WATCH) else None
     force = report.in_force if report is not None else None

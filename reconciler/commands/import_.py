@@ -30,7 +30,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.terminal.output import complain, put
     from schema import SpecError
     from schema.system.files import write_named
-    from schema.system.token import holds_token
+    from schema.system.logs import holds_token
 
     try:
         found = read_imported(asked.file)

@@ -30,10 +30,10 @@ def execute(asked: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from reconciler.policy.pause import put_pause
-    from reconciler.runtime.lock import APPLY, locked
     from reconciler.terminal.arguments import asking
     from reconciler.terminal.output import emit, say
     from schema.paths import run_dir, state_dir
+    from schema.system.locks import APPLY, locked
 
     with locked(run_dir() / APPLY, LOCK_WAIT_S):
         pause = put_pause(state_dir(), asking(), asked.reason)

@@ -51,7 +51,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.terminal.plan_text import show
     from schema.paths import run_dir, state_dir
     from schema.system.files import write_named
-    from schema.system.token import holds_token
+    from schema.system.logs import holds_token
 
     dirs = run_dir(), state_dir()
     found = preview(once(asked), dirs, complain, asked.expires, asked.allow_destroy, asked.target)

@@ -21,9 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(asked: argparse.Namespace) -> int:
     del asked
-    from reconciler.runtime.lock import WATCH, is_held
     from reconciler.terminal.output import complain, say
     from schema.paths import run_dir, sync_file
+    from schema.system.locks import WATCH, is_held
 
     if not is_held(run_dir() / WATCH):
         complain(f"no watch runs on {run_dir()}, so there is nobody to read the sources; start it with: vio4wd run")

@@ -28,11 +28,11 @@ def execute(asked: argparse.Namespace) -> int:
     told: list[signal.Signals] = []
     obey(told.append)  # before what takes its time: who is told to end while it starts ends in order too
     from reconciler.host.host import ThisHost
-    from reconciler.runtime.lock import Locked
     from reconciler.terminal.output import complain
     from reconciler.watch.controller import Controller
     from schema.paths import run_dir, state_dir
     from schema.system.descriptors import raise_limit
+    from schema.system.locks import Locked
     from schema.system.logs import log_to_stderr
     from schema.system.whole import import_all
     from schema.wire.notify import Notifier

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.desired.local import Local
 from schema import SpecError, Text, Tree, compose
-from schema.document.problem import Problem
+from schema.document.nodes import Problem
 from schema.loading.compose import head
 from schema.loading.loader import parse, read_file, refused
 from schema.system.files import write_named

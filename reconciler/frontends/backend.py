@@ -9,8 +9,9 @@ from typing import Any
 from reconciler.desired.desired_state import pins_of
 from reconciler.frontends.port_control import OWNER, ClaimedRelay, RelayTable
 from reconciler.policy.claims import device_name, merge_requests, unfit, vf_name
-from schema import Spec, claims
+from schema import Spec
 from schema.model import MAX_RELAYS
+from schema.rules import claims
 from schema.spec import FILE, RelaySpec, VhostUserSpec, template_path
 from state import pins
 from state import relay_requests as relay_requests

@@ -21,9 +21,10 @@ from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
 from reconciler.runtime.inotify import Inotify
 from reconciler.runtime.threads import Threads
-from schema import Spec, claims
+from schema import Spec
 from schema.document.nodes import shorten
-from schema.system.wakeup import Wakeup
+from schema.rules import claims
+from schema.system.descriptors import Wakeup
 from schema.vf import parse_vf
 from state import relay_requests as relay_requests
 from state.store import Store

@@ -21,7 +21,7 @@ from reconciler.frontends.ovs_marks import Change, Marked, decide, read_marks
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs
 from reconciler.runtime.threads import Threads, one_line
-from schema.system.wakeup import Wakeup
+from schema.system.descriptors import Wakeup
 from state import relay_requests as relay_requests
 from state.store import Store
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
-from schema import claims
-from schema.claims import Claim, bare, rivals
 from schema.model import MAX_RELAYS
 from schema.paths import normal_path
+from schema.rules import claims
+from schema.rules.claims import Claim, bare, rivals
 from schema.vf import is_address
 
 OWNER = "port-control"

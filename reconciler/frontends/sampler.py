@@ -16,7 +16,7 @@ from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
 from reconciler.observe.engines import Engines
 from reconciler.observe.rates import together
 from reconciler.runtime.threads import Threads
-from schema.system.wakeup import Wakeup
+from schema.system.descriptors import Wakeup
 
 LOG = logging.getLogger("vio4wd.doors")
 FRESH_S = 0.02

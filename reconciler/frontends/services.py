@@ -33,7 +33,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsResponse,
 )
 from reconciler.runtime.threads import Threads
-from schema.system.wakeup import Wakeup
+from schema.system.descriptors import Wakeup
 from schema.wire.listening import Access, EndpointError
 from schema.wire.serving import Endpoint
 

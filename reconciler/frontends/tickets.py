@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from schema.system.wakeup import Wakeup
+from schema.system.descriptors import Wakeup
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from schema.model import (
     Socket,
     Verb,
 )
-from schema.system.token import KEY
+from schema.system.logs import KEY
 
 FILE_FIELDS = ("uid", "gid", "permissions")
 """Of a socket that vio4wd makes; one that QEMU makes has its own."""

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from schema import Spec, SpecError, requested_relay
-from schema.claims import Claim, of_spec, rivals
+from schema.rules.claims import Claim, of_spec, rivals
 from schema.spec import FILE, RelaySpec
 from schema.vf import parse_vf
 from state.relay_requests import RelayRequest

@@ -13,8 +13,8 @@ from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import as_wish
 from reconciler.policy.claims import device_name
 from reconciler.resources.relay_set import with_relay, without_relay
-from schema.claims import Claim, of_state, rivals
 from schema.model import State, Worker
+from schema.rules.claims import Claim, of_state, rivals
 from state.last_applied import LastTarget
 from state.relay_requests import RelayRequest
 

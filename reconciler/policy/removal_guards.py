@@ -13,8 +13,8 @@ from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import join
 from reconciler.resources.actions import needs_new_process
 from reconciler.resources.relay_set import with_relay, without_relay
-from schema.claims import of_state, rivals
 from schema.model import STARTED_WITH, Engine, State
+from schema.rules.claims import of_state, rivals
 from schema.spec import Spec
 from state.last_applied import LastTarget
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from reconciler.runtime.lock import Locked, locked
 from reconciler.sources.credentials import remote_of
 from schema.spec import GitSpec
+from schema.system.locks import Locked, locked
 
 FOLDER = "sources"
 UNUSED_S = 86400.0

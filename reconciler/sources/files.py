@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schema import SpecError, Text, Tree
-from schema.document.problem import shown
+from schema.document.nodes import shown
 from schema.loading.loader import MAX_FILE_BYTES, read_file, refused
 
 HOSTS = "hosts"

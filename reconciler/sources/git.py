@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.runtime.lock import Locked, locked
 from reconciler.sources.clones import clone_of, digest
 from reconciler.sources.credentials import Remote, remote_of
 from reconciler.sources.git_command import Git, GitError, GitRefusalError, GitTooLargeError, Patience, tidy
@@ -16,6 +15,7 @@ from reconciler.sources.git_tree import GitTree
 from reconciler.sources.source import Reading, SourceError
 from schema.spec import GitSpec
 from schema.system.files import PRIVATE_DIRECTORY, make_directory
+from schema.system.locks import Locked, locked
 
 MAX_CLONE_BYTES = 256 * 1024 * 1024
 """That one repository may take in the state directory."""

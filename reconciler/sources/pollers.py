@@ -17,7 +17,7 @@ from reconciler.sources.git import GitSource
 from reconciler.sources.source import Attempt, Source, attempt
 from schema.loading.compose import read_ahead
 from schema.spec import DirectorySpec, GitSpec, SourceSpec
-from schema.system.wakeup import Wakeup
+from schema.system.descriptors import Wakeup
 
 FIRST_S = 2.0
 """So long the first reading of a directory is waited for, which takes a tenth of that where nothing hangs."""

@@ -16,11 +16,11 @@ from reconciler.observe.engines import objections
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
-from reconciler.runtime.lock import WATCH, is_held
 from reconciler.status.namespace_view import View
 from reconciler.status.report import read_report
 from schema.model import Action, Kind, Port, Socket
 from schema.spec import EndpointSpec, Spec
+from schema.system.locks import WATCH, is_held
 
 if TYPE_CHECKING:
     from reconciler.observe.engines import Engines

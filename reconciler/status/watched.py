@@ -12,7 +12,6 @@ from pathlib import Path
 from reconciler.apply.commit_confirmed import Becoming
 from reconciler.desired.local import Local
 from reconciler.policy.pause import read_pause
-from reconciler.runtime.lock import WATCH, is_held
 from reconciler.sources.files import read_path
 from reconciler.status.namespace_view import View
 from reconciler.status.report import read_report
@@ -20,6 +19,7 @@ from schema import SpecError, Tree
 from schema.loading.compose import head
 from schema.loading.loader import MAX_FILE_BYTES
 from schema.system.files import write_named
+from schema.system.locks import WATCH, is_held
 from state.last_good import last_good
 from state.pending import Pending
 from state.store import Store

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from schema.system.token import without_token
+from schema.system.logs import without_token
 
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow", "add": "green", "remove": "red", "change": "yellow"}
 

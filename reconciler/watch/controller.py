@@ -38,8 +38,6 @@ from reconciler.observe.snapshot import HostSnapshot, fingerprint
 from reconciler.planning.host_plan import HostPlan
 from reconciler.policy.pause import pause_file, read_pause
 from reconciler.policy.removal_guards import Guarded
-from reconciler.runtime.lock import APPLY, WATCH, Locked, locked
-from reconciler.runtime.log_changes import ChangeLog
 from reconciler.runtime.threads import Threads
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.pollers import Sources
@@ -51,9 +49,10 @@ from reconciler.watch.goal import Goal, aim, undone_instead
 from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
 from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
+from schema.system.descriptors import Wakeup
 from schema.system.files import left_aside
-from schema.system.logs import log_from
-from schema.system.wakeup import Wakeup
+from schema.system.locks import APPLY, WATCH, Locked, locked
+from schema.system.logs import ChangeLog, log_from
 from schema.wire.notify import Notifier
 from state.last_applied import ResourceRef, keep_target, last_target
 from state.relay_requests import gone, released

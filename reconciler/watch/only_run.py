@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from reconciler.runtime.lock import Locked, locked
 from schema.system.files import read_text, write_atomically
+from schema.system.locks import Locked, locked
 
 LOG = logging.getLogger("vio4wd.run")
 LOCK = "run.lock"

@@ -13,8 +13,19 @@ from typing import Any
 
 import yaml
 
-from schema.document.nodes import Document, Mapping, Node, Place, Plain, Scalar, Sequence, dotted, shorten
-from schema.document.problem import Problem, SpecError
+from schema.document.nodes import (
+    Document,
+    Mapping,
+    Node,
+    Place,
+    Plain,
+    Problem,
+    Scalar,
+    Sequence,
+    SpecError,
+    dotted,
+    shorten,
+)
 from schema.document.syntax import TOO_LONG_NUMBER, sentence_of
 
 _WORDS: dict[str, Plain] = {

@@ -12,14 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from schema.document.nodes import Document, Mapping, Node, Path, Place, Scalar, plain
+from schema.document.nodes import Document, Mapping, Node, Path, Place, Problem, Scalar, SpecError, plain
 from schema.document.nodes import Sequence as List
-from schema.document.problem import Problem, SpecError
 from schema.document.yaml12 import MAX_NODES, at
 from schema.loading.build import build
 from schema.loading.loader import MAX_FILE_BYTES, against, conclude, parse, read, refused
 from schema.rules.host_policy import Whose
-from schema.rules.relays import sources
+from schema.rules.spec_rules import sources
 from schema.spec import FILE, Spec
 
 

@@ -9,12 +9,11 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from schema.document.nodes import Document, plain
-from schema.document.problem import Problem, SpecError, shown
+from schema.document.nodes import Document, Problem, SpecError, plain, shown
 from schema.document.yaml12 import read_document
 from schema.loading.build import build
 from schema.loading.kept import Kept
-from schema.rules import relays as rules
+from schema.rules import spec_rules as rules
 from schema.rules.check import check
 from schema.rules.host_policy import Policy, Whose, all_own, in_force, objections
 from schema.spec import Spec

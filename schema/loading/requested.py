@@ -9,12 +9,11 @@ from collections.abc import Mapping as AnyMapping
 from dataclasses import replace
 from typing import Any
 
-from schema.document.nodes import Document, Mapping, Node, Place, Scalar, Sequence
-from schema.document.problem import Problem, SpecError
+from schema.document.nodes import Document, Mapping, Node, Place, Problem, Scalar, Sequence, SpecError
 from schema.document.yaml12 import UNSEEN
 from schema.loading.build import build
 from schema.loading.loader import against
-from schema.rules import relays as rules
+from schema.rules import spec_rules as rules
 from schema.rules.check import check
 from schema.rules.host_policy import Policy, in_force
 from schema.spec import RelaySpec, Spec, VhostUserSpec

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
-from schema.document.nodes import Document, Mapping, Path, Scalar, Sequence, plain, shorten
-from schema.document.problem import Problem
+from schema.document.nodes import Document, Mapping, Path, Problem, Scalar, Sequence, plain, shorten
 from schema.document.yaml12 import at
 from schema.spec import without_password
 from schema.vf import parse_vf

@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from schema.system.files import PRIVATE, directory, identity
+from schema.system.files import PRIVATE, PUBLIC_DIRECTORY, directory, identity, make_directory
+
+APPLY = "apply.lock"
+WATCH = "watch.lock"
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TABLE = Path("/proc/locks")
@@ -88,3 +94,31 @@ def _holders(found: os.stat_result) -> list[int]:
     file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     rows = (line.split() for line in _TABLE.read_text().splitlines())
     return [int(row[4]) for row in rows if len(row) > 5 and row[1] == "FLOCK" and row[5] == file]
+
+
+class Locked(Exception):  # noqa: N818 - a state, not a fault
+    """Somebody else holds the lock."""
+
+
+@contextmanager
+def locked(path: Path, wait_s: float = 0.0, directory_mode: int = PUBLIC_DIRECTORY) -> Iterator[None]:
+    """Holds the lock while the block runs. Its directory is made when missing. Raises Locked when it is not to be had
+    within `wait_s`, OSError when the file can't be made."""
+    make_directory(path.parent, mode=directory_mode)
+    descriptor = _taken(path, time.monotonic() + wait_s)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(path: Path, deadline: float) -> int:
+    while (descriptor := take(path)) is None:
+        if time.monotonic() >= deadline:
+            raise Locked(f"{_who(holder(path))} holds {path}")
+        time.sleep(0.02)
+    return descriptor
+
+
+def _who(process: int | None) -> str:
+    return "another process" if process is None else f"process {process}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import re
 import select
 import signal
 import sys
@@ -13,7 +14,11 @@ import threading
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 
-from schema.system.token import without_token
+KEY = "vfio_vf_token"
+SECRET = "(secret)"
+"""What stands in its place."""
+_IN_URL = re.compile(r"(?<=http://)[^\s/'\"]+(?=@)|(?<=https://)[^\s/'\"]+(?=@)", re.IGNORECASE)
+_VALUE = re.compile(r"(vfio[_-]vf[_-]token\W{1,6})[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
 """By syslog's numbers, 0 to 7."""
@@ -154,3 +159,36 @@ def _log_unraisable(hook: sys.UnraisableHookArgs) -> None:
 def log_from(level: str) -> None:
     """Whatever is less severe than this one of LEVELS is not logged from now on."""
     logging.getLogger("vio4wd").setLevel(THRESHOLDS[level])
+
+
+def holds_token(text: str) -> bool:
+    """Whether a spec, a plan or other text has a VF token in it."""
+    return _VALUE.search(text) is not None
+
+
+def without_token(text: str) -> str:
+    """The text with SECRET in place of each VF token, and of who is named in a URL, with his password."""
+    return _IN_URL.sub(SECRET, _VALUE.sub(rf"\1{SECRET}", text))
+
+
+def lacks_token(text: str) -> bool:
+    """Whether a plan has SECRET where it once had a VF token."""
+    return re.search(rf'"{KEY}"\s*:\s*"{re.escape(SECRET)}"', text) is not None
+
+
+class ChangeLog:
+    """By what it is about."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._last: dict[str, str] = {}
+
+    def tell(self, about: str, fault: str, words: str, healed: str) -> None:
+        """`words` has a place for the fault; nothing is said of its end where `healed` is empty."""
+        before, self._last[about] = self._last.get(about, ""), fault
+        if fault == before:
+            return
+        if fault:
+            self._log.warning(words, fault)
+        elif healed:
+            self._log.info(healed)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.frontends.port_control import OWNER, AddRelay, ClaimedRelay, RelayTable, RemoveRelay, decide
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
-from schema import claims
+from schema.rules import claims
 
 ADD, REMOVE, ADD_SOCK, REMOVE_SOCK, QUERY = range(5)
 FILE, BOND = "file", "net_bonding1"

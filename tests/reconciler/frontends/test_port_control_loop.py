@@ -21,9 +21,9 @@ from reconciler.host.vfio import HostVfs
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 from reconciler.policy.pause import pause_file
-from reconciler.runtime.lock import APPLY, locked
 from reconciler.watch.schedule import Timing
 from schema.paths import sync_file
+from schema.system.locks import APPLY, locked
 from tests.kit.fakes.fake_engine import Served
 from tests.kit.fakes.watch_harness import NEVER_POLL, Steered, document
 from tests.kit.system.small_disk import SmallDisk, small_disk

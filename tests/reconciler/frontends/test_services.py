@@ -30,7 +30,7 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsResponse,
 )
 from reconciler.observe.engines import Engines
-from schema import claims
+from schema.rules import claims
 from schema.wire.listening import Access
 from tests.kit.waiting import wait_for
 

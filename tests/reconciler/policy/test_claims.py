@@ -20,8 +20,8 @@ from reconciler.planning.plan import plan
 from reconciler.policy.claims import MergedRelays, merge_requests
 from reconciler.terminal import plan_text as plan_text
 from schema import Spec, SpecError, requested_relay
-from schema.claims import of_spec, of_state
 from schema.model import Kind
+from schema.rules.claims import of_spec, of_state
 from state.relay_requests import RelayRequest
 from tests.kit.fakes.table_host import TableHost
 

@@ -17,7 +17,7 @@ from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.claims import merge_requests, unfit
 from reconciler.terminal import plan_text as plan_text
 from schema import SpecError, compose
-from schema.claims import of_spec
+from schema.rules.claims import of_spec
 from state.relay_requests import RelayRequest, put
 from state.store import Store
 from tests.kit.fakes.fake_engine import Served

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from schema.document.nodes import Place, plain
-from schema.document.problem import Problem, SpecError
+from schema.document.nodes import Place, Problem, SpecError, plain
 from schema.document.yaml12 import MAX_DEPTH, MAX_NODES, read_document
 
 

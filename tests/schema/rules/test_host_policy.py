@@ -11,8 +11,7 @@ import jsonschema
 import pytest
 
 import schema
-from schema.document.nodes import Path
-from schema.document.problem import Problem
+from schema.document.nodes import Path, Problem
 from schema.model import Port
 from schema.rules.check import schema as published
 from schema.rules.host_policy import SCHEMA_NAME, Policy, device_objection, in_force, objections, read_policy

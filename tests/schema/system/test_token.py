@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from schema.system.token import holds_token, without_token
+from schema.system.logs import holds_token, without_token
 
 TOKEN = "12345678-9abc-DEF0-1234-56789abcdef0"
 HOLD = [

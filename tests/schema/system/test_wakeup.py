@@ -5,7 +5,7 @@ import select
 import threading
 from contextlib import closing
 
-from schema.system.wakeup import Wakeup
+from schema.system.descriptors import Wakeup
 
 
 def readable(wakeup: Wakeup) -> bool:

@@ -7,14 +7,13 @@ places disagree, the problem stands at one and names the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 
-from schema.document.nodes import Document, Path, Scalar, shorten
-from schema.document.problem import Problem
+from schema.document.nodes import Document, Path, Place, Problem, Scalar, shorten
 from schema.document.yaml12 import at
 from schema.model import MAX_RELAYS
-from schema.rules import frontends
-from schema.rules.ownership import claimed_twice
-from schema.spec import Spec, socket_path, template_path
+from schema.rules.claims import claimed_twice
+from schema.spec import ENDPOINTS, PortControlSpec, Spec, endpoints, socket_path, template_path
 from schema.vf import is_pci
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -44,7 +43,9 @@ def errors(spec: Spec, document: Document) -> tuple[Problem, ...]:
         _tso,
         _bind,
         _reserves,
-        *frontends.RULES,
+        dynamic_sockets,
+        one_port_control,
+        pins,
     )
 
 
@@ -121,7 +122,7 @@ def _main_cpu_works(spec: Spec, document: Document, what_then: str) -> Iterator[
 def _paths(spec: Spec, document: Document) -> Iterator[Problem]:
     paths: list[Path] = [("relays", index, "socket") for index in range(len(spec.relays))]
     paths += [("port_control", "ovsdb", "socket"), ("port_control", "ipc", "file")]
-    paths += [(*path, "endpoint") for path in frontends.ENDPOINTS]
+    paths += [(*path, "endpoint") for path in ENDPOINTS]
     paths += [("vhost_user", "directory"), *(("hugepages", index, "mount") for index in range(len(spec.hugepages)))]
     for path in paths:
         node = document.at(path)
@@ -134,7 +135,7 @@ def _own_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
     ovsdb = spec.port_control.ovsdb
     written: list[tuple[Path, str | None]] = [
         *((("relays", index, "socket"), relay.socket) for index, relay in enumerate(spec.relays)),
-        *((path, endpoint.path) for path, endpoint in frontends.endpoints(spec)),
+        *((path, endpoint.path) for path, endpoint in endpoints(spec)),
         (("port_control", "ovsdb", "socket"), ovsdb.socket if ovsdb is not None else None),
     ]
     for path, socket in written:
@@ -202,3 +203,39 @@ def _bind(spec: Spec, document: Document) -> Iterator[Problem]:
         if relay.bind and not any(is_pci(port) for port in relay.ports):
             message = "only a PCI function can be bound, and this relay has virtual devices only; remove the key"
             yield document.problem(("relays", index, "bind"), message)
+
+
+def dynamic_sockets(spec: Spec, document: Document) -> Iterator[Problem]:
+    if spec.vhost_user.dynamic_sockets and spec.vhost_user.template_sockets:
+        message = "does not go together with template_sockets; sockets either exist from the start or come on request"
+        yield document.problem(("vhost_user", "dynamic_sockets"), message)
+
+
+def one_port_control(spec: Spec, document: Document) -> Iterator[Problem]:
+    """virtio-forwarder had one at a time, and who wants what would depend on who came first."""
+    frontends = [("port_control", field.name) for field in fields(PortControlSpec)]
+    given = [path for path in frontends if getattr(spec.port_control, path[1]) is not None]
+    ordered = sorted(given, key=lambda path: _order(document.key_place(path)))
+    for path in ordered[1:]:
+        first, place = ordered[0], document.key_place(path)
+        where = at(document.key_place(first), place)
+        message = f"there is one port control only, and {first[1]} is given already ({where}); remove one of them"
+        yield document.problem(path, message, place)
+
+
+def _order(place: Place) -> tuple[str, int, int]:
+    return place.file, place.line, place.column
+
+
+def pins(spec: Spec, document: Document) -> Iterator[Problem]:
+    first: dict[int, int] = {}
+    for index, pin in enumerate(spec.pins):
+        path: Path = ("pins", index, "relay")
+        if first.setdefault(pin.relay, index) != index:
+            where = at(document.place(("pins", first[pin.relay])), document.place(path))
+            yield document.problem(path, f"relay {pin.relay} has CPUs already ({where}); remove one of them")
+        for position, cpu in enumerate(dict.fromkeys(pin.cpus)):
+            if cpu not in spec.engine.worker_cpus:
+                allowed = ", ".join(str(worker) for worker in spec.engine.worker_cpus)
+                message = f"CPU {cpu} is not among engine.worker_cpus; take one of {allowed}, or add it there"
+                yield document.problem(("pins", index, "cpus", position), message)
