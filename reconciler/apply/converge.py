@@ -56,7 +56,7 @@ class Converger:
     def leave_parameters(self, targets: Mapping[int, State]) -> None:
         self.say(leave_parameters(self.engines.state_dir, self.engines.run_dir, targets))
 
-    def until_settled(self, found: Proposal, replan: bool) -> Outcome:
+    def converge(self, found: Proposal, replan: bool) -> Outcome:
         """Carries it out, and with `replan` what its target takes beyond that once it can be done. Raises
         EngineUnavailable, EngineError, SpecUnfit."""
         snapshot, todo = found.snapshot, found.todo

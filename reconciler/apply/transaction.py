@@ -156,7 +156,7 @@ class Applier:
     def _tried(self, found: Proposal, replan: bool, undoable: bool) -> Outcome:
         """What can be undone is so when the engine goes away, too."""
         try:
-            return self.carrier.until_settled(found, replan)
+            return self.carrier.converge(found, replan)
         except (EngineUnavailable, EngineError) as error:
             if not undoable:
                 raise
@@ -223,7 +223,7 @@ class Applier:
         source, owners = f"{UNDOING}{pending.source}", owners_of(requests(self.store), pending.others)
         intent = Intent(source, pending.sha256, pending.before, Policy(pending.protected), owners, guarded=False)
         found = proposed(intent, snapshot, self.host)
-        outcome = self.carrier.until_settled(found, replan=True)
+        outcome = self.carrier.converge(found, replan=True)
         own = files_own(pending.before, pending.others)
         write_down(self.store, ApplyRequest(pending.who, source, pending.sha256), found.saved, outcome, own)
         if outcome.verdict is Verdict.APPLIED:

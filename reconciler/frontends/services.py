@@ -248,7 +248,7 @@ class Services:
             request.reply(error(errno.EIO, decision.source, against).SerializeToString())
             return
         LOG.info("port control: %s", _words(decision))
-        self._wait("port_control", request, lambda failed: self._settled(decision, failed))
+        self._wait("port_control", request, lambda failed: self._ending(decision, failed))
 
     def _wait(self, service: str, request: Request, answer: Callable[[Mapping[int, str]], Message]) -> None:
         """Has the loop see to what was recorded just now, and replies then."""
@@ -257,11 +257,11 @@ class Services:
 
     def _conclude(self, now: float) -> None:
         """Replies to whom the loop has seen to, and to whom can't wait any longer."""
-        settled = self._exchange.latest()
+        completed = self._exchange.latest()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            if each.ticket <= settled.ticket:
-                self._finish(each, settled.failed)
+            if each.ticket <= completed.ticket:
+                self._finish(each, completed.failed)
             elif now >= each.deadline:
                 self._finish(each, {})
             else:
@@ -274,7 +274,7 @@ class Services:
             LOG.exception("a change could not be answered")
             each.request.reply(_garbage(each.service))
 
-    def _settled(self, asked: AddRelay | RemoveRelay, failed: Mapping[int, str]) -> PortControlResponse:
+    def _ending(self, asked: AddRelay | RemoveRelay, failed: Mapping[int, str]) -> PortControlResponse:
         if isinstance(asked, RemoveRelay) or asked.relay not in failed:
             return ok()
         self._front.take(asked.relay)

@@ -18,9 +18,9 @@ from reconciler.apply.drift import (
     drifted,
     hold_back,
     learned,
-    settled_before,
     spot_of,
     still,
+    verified_before,
 )
 from reconciler.apply.engine_start import EngineStart
 from reconciler.apply.executor import Outcome, Verdict, apply_host
@@ -103,7 +103,7 @@ class Controller:
         """Whether some of that is not carried out yet."""
         self._stopping = False
         self._ledger = WatchHistory(self._store)
-        self._settled: LastVerified | None = None
+        self._verified: LastVerified | None = None
         self._read_before = False
         """Whether another spec is news, and not what was in force before the last end of this process."""
         self._paused_before = False
@@ -218,7 +218,7 @@ class Controller:
             LOG.info("in force: %s, sha256 %s", self._file.path, accepted.spec.sha256[:12])
             for warning in accepted.spec.warnings:
                 LOG.warning("%s", warning)
-            self._settled = None if self._read_before else settled_before(last_target(self._store))
+            self._verified = None if self._read_before else verified_before(last_target(self._store))
             self._read_before = True
         paused = read_pause(self._state_dir) is not None
         if changed or self._paused_before:
@@ -228,7 +228,7 @@ class Controller:
             self._frontends.follow(accepted.spec)
             self._owed = self._owed or changed
             if not self._owed:
-                self._exchange.settle(self._ticket, accepted.refused)
+                self._exchange.complete(self._ticket, accepted.refused)
         self._schedule.file_read(time.monotonic(), changed)
         if refused is not None or not changed:
             self._pulse.read(accepted is None)
@@ -293,8 +293,8 @@ class Controller:
         found = goal.found
         todo, drift = self._without_drift(found, report)
         outcome = self._apply(todo, found.snapshot, engines)
-        self._settled = learned(self._settled, found.target, outcome, drift)
-        keep_target(self._store, replace(reached(found, outcome), open=self._settled.open))
+        self._verified = learned(self._verified, found.target, outcome, drift)
+        keep_target(self._store, replace(reached(found, outcome), open=self._verified.open))
         if goal.undoing is not None and outcome.verdict is Verdict.APPLIED:
             undone(self._store, goal.undoing, outcome)
             self._schedule.asked(time.monotonic())  # what others asked for meanwhile
@@ -324,11 +324,11 @@ class Controller:
             self._report = replace(self._report, last_apply=last_apply)
 
     def _answer_frontends(self, accepted: DesiredState, goal: Goal, outcome: Outcome) -> None:
-        """Tells what became of what doors asked for, as far as that is settled."""
+        """Tells what became of what doors asked for, as far as that is known."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD_BACK):
             self._owed = False
-            self._exchange.settle(self._ticket, {**failed, **goal.left_out, **accepted.refused})
+            self._exchange.complete(self._ticket, {**failed, **goal.left_out, **accepted.refused})
 
     def _tell_held_back(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -357,14 +357,14 @@ class Controller:
 
     def _without_drift(self, found: Proposal, report: bool) -> tuple[HostPlan, frozenset[ResourceRef]]:
         """The plan without what is to be left alone, and what of that is drift."""
-        todo, settled = found.todo, still(self._settled, found.target)
-        spots = drifted(todo, found.snapshot, settled)
+        todo, verified = found.todo, still(self._verified, found.target)
+        spots = drifted(todo, found.snapshot, verified)
         words = differences(todo, spots)
         done = "and that stays" if report else "and it is set right"
         self._tell("drift", "; ".join(words), f"somebody changed what is live, {done}: %s", "")
         self._report = replace(self._report, drift=words if report else ())
         drift = spots if report else frozenset()
-        return hold_back(todo, found.snapshot, settled, drift), drift
+        return hold_back(todo, found.snapshot, verified, drift), drift
 
     def _apply(self, todo: HostPlan, snapshot: HostSnapshot, engines: Engines) -> Outcome:
         self._shards = tuple(todo.targets)
