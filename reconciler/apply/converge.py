@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.api.client import EngineError, EngineUnavailable
-from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.apply.executor import OnStep, Outcome, Step, Verdict, apply_host
 from reconciler.apply.proposal import Proposal
+from reconciler.observe.engine_start import forget_unneeded, leave_parameters
 from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan

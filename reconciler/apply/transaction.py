@@ -21,13 +21,13 @@ from reconciler.apply.commit_confirmed import (
     waiting_words,
 )
 from reconciler.apply.converge import Converger
-from reconciler.apply.engine_start import ready
 from reconciler.apply.history import reached, write_down
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.apply.proposal import Intent, Proposal, proposed, proposed_again
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.apply.staleness import Stale, refuse_held_back, refuse_stale
 from reconciler.host.host import Host
+from reconciler.observe.engine_start import ready
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import refuse
 from reconciler.planning.host_plan import as_wish, shard_targets

@@ -23,7 +23,7 @@ from engine.api.client import (
 from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.host.vfio import HostVfs
 from reconciler.memory.memory import HostMounts
-from reconciler.observe.engine_files import (
+from reconciler.observe.engine_start import (
     remembered_homes,
 )
 from reconciler.observe.snapshot import HostSnapshot

@@ -133,11 +133,6 @@ def _target(desired: State, shard: int, homes: Homes, cpus: frozenset[int], path
     )
 
 
-def needed(shard: int, target: State) -> bool:
-    """Whether the process is to go on: the first always is."""
-    return shard == 0 or bool(target.relays or target.sockets)
-
-
 def _errands(
     targets: Mapping[int, State], live: Mapping[int, State], room: tuple[int, ...]
 ) -> tuple[PlannedAction, ...]:

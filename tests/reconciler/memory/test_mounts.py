@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.engine_start import ready
 from reconciler.desired.from_spec import desired
 from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.memory.hugetlb import Entry, parse_mounts
 from reconciler.memory.memory import HostMounts
+from reconciler.observe.engine_start import ready
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.describe import words
 from reconciler.planning.plan import plan
