@@ -1,4 +1,4 @@
-"""What differs because somebody changed it, what because it could not be had yet, and what to leave alone.
+"""What differs because somebody changed it, what because it could not be done yet, and what to leave alone.
 
 Whatever was verified to match and differs later, on the same engines and with the same target, has drifted. What an
 engine lost by itself (a VF that was pulled out) has not: it heals.
@@ -65,12 +65,12 @@ def spot_of(planned: PlannedAction) -> ResourceRef:
 
 
 def positions(todo: HostPlan, target: State, snapshot: HostSnapshot, last: LastTarget | None) -> frozenset[int]:
-    """The places of a plan's errands that set right what has drifted since the engines were last made as wanted:
+    """The positions of a plan's actions that set right what has drifted since the engines were last made as wanted:
     what is wanted of these is what was wanted then."""
     if last is None:
         return frozenset()
     spots = drifted(todo, snapshot, LastVerified(last.state, last.boots, last.open))
-    same = _same_wishes(target, last.state)
+    same = _wanted_the_same(target, last.state)
     return frozenset(
         place
         for place, planned in enumerate(todo.planned_actions)
@@ -78,13 +78,13 @@ def positions(todo: HostPlan, target: State, snapshot: HostSnapshot, last: LastT
     )
 
 
-def _same_wishes(one: State, other: State) -> Callable[[Kind, Key], bool]:
+def _wanted_the_same(one: State, other: State) -> Callable[[Kind, Key], bool]:
     targets = [{(kind, key): r for kind in Kind for key, r in state.resources(kind).items()} for state in (one, other)]
     return lambda kind, key: targets[0].get((kind, key)) == targets[1].get((kind, key))
 
 
 def _lost(action: Action, live: State) -> bool:
-    """Whether the engine itself let go of it: what a live relay holds, nobody can remove."""
+    """Whether the engine itself gave it up: what a live relay holds, nobody can remove."""
     if action.verb is not Verb.ADD or action.kind not in (Kind.PORT, Kind.SOCKET):
         return False
     return any(action.key in (relay.port, relay.socket) for relay in live.relays.values())

@@ -30,7 +30,7 @@ from reconciler.host.host import Host
 from reconciler.observe.engine_start import ready
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import refuse
-from reconciler.planning.host_plan import as_wish, shard_targets
+from reconciler.planning.host_plan import as_desired, shard_targets
 from reconciler.policy.relay_subsets import files_own, others_of, owners_of
 from reconciler.policy.removal_guards import Policy
 from reconciler.runtime.wording import number_of
@@ -177,7 +177,7 @@ class Applier:
     def _begin(self, snapshot: HostSnapshot, order: ApplyRequest) -> Pending:
         """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
         brought back."""
-        last, before = last_target(self.store), as_wish(snapshot.states.values())
+        last, before = last_target(self.store), as_desired(snapshot.states.values())
         hold = current_hold(self.store)
         pending = Pending(
             token=str(uuid.uuid4()),

@@ -37,7 +37,7 @@ from schema.system.descriptors import Wakeup
 from schema.wire.listening import Access, EndpointError
 from schema.wire.serving import Endpoint
 
-LOG = logging.getLogger("vio4wd.doors")
+LOG = logging.getLogger("vio4wd.frontends")
 PATIENCE_S = 1.5
 """Clients wait 2 s; the rest is for a machine that is busy."""
 SILENT_S = 60.0
@@ -47,7 +47,7 @@ AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A service that is to be had: where, and whose its socket file is."""
+    """A service that is to be open: where, and whose its socket file is."""
 
     service: str
     """`port_control`, `stats`, `config` or `core_sched`."""
@@ -94,7 +94,7 @@ class _Waiting:
 
 
 class Services:
-    """The thread. `follow` says which services are to be had."""
+    """The thread. `follow` says which services are to be open."""
 
     def __init__(
         self, front: Callable[[], Front], exchange: Tickets, sampler: Sampler, threads: Threads | None = None

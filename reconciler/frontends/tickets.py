@@ -1,4 +1,4 @@
-"""Between the doors, which wait for an answer, and the loop, which does what they asked for."""
+"""Between the frontends, which wait for an answer, and the loop, which does what they asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Completed:
 
     ticket: int = 0
     failed: Mapping[int, str] = field(default_factory=dict)
-    """Relay to why it can't be had; one that merely waits for something is not in here."""
+    """Relay to why it can't be made; one that merely waits for something is not in here."""
 
 
 class Tickets:

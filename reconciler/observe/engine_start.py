@@ -50,7 +50,7 @@ class EngineStart:
 
 def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
     """Reserves and mounts what is wanted, unless an engine runs: then that is a matter of its plan. Gives a sentence on
-    what was not to be had, which is no reason not to go on: the plan says it again."""
+    what is missing, which is no reason not to go on: the plan says it again."""
     if snapshot.seen or snapshot.silent:
         return ""
     wrong = []
