@@ -1,3 +1,5 @@
+"""What the reconciler's tests share: a watch, and a command line, with an engine that is fake."""
+
 from __future__ import annotations
 
 import tempfile
@@ -6,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.command_line import Shell
 from tests.kit.fakes.fake_engine import Served
 from tests.kit.fakes.watch_harness import Steered, document
 
@@ -24,3 +27,17 @@ def steered() -> Iterator[Steered]:
                 yield made
             finally:
                 made.stop()
+
+
+@pytest.fixture
+def alone() -> Iterator[Shell]:
+    """A command line whose engine does not answer."""
+    with tempfile.TemporaryDirectory(prefix="v4-") as name:
+        yield Shell(Path(name))
+
+
+@pytest.fixture
+def shell(alone: Shell) -> Iterator[Shell]:
+    """A command line with an engine."""
+    with Served(alone.engine, alone.run_dir):
+        yield alone

@@ -20,12 +20,10 @@ from schema.model import Action, Kind, Verb
 from state.pending import Pending, Phase, current_pending
 from state.rollback_hold import current_hold
 from state.store import FILE, Store
+from tests.kit.command_line import ONE, TWO, Shell, document
 from tests.kit.fakes.fake_engine import Served
 from tests.kit.fakes.watch_harness import Steered
 from tests.kit.waiting import wait_for
-from tests.reconciler.commands.test_cli import ONE, TWO, Shell, alone, document, shell
-
-__all__ = ["alone", "shell"]
 
 
 def looked(shell: Shell) -> tuple[Pending | None, bool]:

@@ -20,13 +20,11 @@ from reconciler.status import preview  # noqa: F401 - likewise
 from reconciler.watch.goal import Goal, aim
 from schema.model import State
 from state.store import Store
+from tests.kit.command_line import ONE, TWO, Shell
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.fakes.table_host import TableHost
 from tests.kit.fakes.watch_harness import Steered, document
 from tests.reconciler.apply.test_executor import state
-from tests.reconciler.commands.test_cli import ONE, TWO, Shell, alone, shell
-
-__all__ = ["alone", "shell"]
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.relay_subsets import targeted
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
+from tests.kit.command_line import ONE, PLAN_SCHEMA, TWO, Shell, document
 from tests.kit.system.other_user import umask
-from tests.reconciler.commands.test_cli import ONE, PLAN_SCHEMA, TWO, Shell, alone, document, shell
-
-__all__ = ["alone", "shell"]
 
 
 def kept(shell: Shell, *options: str) -> Path:

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -21,74 +19,8 @@ from reconciler.commands import COMMANDS
 from schema.model import Engine, Verb
 from state.relay_requests import put
 from state.store import Store
-from tests.kit.fakes.fake_engine import FakeEngine, Served
-from tests.kit.paths import ROOT
+from tests.kit.command_line import ONE, PLAN_SCHEMA, TWO, Shell, document
 from tests.kit.waiting import wait_for
-
-PLAN_SCHEMA = json.loads((ROOT / "schema" / "plan.schema.json").read_text())
-ESCAPE = "\x1b"
-
-
-def document(*relays: str, engine: str = "worker_cpus: [0]") -> str:
-    lines = "".join(f"  - {{{relay}}}\n" for relay in relays)
-    return f"apiVersion: vio4wd/v1\nengine: {{{engine}}}\nrelays:" + (f"\n{lines}" if relays else " []\n")
-
-
-ONE = document("id: 1, vf: net_null1")
-TWO = document("id: 1, vf: net_null1", "id: 2, vf: net_null2")
-
-
-class Shell:
-    """Runs vio4wd with directories of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.file = directory / "vio4wd.yaml"
-        self.run_dir = directory / "run"
-        self.engine = FakeEngine()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = {
-            "VIO4WD_RUN_DIR": str(self.run_dir),
-            "VIO4WD_STATE_DIR": str(self.directory / "state"),
-            "PYTHONPATH": str(ROOT),
-        }
-        return {**os.environ, **own}
-
-    def command(self, *arguments: str | Path) -> list[str]:
-        return [sys.executable, "-m", "reconciler", *(str(a) for a in arguments)]
-
-    def popen(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """A command that goes on; to be ended by the test."""
-        command, pipe = self.command(*arguments), subprocess.PIPE
-        return subprocess.Popen(command, env=self.environment, cwd=self.directory, stdout=pipe, stderr=pipe, text=True)
-
-    def __call__(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command, env = self.command(*arguments), self.environment
-        done = subprocess.run(command, env=env, cwd=self.directory, capture_output=True, text=True, timeout=60)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert ESCAPE not in done.stdout + done.stderr
-        return done
-
-    def json(self, *arguments: str | Path) -> Any:
-        return json.loads(self(*arguments, "--json").stdout)
-
-    def write(self, text: str) -> Path:
-        self.file.write_text(text)
-        return self.file
-
-
-@pytest.fixture
-def alone() -> Iterator[Shell]:
-    with tempfile.TemporaryDirectory(prefix="v4-") as name:
-        yield Shell(Path(name))
-
-
-@pytest.fixture
-def shell(alone: Shell) -> Iterator[Shell]:
-    with Served(alone.engine, alone.run_dir):
-        yield alone
 
 
 @pytest.mark.parametrize(

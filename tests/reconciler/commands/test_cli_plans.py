@@ -10,9 +10,7 @@ import jsonschema
 
 from state.relay_requests import put
 from state.store import Store
-from tests.reconciler.commands.test_cli import ONE, PLAN_SCHEMA, TWO, Shell, alone, document, shell
-
-__all__ = ["alone", "shell"]
+from tests.kit.command_line import ONE, PLAN_SCHEMA, TWO, Shell, document
 
 SMALL_BURSTS = "main_cpu: 0, burst: 16, worker_cpus: [0]"
 """Which takes a new process."""

@@ -9,10 +9,8 @@ import jsonschema
 import pytest
 
 from schema.model import State, Worker
+from tests.kit.command_line import PLAN_SCHEMA, Shell, document
 from tests.kit.fakes.fake_engine import FakeEngine, Served
-from tests.reconciler.commands.test_cli import PLAN_SCHEMA, Shell, alone, document
-
-__all__ = ["alone"]
 
 FOUR = document(*(f"id: {id_}, vf: net_null{id_}" for id_ in (1, 2, 3, 4)))
 PORTS = {"ports": 2, "relays": 64}

@@ -10,10 +10,8 @@ import pytest
 from reconciler.cli import main
 from reconciler.commands import COMMANDS
 from schema.model import Verb
+from tests.kit.command_line import ONE, TWO, Shell, document
 from tests.kit.paths import ROOT
-from tests.reconciler.commands.test_cli import ONE, TWO, Shell, alone, document, shell
-
-__all__ = ["alone", "shell"]
 
 GUIDE = ROOT / "docs" / "cli.md"
 MISSING_VF = document('id: 1, vf: "0000:fe:1f.7"')

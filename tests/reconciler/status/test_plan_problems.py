@@ -16,9 +16,7 @@ import pytest
 from reconciler.status.namespace_view import View
 from schema.model import Port, Socket
 from tests.kit import cleanup
-from tests.reconciler.commands.test_cli import PLAN_SCHEMA, Shell, alone, document, shell
-
-__all__ = ["alone", "shell"]
+from tests.kit.command_line import PLAN_SCHEMA, Shell, document
 
 MISSING_PCI = document('id: 1, vf: "0000:fe:1f.7"')
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from state.pending import Phase
+from tests.kit.command_line import ONE, TWO, Shell, document
 from tests.kit.report import report_json
 from tests.kit.waiting import wait_for
 from tests.reconciler.apply.test_commit_confirmed import looked, relays
-from tests.reconciler.commands.test_cli import ONE, TWO, Shell, alone, document, shell
-
-__all__ = ["alone", "shell"]
 
 THREE = document("id: 1, vf: net_null1", "id: 3, vf: net_null3")
 

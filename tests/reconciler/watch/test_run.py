@@ -80,7 +80,7 @@ def test_a_wait_for_signals_that_fails_is_tried_again(
 
 PARENT = """
 import logging, os, sys
-from reconciler.watch.supervisor import Started, keep_up
+from reconciler.watch.supervisor import ChildProcess, keep_up
 from reconciler.watch.restart_policy import Child
 logging.basicConfig(stream=sys.stderr, level=logging.INFO)
 body = '''
@@ -103,7 +103,7 @@ def wanted():
 names = ("engine", "watch")
 def read_anew():
     open(sys.argv[1] + "/anew", "w").close()
-sys.exit(keep_up([Started(Child(n), command(n)) for n in names], wanted, None, read_anew))
+sys.exit(keep_up([ChildProcess(Child(n), command(n)) for n in names], wanted, None, read_anew))
 """
 
 
@@ -265,10 +265,10 @@ while True:
 """
     parent = """
 import sys
-from reconciler.watch.supervisor import Started, keep_up
+from reconciler.watch.supervisor import ChildProcess, keep_up
 from reconciler.watch.restart_policy import Child
 commands = [[sys.executable, "-c", sys.argv[2], sys.argv[1], *pair] for pair in (("a", "b"), ("b", "a"))]
-sys.exit(keep_up([Started(Child(f"engine {n}"), command) for n, command in enumerate(commands)]))
+sys.exit(keep_up([ChildProcess(Child(f"engine {n}"), command) for n, command in enumerate(commands)]))
 """
     with subprocess.Popen([sys.executable, "-c", parent, str(tmp_path), both]) as process:
         until("both", lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
