@@ -30,7 +30,7 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What has to be different, and what can't be relayed."""
+    """What has to be different, and what can't be had."""
 
     put: Mapping[int, NetdevVf]
     """Relays that are wanted now, or with another VF."""

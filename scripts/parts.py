@@ -1,0 +1,122 @@
+"""All tests, in parts beside each other: what waits leaves its CPU to the others.
+
+To wait for a fault to heal or a guest to boot takes minutes. Each part is a pytest of its own, whose output is printed
+whole when it has ended. At the end stand what each took, every reason for a skip, and one closing line, as pytest's.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no")
+FAULTS = "tests/live/test_fault_injection.py"
+ALONE = ("tests/live/test_hugepages.py", "tests/live/test_leaks.py", "tests/live/test_mounts.py")
+"""They count or take the host's hugepages: nobody else may hold any meanwhile."""
+TOGETHER = {
+    "units": ("tests/schema", "tests/state", "tests/reconciler", "tests/upgrade", "tests/ground", "tests/kit"),
+    "engine, live": ("tests/engine", "tests/live", *(f"--ignore={path}" for path in (FAULTS, *ALONE))),
+    "guests, faults": ("tests/qemu", FAULTS),
+}
+AFTERWARDS = {"hugepages": ALONE}
+COUNT = re.compile(r"(\d+) (failed|passed|skipped|xfailed|xpassed|errors?|warnings?)\b")
+SKIPPED = re.compile(r"^  (\d+) x (.*)$", re.M)
+PROGRESS_S = 60.0
+
+
+@dataclass
+class Part:
+    """One pytest that runs, or has ended."""
+
+    name: str
+    arguments: Sequence[str]
+    began: float = field(default_factory=time.monotonic)
+    took_s: float = 0.0
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        self._output: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self.process = subprocess.Popen(
+            [*PYTEST, *self.arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output
+        )
+
+    def ended(self) -> bool:
+        """Whether it has; its output is then in `text`."""
+        if self.process.poll() is None:
+            return False
+        self.took_s = time.monotonic() - self.began
+        self._output.seek(0)
+        self.text = self._output.read()
+        self._output.close()
+        return True
+
+    @property
+    def closing(self) -> str:
+        return (self.text.rstrip().splitlines() or [""])[-1].strip("= ")
+
+    @property
+    def failed(self) -> bool:
+        return self.process.returncode != 0
+
+
+def run(parts: Mapping[str, Sequence[str]]) -> list[Part]:
+    """Runs these beside each other. Gives them in the order in which they ended."""
+    running, done = [Part(name, arguments) for name, arguments in parts.items()], []
+    said = time.monotonic()
+    try:
+        while running:
+            time.sleep(0.2)
+            for part in [each for each in running if each.ended()]:
+                running.remove(part)
+                done.append(part)
+                print(f"\n{f' {part.name} ':#^80}\n{part.text}", flush=True)
+            if running and time.monotonic() - said > PROGRESS_S:
+                said = time.monotonic()
+                print("still running: " + "; ".join(f"{p.name} ({said - p.began:.0f} s)" for p in running), flush=True)
+    finally:
+        for part in running:
+            part.process.send_signal(signal.SIGINT)
+        for part in running:
+            part.process.wait()
+    return done
+
+
+def summary(parts: Sequence[Part], took_s: float) -> str:
+    """What each part came to, why tests were skipped, and pytest's closing line for all of them."""
+    lines = ["", "parts:", *(f"  {part.name:15} {part.took_s:6.0f} s  {part.closing}" for part in parts)]
+    skipped = total(SKIPPED.findall("\n".join(part.text for part in parts)))
+    lines += [f"skipped: {sum(skipped.values())}", *(f"  {n} x {reason}" for reason, n in sorted(skipped.items()))]
+    counts = total(COUNT.findall("\n".join(part.closing for part in parts)))
+    words = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
+    minutes, seconds = divmod(round(took_s), 60)
+    closing = f" {words} in {took_s:.2f}s ({minutes // 60}:{minutes % 60:02}:{seconds:02}) "
+    return "\n".join([*lines, f"{closing:=^80}"])
+
+
+def total(found: Iterable[tuple[str, str]]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for number, what in found:
+        counts[what] += int(number)
+    return counts
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    parts = [*run(TOGETHER), *run(AFTERWARDS)]
+    print(summary(parts, time.monotonic() - began))
+    return int(any(part.failed for part in parts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
