@@ -230,7 +230,7 @@ class EngineCore:
         before = bond.to_json()
         if self.ports.bonds.look(bond):
             with self.relays.paused(holder):
-                self.ports.settle(attached)
+                self.ports.join_and_part(attached)
         return bond.to_json() != before
 
     def _claim_descriptors(self) -> None:

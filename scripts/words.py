@@ -31,9 +31,11 @@ class Retired:
 
 
 TABLE = (
+    Retired("fleets?", "engines"),
     Retired("gobetween", "notify proxy"),
     Retired("hostplan|savedplan|specfile|onhost", "host plan, saved plan, spec file, host engine"),
     Retired("knots?", "circle, component of a graph"),
+    Retired("lasttarget|lastgood", "last applied, last good"),
     Retired("sightings?", "snapshot"),
 )
 """One word for one thing. Ordinary English ("seen", "told") is not for this table."""

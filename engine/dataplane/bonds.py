@@ -1,4 +1,4 @@
-"""Bonds: several devices behind one port. Which of them carry traffic is settled here, several times a second.
+"""Bonds: several devices behind one port. Which of them carry traffic is decided here, several times a second.
 
 DPDK fails over by itself where a driver reports its link. The software drivers do not: af_packet says up whatever
 happens, tap tells nobody. So links are looked at here, and what DPDK has not acted on is acted on: the mode with one
@@ -248,7 +248,8 @@ class Bonds:
             bond.burst_size = -1
 
     def look(self, bond: Bond) -> bool:
-        """Reads the members' links and moves the active one: whether `settle` has to be called, which needs quiet."""
+        """Reads the members' links and moves the active one: whether `join_and_part` has to be called, which needs
+        quiet."""
         for member in bond.members:
             up = self._interfaces.carrier(member.device)
             up = self._ethdevs.link_up(member.id) if up is None else up
@@ -292,7 +293,7 @@ class Bonds:
             usable = member.joined and member.link_up and member.id in active
             member.active = usable and (bond.mode != LACP or self._library.aggregates(bond.id, member.id))
 
-    def settle(self, bond: Bond) -> None:
+    def join_and_part(self, bond: Bond) -> None:
         """Takes members whose link came up back into the bond, and those out whose link went down."""
         for member in _to_join(bond):
             try:

@@ -210,7 +210,7 @@ class Ports:
         attached.block.write(at.PORT_SERVICE, self.bonds.service_cycles(bond))
         self.bonds.started(bond)
         if self.bonds.look(bond):
-            self.settle(attached)
+            self.join_and_part(attached)
 
     def _give_back(self, port_id: int, bond: Bond | None) -> None:
         """Raises DpdkError or Refused."""
@@ -236,13 +236,13 @@ class Ports:
             attached.port = replace(port, members=tuple(member.device for member in attached.bond.members))
             self._interfaces.note(set(attached.port.members) - set(before))
         if self.bonds.look(attached.bond):
-            self.settle(attached)
+            self.join_and_part(attached)
 
-    def settle(self, attached: Attached) -> None:
+    def join_and_part(self, attached: Attached) -> None:
         """Takes a bond's members in or out as their links want it. No table may have an entry of it."""
         assert attached.bond is not None
         with attached.upheaval:
-            self.bonds.settle(attached.bond)
+            self.bonds.join_and_part(attached.bond)
 
     def stats(self, name: str) -> PortStats | None:
         """What the NIC counted itself; None when it can't say, or is just being changed. From any thread."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.api.client import EngineError, EngineUnavailable
-from reconciler.apply.engine_start import forget_unneeded, leave_parameters
 from reconciler.apply.executor import OnStep, Outcome, Step, Verdict, apply_host
 from reconciler.apply.proposal import Proposal
+from reconciler.observe.engine_start import forget_unneeded, leave_parameters
 from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
@@ -56,7 +56,7 @@ class Converger:
     def leave_parameters(self, targets: Mapping[int, State]) -> None:
         self.say(leave_parameters(self.engines.state_dir, self.engines.run_dir, targets))
 
-    def until_settled(self, found: Proposal, replan: bool) -> Outcome:
+    def converge(self, found: Proposal, replan: bool) -> Outcome:
         """Carries it out, and with `replan` what its target takes beyond that once it can be done. Raises
         EngineUnavailable, EngineError, SpecUnfit."""
         snapshot, todo = found.snapshot, found.todo

@@ -1,4 +1,4 @@
-"""What differs because somebody changed it, what because it could not be had yet, and what to leave alone.
+"""What differs because somebody changed it, what because it could not be done yet, and what to leave alone.
 
 Whatever was verified to match and differs later, on the same engines and with the same target, has drifted. What an
 engine lost by itself (a VF that was pulled out) has not: it heals.
@@ -36,26 +36,26 @@ class LastVerified:
     """What was refused in a way that time does not heal, with the engine's sentence."""
 
 
-def settled_before(last: LastTarget | None) -> LastVerified | None:
+def verified_before(last: LastTarget | None) -> LastVerified | None:
     """What was known at the end of another process."""
     return LastVerified(last.state, last.boots, last.open) if last is not None else None
 
 
-def still(settled: LastVerified | None, target: State) -> LastVerified | None:
+def still(verified: LastVerified | None, target: State) -> LastVerified | None:
     """What is known, if it holds for this target."""
-    return settled if settled is not None and settled.target == target else None
+    return verified if verified is not None and verified.target == target else None
 
 
-def drifted(todo: HostPlan, snapshot: HostSnapshot, settled: LastVerified | None) -> frozenset[ResourceRef]:
+def drifted(todo: HostPlan, snapshot: HostSnapshot, verified: LastVerified | None) -> frozenset[ResourceRef]:
     """The spots of a plan that somebody changed."""
-    if settled is None:
+    if verified is None:
         return frozenset()
     return frozenset(
         spot
         for planned in todo.planned_actions
-        if (spot := spot_of(planned)) not in settled.open
+        if (spot := spot_of(planned)) not in verified.open
         and planned.shard in snapshot.seen
-        and settled.boots.get(planned.shard) == snapshot.seen[planned.shard].boot_id
+        and verified.boots.get(planned.shard) == snapshot.seen[planned.shard].boot_id
         and not _lost(planned.action, snapshot.states[planned.shard])
     )
 
@@ -65,12 +65,12 @@ def spot_of(planned: PlannedAction) -> ResourceRef:
 
 
 def positions(todo: HostPlan, target: State, snapshot: HostSnapshot, last: LastTarget | None) -> frozenset[int]:
-    """The places of a plan's errands that set right what has drifted since the engines were last made as wanted:
+    """The positions of a plan's actions that set right what has drifted since the engines were last made as wanted:
     what is wanted of these is what was wanted then."""
     if last is None:
         return frozenset()
     spots = drifted(todo, snapshot, LastVerified(last.state, last.boots, last.open))
-    same = _same_wishes(target, last.state)
+    same = _wanted_the_same(target, last.state)
     return frozenset(
         place
         for place, planned in enumerate(todo.planned_actions)
@@ -78,13 +78,13 @@ def positions(todo: HostPlan, target: State, snapshot: HostSnapshot, last: LastT
     )
 
 
-def _same_wishes(one: State, other: State) -> Callable[[Kind, Key], bool]:
+def _wanted_the_same(one: State, other: State) -> Callable[[Kind, Key], bool]:
     targets = [{(kind, key): r for kind in Kind for key, r in state.resources(kind).items()} for state in (one, other)]
     return lambda kind, key: targets[0].get((kind, key)) == targets[1].get((kind, key))
 
 
 def _lost(action: Action, live: State) -> bool:
-    """Whether the engine itself let go of it: what a live relay holds, nobody can remove."""
+    """Whether the engine itself gave it up: what a live relay holds, nobody can remove."""
     if action.verb is not Verb.ADD or action.kind not in (Kind.PORT, Kind.SOCKET):
         return False
     return any(action.key in (relay.port, relay.socket) for relay in live.relays.values())
@@ -97,23 +97,21 @@ def differences(todo: HostPlan, spots: frozenset[ResourceRef]) -> tuple[str, ...
 
 
 def hold_back(
-    todo: HostPlan, snapshot: HostSnapshot, settled: LastVerified | None, drift: frozenset[ResourceRef]
+    todo: HostPlan, snapshot: HostSnapshot, verified: LastVerified | None, drift: frozenset[ResourceRef]
 ) -> HostPlan:
     """The plan with `drift` held back, and what would only be refused again."""
-    if settled is None:
+    if verified is None:
         return todo
-    return replace(
-        todo,
-        planned_actions=tuple(replace(e, held_back=_reason(e, snapshot, settled, drift)) for e in todo.planned_actions),
-    )
+    marked = (replace(each, held_back=_reason(each, snapshot, verified, drift)) for each in todo.planned_actions)
+    return replace(todo, planned_actions=tuple(marked))
 
 
 def _reason(
-    planned: PlannedAction, snapshot: HostSnapshot, settled: LastVerified, drift: frozenset[ResourceRef]
+    planned: PlannedAction, snapshot: HostSnapshot, verified: LastVerified, drift: frozenset[ResourceRef]
 ) -> str:
     if spot_of(planned) in drift:
         return f"somebody changed it; {HINT}"
-    refused = settled.hopeless.get(_refusal(planned.shard, planned.action, _boot(snapshot, planned.shard)))
+    refused = verified.hopeless.get(_refusal(planned.shard, planned.action, _boot(snapshot, planned.shard)))
     return planned.held_back if refused is None else f"{refused} (not tried again until the spec changes)"
 
 

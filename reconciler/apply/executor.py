@@ -164,17 +164,17 @@ class _Run:
         self.verdict, self.message = verdict, message
 
     def verified(self) -> dict[int, RelayOutcome]:
-        """Observes again, which settles the verdict; what that means for each relay."""
+        """Observes again, which decides the verdict; what that means for each relay."""
         observed = None if self.stopped else self._observe()
         if observed is None:
             return relay_outcomes(self.target, self.steps, (), self.message)
         missing = plan(self.target, observed.state).actions
         self.left = frozenset((self.shard, action.kind, action.key) for action in missing)
-        self._settle(missing)
+        self._conclude(missing)
         self.boot_id, self.generation = observed.boot_id, observed.generation
         return relay_outcomes(self.target, self.steps, missing, "")
 
-    def _settle(self, missing: Sequence[Action]) -> None:
+    def _conclude(self, missing: Sequence[Action]) -> None:
         endings = [step.ending for step in self.steps]
         failed, held_back = (sum(each in which for each in endings) for which in (BROKEN, {StepResult.HELD_BACK}))
         places = {(s.action.kind, s.action.key) for s in self.steps if s.ending is StepResult.HELD_BACK}

@@ -61,7 +61,7 @@ class Proposal:
     intent: Intent
     snapshot: HostSnapshot
     guarded: Guarded
-    """What may be had of it, and what is held back."""
+    """What may be done of it, and what is held back."""
     todo: HostPlan
     """With the names of owners."""
     shortages: tuple[PlanProblem, ...]

@@ -42,7 +42,7 @@ class SavedPlan:
     states: Mapping[int, State] = field(default_factory=dict)
     """What was live on each shard that ran."""
     drift: frozenset[int] = frozenset()
-    """The positions among `errands` of those that only set right what somebody changed."""
+    """The positions among `planned_actions` of those that only set right what somebody changed."""
     follows: tuple[PlannedAction, ...] = ()
     """What is done once processes that it replaces are there again."""
     problems: tuple[PlanProblem, ...] = ()
@@ -121,7 +121,10 @@ def parse_plan(text: str, name: str) -> SavedPlan:
 
 
 def _parsed(value: Mapping[str, Any]) -> SavedPlan:
-    planned_actions, follows = tuple(map(_errand, value["changes"])), tuple(map(_errand, value.get("follows", ())))
+    planned_actions, follows = (
+        tuple(map(_planned_action, value["changes"])),
+        tuple(map(_planned_action, value.get("follows", ()))),
+    )
     versions = tuple(EngineVersion(each["shard"], each["boot_id"], each["generation"]) for each in value["engine"])
     if not {planned.shard for planned in (*planned_actions, *follows)} <= {version.shard for version in versions}:
         raise ValueError("a change is for an engine whose state is not given")
@@ -144,7 +147,7 @@ def _parsed(value: Mapping[str, Any]) -> SavedPlan:
     )
 
 
-def _errand(change: Mapping[str, Any]) -> PlannedAction:
+def _planned_action(change: Mapping[str, Any]) -> PlannedAction:
     action = Action.from_json(change)
     if action.resource != change["resource"]:
         raise ValueError(f"{change['resource']} is not {action.resource}")

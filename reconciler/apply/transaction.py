@@ -21,16 +21,16 @@ from reconciler.apply.commit_confirmed import (
     waiting_words,
 )
 from reconciler.apply.converge import Converger
-from reconciler.apply.engine_start import ready
 from reconciler.apply.history import reached, write_down
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.apply.proposal import Intent, Proposal, proposed, proposed_again
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.apply.staleness import Stale, refuse_held_back, refuse_stale
 from reconciler.host.host import Host
+from reconciler.observe.engine_start import ready
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.capacity import refuse
-from reconciler.planning.host_plan import as_wish, shard_targets
+from reconciler.planning.host_plan import as_desired, shard_targets
 from reconciler.policy.relay_subsets import files_own, others_of, owners_of
 from reconciler.policy.removal_guards import Policy
 from reconciler.runtime.wording import number_of
@@ -156,7 +156,7 @@ class Applier:
     def _tried(self, found: Proposal, replan: bool, undoable: bool) -> Outcome:
         """What can be undone is so when the engine goes away, too."""
         try:
-            return self.carrier.until_settled(found, replan)
+            return self.carrier.converge(found, replan)
         except (EngineUnavailable, EngineError) as error:
             if not undoable:
                 raise
@@ -177,7 +177,7 @@ class Applier:
     def _begin(self, snapshot: HostSnapshot, order: ApplyRequest) -> Pending:
         """Writes down what is live. Raises Unconfirmed when that can't be done: what is not written down could not be
         brought back."""
-        last, before = last_target(self.store), as_wish(snapshot.states.values())
+        last, before = last_target(self.store), as_desired(snapshot.states.values())
         hold = current_hold(self.store)
         pending = Pending(
             token=str(uuid.uuid4()),
@@ -223,7 +223,7 @@ class Applier:
         source, owners = f"{UNDOING}{pending.source}", owners_of(requests(self.store), pending.others)
         intent = Intent(source, pending.sha256, pending.before, Policy(pending.protected), owners, guarded=False)
         found = proposed(intent, snapshot, self.host)
-        outcome = self.carrier.until_settled(found, replan=True)
+        outcome = self.carrier.converge(found, replan=True)
         own = files_own(pending.before, pending.others)
         write_down(self.store, ApplyRequest(pending.who, source, pending.sha256), found.saved, outcome, own)
         if outcome.verdict is Verdict.APPLIED:

@@ -114,7 +114,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
     """The plan, which is shown."""
     from reconciler.apply.proposal import Intent, proposed
     from reconciler.host.host import ThisHost
-    from reconciler.planning.host_plan import as_wish
+    from reconciler.planning.host_plan import as_desired
     from reconciler.policy.relay_subsets import others_of, owners_of, with_others
     from reconciler.policy.removal_guards import Policy, relay_ids
     from reconciler.status.preview import VALID_S, looking_at
@@ -128,7 +128,7 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
     protected = (last.protected if last is not None else frozenset()) & target.relays.keys()
     policy = Policy(protected, relay_ids(asked.allow_destroy))
     snapshot = engines.observe_any()
-    live = as_wish(snapshot.states.values())
+    live = as_desired(snapshot.states.values())
     asked_for = requests(store)
     others = others_of(live, asked_for)
     intent = Intent(

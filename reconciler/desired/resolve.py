@@ -54,7 +54,7 @@ def reasons(error: SpecError | SpecUnfit | Unread) -> tuple[str, ...]:
 
 
 def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], None]) -> DesiredState:
-    """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `settle`.
+    """What is wanted now, for a command that waits for it; changes nothing of what is remembered. Raises as `resolve`.
 
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
     names = kept_names(store)
@@ -92,7 +92,7 @@ def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> Desir
     """Raises SpecError or SpecUnfit when nothing can be made of it, Unread when a source has said nothing yet."""
     new = {offer.name: _said(offer) for offer in offers}
     try:
-        return _settled(local, offers, new, {}, judge)
+        return _resolved(local, offers, new, {}, judge)
     except (SpecError, SpecUnfit):
         if all(offer.old in (None, offer.new) for offer in offers):
             raise
@@ -103,17 +103,17 @@ def _one_by_one(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> D
     """Each source's news is used if all is well with it."""
     using = {offer.name: offer.old or _said(offer) for offer in offers}
     faults: dict[str, str] = {}
-    found = _settled(local, offers, using, faults, judge)
+    found = _resolved(local, offers, using, faults, judge)
     for offer in offers:
         news = _said(offer)
         if news == using[offer.name]:
             continue
         try:
-            found = _settled(local, offers, {**using, offer.name: news}, faults, judge)
+            found = _resolved(local, offers, {**using, offer.name: news}, faults, judge)
             using[offer.name] = news
         except (SpecError, SpecUnfit) as error:
             faults[offer.name] = str(error)
-    return _settled(local, offers, using, faults, judge) if faults else found
+    return _resolved(local, offers, using, faults, judge) if faults else found
 
 
 def _said(offer: SourceReading) -> Reading:
@@ -124,7 +124,7 @@ def _said(offer: SourceReading) -> Reading:
     raise Unread(f"{offer.name}: {offer.attempt.problem}")
 
 
-def _settled(
+def _resolved(
     local: Tree, offers: Sequence[SourceReading], using: Mapping[str, Reading], faults: Mapping[str, str], judge: Judge
 ) -> DesiredState:
     spec = compose([local, *(using[offer.name].tree for offer in offers)])

@@ -2,7 +2,7 @@
 from only, whole, and once.
 
 What is at the path is looked at before it is opened, since opening a device may do something, and again afterwards,
-since it may be another by then. A read lease (fcntl(2), F_SETLEASE) is to be had only while nobody has the file open
+since it may be another by then. A read lease (fcntl(2), F_SETLEASE) is granted only while nobody has the file open
 for writing, and keeps writers waiting until the command has been carried out and the file is gone.
 """
 

@@ -1,4 +1,4 @@
-"""The doors that a spec asks for, opened and closed as it changes. Without any there is no thread and no file."""
+"""The frontends that a spec asks for, opened and closed as it changes. Without any there is no thread and no file."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Frontends:
         self._services: Services | None = None
         self._wanted: OvsdbSpec | IpcSpec | None = None
         self._watching: Ovsdb | Ipc | None = None
-        """The door that `_wanted` asks for, if it asks for one."""
+        """The frontend that `_wanted` asks for, if it asks for one."""
         self._unknown: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What can't be had, each with a sentence."""
-        doors = (self._services, self._watching)
-        return (*self._unknown, *(fault for door in doors if door is not None for fault in door.faults))
+        """What does not work, each with a sentence."""
+        frontends = (self._services, self._watching)
+        return (*self._unknown, *(fault for each in frontends if each is not None for fault in each.faults))
 
     def follow(self, spec: Spec) -> None:
-        """Has the doors of this spec open, and no others."""
+        """Has the frontends of this spec open, and no others."""
         self._spec = spec
         unknown: list[str] = []
         openings = list(self._openings(spec, unknown))

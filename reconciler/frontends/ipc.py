@@ -55,7 +55,7 @@ class NoCommand(Exception):  # noqa: N818 - an answer
 
 
 class Ipc:
-    """The door, open until `stop`."""
+    """The frontend, open until `stop`."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Ipc:
 
     def _arm(self, inotify: Inotify) -> None:
         """Anew each time: the directory may be another one, and the same one twice is once."""
-        inotify.add(self._file.parent, MASK)  # where that can't be had, it is looked for every now and then
+        inotify.add(self._file.parent, MASK)  # where that fails, it is looked for every now and then
 
     def _sleep(self, poller: select.poll, inotify: Inotify) -> None:
         """Until something happens to the file, or it is time to look anyway."""

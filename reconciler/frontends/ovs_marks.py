@@ -30,7 +30,7 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What has to be different, and what can't be had."""
+    """What has to be different, and what can't be relayed."""
 
     put: Mapping[int, NetdevVf]
     """Relays that are wanted now, or with another VF."""

@@ -102,7 +102,7 @@ ovs.jsonrpc.Connection = _Bounded
 
 
 class Ovsdb:
-    """The door, open until `stop`."""
+    """The frontend, open until `stop`."""
 
     def __init__(self, path: str, state_dir: Path, exchange: Tickets, threads: Threads | None = None) -> None:
         """`path` is the database server's socket."""
@@ -115,7 +115,7 @@ class Ovsdb:
         self._why = ""
         """What it said that can't be read."""
         self._marked: Marked | None = None
-        """None: it has not been read since this door was opened."""
+        """None: it has not been read since this frontend was opened."""
         self._unmet: tuple[str, ...] = ()
         self._faults: tuple[str, ...] = ()
         self._stopping = False
@@ -125,7 +125,7 @@ class Ovsdb:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is marked and can't be had, and that the database is away, each with a sentence."""
+        """What is marked and can't be relayed, and that the database is away, each with a sentence."""
         since = self._reading_since
         if since is None or time.monotonic() - since < LONG_S:
             return self._faults
@@ -167,7 +167,7 @@ class Ovsdb:
         return idl
 
     def _follow(self, idl: ovs.db.idl.Idl) -> None:
-        """Carries out what the database says. Returns when the door is closed, or the server says nothing."""
+        """Carries out what the database says. Returns when the frontend is closed, or the server says nothing."""
         heard, heard_at = 0, time.monotonic()
         while not self._stopping:
             self._reading_since = time.monotonic()
@@ -219,7 +219,7 @@ class Ovsdb:
             self._exchange.ask()
 
     def _tell(self) -> None:
-        """Says what is new among what can't be had."""
+        """Says what is new among what can't be relayed."""
         away = self._away_since is not None and time.monotonic() - self._away_since >= SAY_AFTER_S
         where = f"{self.path}{self._why}"
         words = f"no database of Open vSwitch can be read from {where}; it is waited for, and its relays stay"
@@ -234,7 +234,7 @@ class Ovsdb:
         self._exchange.ask()
 
     def _wait(self, idl: ovs.db.idl.Idl | None) -> None:
-        """Until the database, the door or a clock has something new; a second where there is no connection."""
+        """Until the database, the frontend or a clock has something new; a second where there is no connection."""
         poller = ovs.poller.Poller()
         poller.fd_wait(self._poke.fileno(), ovs.poller.POLLIN)
         if idl is not None:

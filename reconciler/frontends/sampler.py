@@ -18,7 +18,7 @@ from reconciler.observe.rates import together
 from reconciler.runtime.threads import Threads
 from schema.system.descriptors import Wakeup
 
-LOG = logging.getLogger("vio4wd.doors")
+LOG = logging.getLogger("vio4wd.frontends")
 FRESH_S = 0.02
 """A look so old will do for a request that comes now."""
 LONGEST_DELAY_S = 60.0

@@ -37,7 +37,7 @@ from schema.system.descriptors import Wakeup
 from schema.wire.listening import Access, EndpointError
 from schema.wire.serving import Endpoint
 
-LOG = logging.getLogger("vio4wd.doors")
+LOG = logging.getLogger("vio4wd.frontends")
 PATIENCE_S = 1.5
 """Clients wait 2 s; the rest is for a machine that is busy."""
 SILENT_S = 60.0
@@ -47,7 +47,7 @@ AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A service that is to be had: where, and whose its socket file is."""
+    """A service that is to be open: where, and whose its socket file is."""
 
     service: str
     """`port_control`, `stats`, `config` or `core_sched`."""
@@ -94,7 +94,7 @@ class _Waiting:
 
 
 class Services:
-    """The thread. `follow` says which services are to be had."""
+    """The thread. `follow` says which services are to be open."""
 
     def __init__(
         self, front: Callable[[], Front], exchange: Tickets, sampler: Sampler, threads: Threads | None = None
@@ -248,7 +248,7 @@ class Services:
             request.reply(error(errno.EIO, decision.source, against).SerializeToString())
             return
         LOG.info("port control: %s", _words(decision))
-        self._wait("port_control", request, lambda failed: self._settled(decision, failed))
+        self._wait("port_control", request, lambda failed: self._ending(decision, failed))
 
     def _wait(self, service: str, request: Request, answer: Callable[[Mapping[int, str]], Message]) -> None:
         """Has the loop see to what was recorded just now, and replies then."""
@@ -257,11 +257,11 @@ class Services:
 
     def _conclude(self, now: float) -> None:
         """Replies to whom the loop has seen to, and to whom can't wait any longer."""
-        settled = self._exchange.latest()
+        completed = self._exchange.latest()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            if each.ticket <= settled.ticket:
-                self._finish(each, settled.failed)
+            if each.ticket <= completed.ticket:
+                self._finish(each, completed.failed)
             elif now >= each.deadline:
                 self._finish(each, {})
             else:
@@ -274,7 +274,7 @@ class Services:
             LOG.exception("a change could not be answered")
             each.request.reply(_garbage(each.service))
 
-    def _settled(self, asked: AddRelay | RemoveRelay, failed: Mapping[int, str]) -> PortControlResponse:
+    def _ending(self, asked: AddRelay | RemoveRelay, failed: Mapping[int, str]) -> PortControlResponse:
         if isinstance(asked, RemoveRelay) or asked.relay not in failed:
             return ok()
         self._front.take(asked.relay)

@@ -1,4 +1,4 @@
-"""Between the doors, which wait for an answer, and the loop, which does what they asked for."""
+"""Between the frontends, which wait for an answer, and the loop, which does what they asked for."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from schema.system.descriptors import Wakeup
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Completed:
     """What became of everything that was asked for up to a ticket."""
 
     ticket: int = 0
     failed: Mapping[int, str] = field(default_factory=dict)
-    """Relay to why it can't be had; one that merely waits for something is not in here."""
+    """Relay to why it can't be made; one that merely waits for something is not in here."""
 
 
 class Tickets:
@@ -27,11 +27,11 @@ class Tickets:
         self._wake = wake
         self._lock = threading.Lock()
         self._asked = 0
-        self._settled = Settlement()
+        self._completed = Completed()
         self._news = Wakeup()
 
     def ask(self) -> int:
-        """A ticket for what was recorded just now; it is settled once the loop has seen to it."""
+        """A ticket for what was recorded just now; it is completed once the loop has seen to it."""
         with self._lock:
             self._asked += 1
             ticket = self._asked
@@ -47,18 +47,18 @@ class Tickets:
         with self._lock:
             return self._asked
 
-    def settle(self, ticket: int, failed: Mapping[int, str]) -> None:
+    def complete(self, ticket: int, failed: Mapping[int, str]) -> None:
         """The loop has seen to everything up to this ticket."""
         with self._lock:
-            self._settled = Settlement(ticket, MappingProxyType(dict(failed)))
+            self._completed = Completed(ticket, MappingProxyType(dict(failed)))
         self._news.rouse()
 
-    def latest(self) -> Settlement:
+    def latest(self) -> Completed:
         with self._lock:
-            return self._settled
+            return self._completed
 
     def fileno(self) -> int:
-        """Readable when something was settled."""
+        """Readable when something was completed."""
         return self._news.fileno()
 
     def heard(self) -> None:

@@ -85,7 +85,7 @@ class ThisHost:
         thread = threading.Thread(target=lambda: verdict.append(_moves_to(cpu)))
         try:
             thread.start()
-        except (RuntimeError, MemoryError):  # no thread is to be had for a moment: that is no reason to refuse a CPU
+        except (RuntimeError, MemoryError):  # there is no thread for a moment: that is no reason to refuse a CPU
             return True
         thread.join()
         return verdict[0]

@@ -24,7 +24,7 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(
         "exists": Remedy.TIME,  # somebody has it whom we did not see
         "unknown": Remedy.TIME,  # it went while we planned
         "in-use": Remedy.TIME,
-        "limit": Remedy.TIME,  # what others have may be let go
+        "limit": Remedy.TIME,  # what others have may be released
         "no-device": Remedy.TIME,
         "no-memory": Remedy.TIME,
         "not-allowed": Remedy.TIME,  # the host's policy may change
@@ -90,7 +90,7 @@ def said(what: str) -> Iterator[None]:
         raise HostRefused(Refusal("failed", message)) from error
 
 
-class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, it just can't be had here
+class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, this host just can't do it
     """A valid spec that this host or this release can't carry out; `reasons` are whole sentences, `codes` are theirs in
     the table of reconciler.runtime.errors."""
 

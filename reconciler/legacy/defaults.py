@@ -161,12 +161,12 @@ def _meant(variable: str) -> str:
 def _conclude(draft: Draft, source: Source) -> Iterator[Problem]:
     """Fills in what nothing was said of; gives remarks."""
     draft.vhost_user["template_sockets"] = not draft.vhost_user.get("dynamic_sockets", False)
-    yield from _one_door(draft, source)
+    yield from _one_frontend(draft, source)
     if draft.services.get("core_sched") and not draft.balance.get("override"):
         del draft.services["core_sched"]
         why = "without VIO4WD_CORE_SCHED_ENABLE=true there is no such service"
         yield source.problem("VIRTIOFWD_ZMQ_CORE_SCHED_EP", why)
-    if draft.vhost_user.get("dynamic_sockets") and "zmq" not in draft.doors:
+    if draft.vhost_user.get("dynamic_sockets") and "zmq" not in draft.frontends:
         why = "only VIRTIOFWD_ZMQ_PORT_CONTROL_EP can add sockets, and it is not set"
         yield source.problem("VIRTIOFWD_DYNAMIC_SOCKETS", why)
     for variable, why in (*inherited.services(draft), *inherited.owners(draft, ThisHost())):
@@ -190,19 +190,19 @@ def _conflicts(draft: Draft, source: Source) -> Iterator[Problem]:
                 why = f"CPU {cpu} of relay {relay} is not in VIRTIOFWD_CPU_MASK ({allowed})"
                 yield source.problem("VIRTIOFWD_CPU_PINS", why)
     endpoints = {f"VIRTIOFWD_ZMQ_{name.upper()}_EP": endpoint for name, endpoint in draft.services.items()}
-    first: dict[str, str] = {draft.doors["zmq"]: FRONTEND_VARIABLES["zmq"]} if "zmq" in draft.doors else {}
+    first: dict[str, str] = {draft.frontends["zmq"]: FRONTEND_VARIABLES["zmq"]} if "zmq" in draft.frontends else {}
     for variable, endpoint in endpoints.items():
         if first.setdefault(endpoint, variable) != variable:
             yield source.problem(variable, f"{endpoint} is the endpoint of {first[endpoint]} too; give each its own")
 
 
-def _one_door(draft: Draft, source: Source) -> Iterator[Problem]:
+def _one_frontend(draft: Draft, source: Source) -> Iterator[Problem]:
     """Leaves one in the draft: OVSDB where none is set."""
-    if not draft.doors:
+    if not draft.frontends:
         why = "is not set, nor is any other port control; as virtio-forwarder did, OVSDB's usual socket is waited for"
         yield source.problem(FRONTEND_VARIABLES["ovsdb"], why)
-    first, *others = [door for door in PRECEDENCE if door in draft.doors] or ["ovsdb"]
+    first, *others = [name for name in PRECEDENCE if name in draft.frontends] or ["ovsdb"]
     for other in others:
         why = f"{FRONTEND_VARIABLES[first]} comes first, and there is one port control only"
         yield source.problem(FRONTEND_VARIABLES[other], why)
-    draft.doors = {first: draft.doors.get(first, "")}
+    draft.frontends = {first: draft.frontends.get(first, "")}

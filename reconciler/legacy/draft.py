@@ -15,7 +15,7 @@ class Draft:
     engine: dict[str, object] = field(default_factory=dict)
     vhost_user: dict[str, object] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
-    doors: dict[str, str] = field(default_factory=dict)
+    frontends: dict[str, str] = field(default_factory=dict)
     relays: dict[int, str] = field(default_factory=dict)
     """Static VFs by relay."""
     pins: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -23,10 +23,10 @@ class Draft:
     balance: dict[str, object] = field(default_factory=dict)
 
 
-def _port_control(door: str, given: str) -> dict[str, object]:
-    if door == "zmq":
+def _port_control(frontend: str, given: str) -> dict[str, object]:
+    if frontend == "zmq":
         return {"zmq": {"endpoint": given}}
-    return {"ovsdb": {"socket": given} if given else {}} if door == "ovsdb" else {"ipc": {}}
+    return {"ovsdb": {"socket": given} if given else {}} if frontend == "ovsdb" else {"ipc": {}}
 
 
 def written(draft: Draft, name: str, remarks: Iterable[object]) -> str:
@@ -42,9 +42,9 @@ def written(draft: Draft, name: str, remarks: Iterable[object]) -> str:
     parts.append("\napiVersion: vio4wd/v1\n\n")
     parts.append(section("engine", draft.engine, "CPUs, log level and VF token"))
     parts.append(section("vhost_user", draft.vhost_user, "The guests' sockets, and what guests are offered"))
-    for door, given in draft.doors.items():
+    for frontend, given in draft.frontends.items():
         comment = "How VFs are added and removed from outside"
-        parts.append(section("port_control", _port_control(door, given), comment))
+        parts.append(section("port_control", _port_control(frontend, given), comment))
     if draft.services:
         services = {key: {"endpoint": endpoint} for key, endpoint in draft.services.items()}
         parts.append(section("services", services, "virtio-forwarder's other ZeroMQ services"))

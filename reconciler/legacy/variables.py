@@ -150,10 +150,10 @@ def _service(name: str) -> Callable[[Draft, Value], None]:
     return take
 
 
-def _door(name: str) -> Callable[[Draft, Value], None]:
+def _frontend(name: str) -> Callable[[Draft, Value], None]:
     def take(draft: Draft, value: Value) -> None:
         if value.text:
-            draft.doors[name] = value.text
+            draft.frontends[name] = value.text
 
     return take
 
@@ -163,7 +163,7 @@ def _ovsdb(draft: Draft, value: Value) -> None:
     if path and not path.startswith("/"):
         raise ValueError(f"'{value.text}' is no absolute path")
     if path:
-        draft.doors["ovsdb"] = path
+        draft.frontends["ovsdb"] = path
 
 
 def _balance(draft: Draft, value: Value) -> Iterable[str]:
@@ -206,8 +206,8 @@ TAKEN: Mapping[str, Take] = MappingProxyType(
         "VIRTIOFWD_STATIC_VFS": _static_vfs,
         "VIRTIOFWD_CPU_PINS": _cpu_pins,
         "VIRTIOFWD_BIND_VFIO_PCI": _bind,
-        "VIRTIOFWD_ZMQ_PORT_CONTROL_EP": _door("zmq"),
-        "VIRTIOFWD_IPC_PORT_CONTROL": _door("ipc"),
+        "VIRTIOFWD_ZMQ_PORT_CONTROL_EP": _frontend("zmq"),
+        "VIRTIOFWD_IPC_PORT_CONTROL": _frontend("ipc"),
         "VIRTIOFWD_OVSDB_SOCK_PATH": _ovsdb,
         "VIRTIOFWD_ZMQ_STATS_EP": _service("stats"),
         "VIRTIOFWD_ZMQ_CONFIG_EP": _service("config"),

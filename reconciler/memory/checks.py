@@ -39,7 +39,7 @@ def too_many(after: Pages, pool: Pool, available_bytes: int) -> Refusal | None:
 
 
 def lacking(after: Pages, live: Pool) -> Refusal | None:
-    """Some were not to be had."""
+    """Some could not be reserved."""
     rows = enumerate(zip_longest(after.nodes, live.nodes, fillvalue=0))
     short = {node: wanted - has for node, (wanted, has) in rows if after.nodes and wanted > has}
     missing = sum(short.values()) if after.nodes else after.total - live.total
@@ -69,7 +69,7 @@ def in_use(after: Pages, live: Pool) -> Refusal | None:
         return None
     message = (
         f"{excess} pages of {after.size} ({_mib(after.size, excess)} MiB) are in use beyond the {after.total} that are "
-        "to stay; they are given back when their users let them go"
+        "to stay; they are given back when their users release them"
     )
     return Refusal("in-use", message)
 

@@ -74,7 +74,7 @@ class Hugetlb:
         (folder / "nr_hugepages").write_text(str(pages))
 
     def available_bytes(self) -> int:
-        """The memory that can be had without swapping."""
+        """The memory that is free without swapping."""
         found = re.search(r"^MemAvailable: *(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
         return int(found[1]) * 1024 if found else 0
 

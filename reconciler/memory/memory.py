@@ -31,7 +31,7 @@ class HostMounts(StoreOnDemand):
         return mounting.observed(self._kernel, self._store)
 
     def objections(self, actions: Iterable[Action]) -> list[PlanProblem]:
-        """What on this host will keep a plan's pages and mounts from being had, as it is now."""
+        """What on this host stands in the way of a plan's pages and mounts, as it is now."""
         found = [(action.resource, self._objection(action)) for action in actions]
         return [PlanProblem(resource, why.message) for resource, why in found if why is not None]
 
@@ -127,7 +127,7 @@ def _set(kernel: Hugetlb, after: Pages, before: Pool, found: Counts) -> None:
 
 def shares(after: Pages, pool: Pool, found: Counts) -> Counts:
     """How many pages each node is to keep: no fewer than are in use or promised, which the kernel would otherwise take
-    back behind their users' backs, as soon as they let go."""
+    back behind their users' backs, as soon as they release them."""
     wanted = after.nodes or _fewer(after.total, pool, found)
     keep = [max(wanted[node] if node < len(wanted) else 0, used) for node, used in enumerate(pool.used)]
     short = pool.promised - sum(keep) + sum(pool.used)

@@ -23,7 +23,7 @@ from engine.api.client import (
 from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.host.vfio import HostVfs
 from reconciler.memory.memory import HostMounts
-from reconciler.observe.engine_files import (
+from reconciler.observe.engine_start import (
     remembered_homes,
 )
 from reconciler.observe.snapshot import HostSnapshot
@@ -56,7 +56,7 @@ class Engines:
         self.close()
 
     def close(self) -> None:
-        """Lets go of all engines; a second call does nothing."""
+        """Closes all connections; a second call does nothing."""
         while self._clients:
             self._clients.popitem()[1].close()
         self.vfs.close()
@@ -131,7 +131,7 @@ class Engines:
 
 
 class Events:
-    """What the engines of a fleet say, and their comings and goings."""
+    """What engines say, and their comings and goings."""
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines

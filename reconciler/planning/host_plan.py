@@ -1,5 +1,5 @@
 """What to do so that all engine processes of a host together match the spec: which relay goes to which, and in which
-order, because a VF or a socket must be let go by one process before another can take it. Pure, as the plan of one."""
+order, because a VF or a socket must be released by one process before another can take it. Pure, as the plan of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LetGo = dict[int, dict[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """Errands in the order in which they are to be carried out."""
+    """Actions in the order in which they are to be carried out."""
 
     planned_actions: tuple[PlannedAction, ...] = ()
     targets: Mapping[int, State] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def shard_targets(desired: State, snapshot: HostSnapshot) -> dict[int, State]:
 
 
 def _divided(desired: State, snapshot: HostSnapshot) -> tuple[Division, dict[int, State]]:
-    division = divide(costs_of(desired), snapshot.live, _wishes(desired, snapshot), snapshot.room)
+    division = divide(costs_of(desired), snapshot.live, _preferred(desired, snapshot), snapshot.room)
     return division, _targets(desired, division.homes, snapshot)
 
 
@@ -74,7 +74,7 @@ def _plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
     division, targets = _divided(desired, snapshot)
     live = {shard: snapshot.states.get(shard) or _newborn(target) for shard, target in targets.items()}
     able = [shard for shard in targets if shard not in snapshot.silent]
-    planned_actions = _errands({s: targets[s] for s in able}, {s: live[s] for s in able}, snapshot.room)
+    planned_actions = _planned_actions({s: targets[s] for s in able}, {s: live[s] for s in able}, snapshot.room)
     told = _host_last(tuple(_crossing(planned, division) for planned in planned_actions))
     missing = {shard: _why(shard, snapshot) for shard in targets if shard not in snapshot.seen}
     return HostPlan(told, targets, missing)
@@ -95,7 +95,7 @@ def _newborn(target: State) -> State:
     return State(engine=target.engine, workers=target.workers)
 
 
-def _wishes(desired: State, snapshot: HostSnapshot) -> Homes:
+def _preferred(desired: State, snapshot: HostSnapshot) -> Homes:
     """Where relays that are not live would best be: where they were, or where their socket waits."""
     sockets = {path: shard for shard, state in snapshot.states.items() for path in state.sockets}
     waiting = {id_: sockets[relay.socket] for id_, relay in desired.relays.items() if relay.socket in sockets}
@@ -103,7 +103,7 @@ def _wishes(desired: State, snapshot: HostSnapshot) -> Homes:
 
 
 def _targets(desired: State, homes: Homes, snapshot: HostSnapshot) -> dict[int, State]:
-    """What each shard is to be: the needed ones, shard 0, and those that still have something to let go."""
+    """What each shard is to be: the needed ones, shard 0, and those that still have something to release."""
     in_use = [shard for shard, state in snapshot.states.items() if state.relays or state.ports or state.sockets]
     cpus = allot(desired, homes, snapshot.states)
     paths = _sockets(desired, homes, snapshot)
@@ -133,12 +133,7 @@ def _target(desired: State, shard: int, homes: Homes, cpus: frozenset[int], path
     )
 
 
-def needed(shard: int, target: State) -> bool:
-    """Whether the process is to go on: the first always is."""
-    return shard == 0 or bool(target.relays or target.sockets)
-
-
-def _errands(
+def _planned_actions(
     targets: Mapping[int, State], live: Mapping[int, State], room: tuple[int, ...]
 ) -> tuple[PlannedAction, ...]:
     """All plans in one order. Relays that stand in the way of another process's are broken one after the other until
@@ -155,8 +150,8 @@ def _errands(
 
 
 def _host_last(planned_actions: tuple[PlannedAction, ...]) -> tuple[PlannedAction, ...]:
-    """What is the host's is given back after all engines have let go: VFs each once, by the engine that polled it, then
-    mounts and pages."""
+    """What is the host's is given back after all engines have released it: each VF once, by the engine that polled it,
+    then mounts and pages."""
     others = tuple(planned for planned in _vfs_once(planned_actions) if not _shrinks_memory(planned))
     return (*_vfs_last(others), *filter(_shrinks_memory, planned_actions))
 
@@ -220,7 +215,7 @@ def join(states: Iterable[State]) -> State:
     return whole
 
 
-def as_wish(states: Iterable[State]) -> State:
+def as_desired(states: Iterable[State]) -> State:
     """What is live on several engines, as something that can be wanted: of memory and mounts what vio4wd has made,
     because what the host has of its own is not for vio4wd to bring back."""
     live = join(states)

@@ -17,10 +17,10 @@ def place(desired: State, observed: State) -> dict[int, Pin]:
     Raises ValueError when a relay is to be placed and there is no worker.
     """
     cpus = {worker.cpu for worker in desired.workers}
-    settled = {relay: pin for relay in desired.relays if (pin := _settled(relay, desired, observed.pins, cpus))}
-    directions = Counter(cpu for pin in settled.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf))
-    placed = dict(settled)
-    for relay in sorted(desired.relays.keys() - settled.keys()):
+    staying = {relay: pin for relay in desired.relays if (pin := _own_pin(relay, desired, observed.pins, cpus))}
+    directions = Counter(cpu for pin in staying.values() for cpu in (pin.vf_to_vm, pin.vm_to_vf))
+    placed = dict(staying)
+    for relay in sorted(desired.relays.keys() - staying.keys()):
         cpu = _emptiest(near(relay, desired, observed) or cpus, directions, desired.engine.main_cpu)
         directions[cpu] += 2
         placed[relay] = Pin(relay, cpu, cpu)
@@ -34,7 +34,7 @@ def near(relay: int, desired: State, observed: State) -> set[int]:
     return {w.cpu for w in desired.workers if node is not None and desired.nodes.get((Kind.WORKER, w.cpu)) == node}
 
 
-def _settled(relay: int, desired: State, live: Mapping[int, Pin], cpus: set[int]) -> Pin | None:
+def _own_pin(relay: int, desired: State, live: Mapping[int, Pin], cpus: set[int]) -> Pin | None:
     """The pin that the spec gives, else the one that the relay has, unless one of its CPUs is no worker any more."""
     if relay in desired.pins:
         return desired.pins[relay]

@@ -53,10 +53,10 @@ def divide(costs: Costs, live: Homes, remembered: Homes, room: Sequence[int]) ->
     """The home of each relay in `costs`. `live` is where relays are now, `remembered` where those that are not live
     were to be; `room` is how many ports each shard may have. Raises SpecUnfit with the arithmetic."""
     staying = {id_: shard for id_, shard in live.items() if id_ in costs and shard < len(room)}
-    wished = {**remembered, **staying}
+    preferred = {**remembered, **staying}
     for leaving in _leavings(costs, staying, room):
         stay = {id_: shard for id_, shard in staying.items() if id_ not in leaving}
-        homes = _packed(costs, stay, wished, room) or _packed(costs, stay, {}, room)
+        homes = _packed(costs, stay, preferred, room) or _packed(costs, stay, {}, room)
         if homes is not None:
             moved = {id_: (staying[id_], homes[id_]) for id_ in sorted(leaving) if homes[id_] != staying[id_]}
             return Division(dict(sorted(homes.items())), moved)
@@ -93,7 +93,7 @@ def _overflow(costs: Costs, staying: Homes, room: Sequence[int]) -> frozenset[in
     return frozenset(leaving)
 
 
-def _packed(costs: Costs, stay: Homes, wished: Homes, room: Sequence[int]) -> dict[int, int] | None:
+def _packed(costs: Costs, stay: Homes, preferred: Homes, room: Sequence[int]) -> dict[int, int] | None:
     """Everybody's home when these stay: whoever prefers one first, then the largest, each on its lowest shard with
     room. None when that is not possible."""
     homes, free = dict(stay), list(room)
@@ -102,11 +102,11 @@ def _packed(costs: Costs, stay: Homes, wished: Homes, room: Sequence[int]) -> di
     if min(free) < 0:
         return None
     rest = costs.keys() - stay.keys()
-    for id_ in sorted(rest, key=lambda id_: (id_ not in wished, -costs[id_], id_)):
+    for id_ in sorted(rest, key=lambda id_: (id_ not in preferred, -costs[id_], id_)):
         fitting = [shard for shard, ports in enumerate(free) if ports >= costs[id_]]
         if not fitting:
             return None
-        homes[id_] = wished[id_] if wished.get(id_) in fitting else fitting[0]
+        homes[id_] = preferred[id_] if preferred.get(id_) in fitting else fitting[0]
         free[homes[id_]] -= costs[id_]
     return homes
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.host_plan import as_wish
+from reconciler.planning.host_plan import as_desired
 from reconciler.policy.claims import device_name
 from reconciler.resources.relay_set import with_relay, without_relay
 from schema.model import State, Worker
@@ -58,7 +58,7 @@ def targeted(target: State, snapshot: HostSnapshot, ids: frozenset[int], last: L
 
     With them come relays that have a VF or a socket which they are to get, and the CPUs that they are pinned to. Raises
     SpecUnfit when one of them is neither wanted nor live."""
-    live = as_wish(snapshot.states.values())
+    live = as_desired(snapshot.states.values())
     known = target.relays.keys() | live.relays.keys() | (last.protected if last is not None else frozenset())
     unknown = [f"relay:{id_} is neither in the spec nor live" for id_ in sorted(ids - known)]
     if unknown:

@@ -74,7 +74,7 @@ def relay_ids(names: Iterable[str]) -> frozenset[int]:
 
 
 def guard(target: State, snapshot: HostSnapshot, policy: Policy, last: LastTarget | None = None) -> Guarded:
-    """The target with everything put back that a guard does not let go."""
+    """The target with everything put back that a guard does not allow to go."""
     live = join(snapshot.states.values()) if snapshot.seen else State()
     known = _known(live, last)
     protected = policy.protected | (last.protected if last is not None else frozenset())

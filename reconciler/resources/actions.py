@@ -151,7 +151,7 @@ def change_socket(before: Socket, after: Socket, relay: int | None) -> Action:
 # ---- A relay: the pairing of a port with a socket.
 
 
-BROKEN = "relays exchange VFs or sockets in a circle, and one has to let go first"
+BROKEN = "relays exchange VFs or sockets in a circle, and one must be removed first"
 WHY = ", because there are not enough ports where it is; the guest sees its link go until it is there"
 
 

@@ -22,14 +22,14 @@ class Inotify:
         self._making = threading.Lock()
         self._instance: INotify | None = None
         self.fault = ""
-        """What could not be had since `forgive`, as a sentence."""
+        """What was refused since `forgive`, as a sentence."""
 
     def fileno(self) -> int:
         """Readable when there is something to `read`."""
         return self._epoll.fileno()
 
     def forgive(self) -> None:
-        """What could not be had is about to be tried again."""
+        """What was refused is about to be tried again."""
         self.fault = ""
 
     def add(self, path: Path, mask: int) -> int | None:
@@ -73,7 +73,7 @@ class Inotify:
 def _sentence(error: OSError) -> str:
     what, limit = WORDS.get(error.errno or 0, ("instance", ""))
     if not limit:
-        return f"changes of files are noticed late, every 5 s: inotify can't be had ({error.strerror})"
+        return f"changes of files are noticed late, every 5 s: inotify does not work ({error.strerror})"
     try:
         now = f" (now {(LIMITS / limit).read_text().strip()})"
     except OSError:

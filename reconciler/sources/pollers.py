@@ -1,5 +1,5 @@
 """The sources of one file, each read on a thread of its own: a slow network, a file system that hangs or a long text
-must not keep the loop from steering."""
+must not hold up the loop."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Sources:
 
     def _begin(self, new: Sequence[SourceSpec], wanted: Sequence[SourceSpec]) -> None:
         named = [spec for spec in wanted if isinstance(spec, GitSpec)]
-        with contextlib.suppress(RuntimeError):  # no thread is to be had: another time, then
+        with contextlib.suppress(RuntimeError):  # there is no thread: another time, then
             threading.Thread(target=forget_clones, args=(self._state_dir, named), daemon=True).start()
         for spec in new:
             self._pollers[spec] = self._poller(spec)

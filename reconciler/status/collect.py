@@ -66,9 +66,9 @@ class HostStatus:
 
 
 def collect(run_dir: Path, state_dir: Path) -> HostStatus:
-    with Engines(run_dir, state_dir) as fleet:
-        snapshot = fleet.observe()
-        heard, faults = fleet.heard, fleet.faults
+    with Engines(run_dir, state_dir) as engines:
+        snapshot = engines.observe()
+        heard, faults = engines.heard, engines.faults
     runs = is_held(run_dir / WATCH)
     report = read_report(run_dir)
     current = report if runs else None

@@ -62,10 +62,10 @@ def _places(todo: HostPlan, snapshot: HostSnapshot, views: Mapping[int, View]) -
     new = set(map(id, _new(todo, snapshot)))
     for planned in (e for e in (*todo.planned_actions, *todo.follows) if id(e.action) in new):
         view = views.get(planned.shard, fallback)
-        yield from _of_errand(planned, view, ours, holders)
+        yield from _of_action(planned, view, ours, holders)
 
 
-def _of_errand(
+def _of_action(
     planned: PlannedAction, view: View, ours: frozenset[str], holders: Mapping[str, int]
 ) -> Iterator[PlanProblem]:
     action, after = planned.action, planned.action.after

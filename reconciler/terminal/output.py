@@ -160,7 +160,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[str], list[str]]:
-    """The lines of names and of rows, no wider than that where it can be had."""
+    """The lines of names and of rows, no wider than that where that is possible."""
     import textwrap
 
     name, *lines = plain_table(columns, rows)

@@ -18,11 +18,10 @@ from reconciler.apply.drift import (
     drifted,
     hold_back,
     learned,
-    settled_before,
     spot_of,
     still,
+    verified_before,
 )
-from reconciler.apply.engine_start import EngineStart
 from reconciler.apply.executor import Outcome, Verdict, apply_host
 from reconciler.apply.history import WatchHistory, reached
 from reconciler.apply.proposal import Proposal
@@ -33,9 +32,9 @@ from reconciler.frontends.frontends import Frontends
 from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
+from reconciler.observe.engine_start import EngineStart
 from reconciler.observe.engines import Engines, Events
 from reconciler.observe.snapshot import HostSnapshot, fingerprint
-from reconciler.planning.host_plan import HostPlan
 from reconciler.policy.pause import pause_file, read_pause
 from reconciler.policy.removal_guards import Guarded
 from reconciler.runtime.threads import Threads
@@ -45,7 +44,7 @@ from reconciler.status.conditions import relay_statuses
 from reconciler.status.report import Report, read_report, write_report
 from reconciler.status.systemd import ServiceStatus, in_a_line
 from reconciler.status.transitions import standings
-from reconciler.watch.goal import Goal, aim, undone_instead
+from reconciler.watch.goal import Goal, aim, prepare_start, undone_instead
 from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
 from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
@@ -54,7 +53,7 @@ from schema.system.files import left_aside
 from schema.system.locks import APPLY, WATCH, Locked, locked
 from schema.system.logs import ChangeLog, log_from
 from schema.wire.notify import Notifier
-from state.last_applied import ResourceRef, keep_target, last_target
+from state.last_applied import keep_target, last_target
 from state.relay_requests import gone, released
 from state.store import Store
 
@@ -103,7 +102,7 @@ class Controller:
         """Whether some of that is not carried out yet."""
         self._stopping = False
         self._ledger = WatchHistory(self._store)
-        self._settled: LastVerified | None = None
+        self._verified: LastVerified | None = None
         self._read_before = False
         """Whether another spec is news, and not what was in force before the last end of this process."""
         self._paused_before = False
@@ -218,7 +217,7 @@ class Controller:
             LOG.info("in force: %s, sha256 %s", self._file.path, accepted.spec.sha256[:12])
             for warning in accepted.spec.warnings:
                 LOG.warning("%s", warning)
-            self._settled = None if self._read_before else settled_before(last_target(self._store))
+            self._verified = None if self._read_before else verified_before(last_target(self._store))
             self._read_before = True
         paused = read_pause(self._state_dir) is not None
         if changed or self._paused_before:
@@ -228,7 +227,7 @@ class Controller:
             self._frontends.follow(accepted.spec)
             self._owed = self._owed or changed
             if not self._owed:
-                self._exchange.settle(self._ticket, accepted.refused)
+                self._exchange.complete(self._ticket, accepted.refused)
         self._schedule.file_read(time.monotonic(), changed)
         if refused is not None or not changed:
             self._pulse.read(accepted is None)
@@ -243,7 +242,7 @@ class Controller:
         if undone_instead(self._store, accepted.spec.sha256):
             return
         snapshot = engines.observe() if seen is None else seen
-        self._tell("memory", self._readying.prepare(accepted.target, engines.mounts, snapshot), "%s", "")
+        self._tell("memory", prepare_start(self._readying, accepted.target, engines.mounts, snapshot), "%s", "")
 
     def _look(self, engines: Engines) -> None:
         snapshot = engines.observe()
@@ -291,10 +290,21 @@ class Controller:
     def _carry_out(self, goal: Goal, report: bool, engines: Engines) -> Outcome:
         """`report`: what has drifted is said, and stays."""
         found = goal.found
-        todo, drift = self._without_drift(found, report)
-        outcome = self._apply(todo, found.snapshot, engines)
-        self._settled = learned(self._settled, found.target, outcome, drift)
-        keep_target(self._store, replace(reached(found, outcome), open=self._settled.open))
+        known = still(self._verified, found.target)
+        spots = drifted(found.todo, found.snapshot, known)
+        words = differences(found.todo, spots)
+        done = "and that stays" if report else "and it is set right"
+        self._tell("drift", "; ".join(words), f"somebody changed what is live, {done}: %s", "")
+        self._report = replace(self._report, drift=words if report else ())
+        drift = spots if report else frozenset()
+        todo = hold_back(found.todo, found.snapshot, known, drift)
+        self._shards = tuple(todo.targets)
+        self._readying.leave(todo.targets)
+        outcome = apply_host(todo, found.snapshot.seen, engines.clients, lambda _: self._pulse.beat(time.monotonic()))
+        if outcome.verdict is Verdict.APPLIED:
+            self._readying.forget(todo.targets)
+        self._verified = learned(self._verified, found.target, outcome, drift)
+        keep_target(self._store, replace(reached(found, outcome), open=self._verified.open))
         if goal.undoing is not None and outcome.verdict is Verdict.APPLIED:
             undone(self._store, goal.undoing, outcome)
             self._schedule.asked(time.monotonic())  # what others asked for meanwhile
@@ -324,11 +334,11 @@ class Controller:
             self._report = replace(self._report, last_apply=last_apply)
 
     def _answer_frontends(self, accepted: DesiredState, goal: Goal, outcome: Outcome) -> None:
-        """Tells what became of what doors asked for, as far as that is settled."""
+        """Tells what became of what doors asked for, as far as that is known."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD_BACK):
             self._owed = False
-            self._exchange.settle(self._ticket, {**failed, **goal.left_out, **accepted.refused})
+            self._exchange.complete(self._ticket, {**failed, **goal.left_out, **accepted.refused})
 
     def _tell_held_back(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -354,25 +364,6 @@ class Controller:
         shown = replace(self._report, in_force=self._file.shown)
         found = standings(self._report.standings, relay_statuses(snapshot, shown), time.time())
         self._report = replace(self._report, standings=found)
-
-    def _without_drift(self, found: Proposal, report: bool) -> tuple[HostPlan, frozenset[ResourceRef]]:
-        """The plan without what is to be left alone, and what of that is drift."""
-        todo, settled = found.todo, still(self._settled, found.target)
-        spots = drifted(todo, found.snapshot, settled)
-        words = differences(todo, spots)
-        done = "and that stays" if report else "and it is set right"
-        self._tell("drift", "; ".join(words), f"somebody changed what is live, {done}: %s", "")
-        self._report = replace(self._report, drift=words if report else ())
-        drift = spots if report else frozenset()
-        return hold_back(todo, found.snapshot, settled, drift), drift
-
-    def _apply(self, todo: HostPlan, snapshot: HostSnapshot, engines: Engines) -> Outcome:
-        self._shards = tuple(todo.targets)
-        self._readying.leave(todo.targets)
-        outcome = apply_host(todo, snapshot.seen, engines.clients, lambda _: self._pulse.beat(time.monotonic()))
-        if outcome.verdict is Verdict.APPLIED:
-            self._readying.forget(todo.targets)
-        return outcome
 
     def _show(self) -> None:
         self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._paused_by))

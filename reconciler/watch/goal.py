@@ -10,7 +10,11 @@ from reconciler.apply.commit_confirmed import UNDOING
 from reconciler.apply.proposal import Intent, Proposal, proposed
 from reconciler.desired.desired_state import DesiredState
 from reconciler.host.host import Host
+from reconciler.host.refusal import SpecUnfit
+from reconciler.memory.memory import HostMounts
+from reconciler.observe.engine_start import EngineStart, ready
 from reconciler.observe.snapshot import HostSnapshot
+from reconciler.planning.host_plan import shard_targets
 from reconciler.policy.relay_subsets import files_own, with_others
 from reconciler.policy.removal_guards import Policy, policy_of
 from schema.model import State
@@ -82,6 +86,19 @@ def _kept_up(store: Store, file: str, accepted: DesiredState, snapshot: HostSnap
         others=others,
         left_out=dict.fromkeys(accepted.others - others, why),
     )
+
+
+def prepare_start(start: EngineStart, target: State, mounts: HostMounts, snapshot: HostSnapshot) -> str:
+    """Readies the host for the engines that this will need, and leaves them their parameters. Gives a sentence where it
+    has too little memory for it."""
+    try:
+        targets = shard_targets(target, snapshot)
+    except SpecUnfit as error:
+        start.fault = f"an engine that starts now finds no parameters: {error}"
+        return ""
+    said = ready(mounts, target, snapshot)
+    start.leave(targets)
+    return said
 
 
 def undone_instead(store: Store, sha256: str) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.desired.local import Local
-from reconciler.observe.engine_files import known_shards, left_log_level
+from reconciler.observe.engine_start import known_shards, left_log_level
 from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.watch.notify_proxy import NotifyProxy, without_manager
 from reconciler.watch.only_run import only_run

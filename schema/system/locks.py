@@ -102,8 +102,8 @@ class Locked(Exception):  # noqa: N818 - a state, not a fault
 
 @contextmanager
 def locked(path: Path, wait_s: float = 0.0, directory_mode: int = PUBLIC_DIRECTORY) -> Iterator[None]:
-    """Holds the lock while the block runs. Its directory is made when missing. Raises Locked when it is not to be had
-    within `wait_s`, OSError when the file can't be made."""
+    """Holds the lock while the block runs. Its directory is made when missing. Raises Locked when somebody else has it
+    for `wait_s`, OSError when the file can't be made."""
     make_directory(path.parent, mode=directory_mode)
     descriptor = _taken(path, time.monotonic() + wait_s)
     try:

@@ -14,7 +14,7 @@ from engine.api import parameters
 from engine.api.client import EngineClient
 from engine.dpdk import eal
 from engine.process import EngineProcess, hugepages_come
-from reconciler.observe.engine_files import write_engine_parameters
+from reconciler.observe.engine_start import write_engine_parameters
 from schema.model import Pages, State
 from schema.paths import engine_parameters, engine_socket
 from tests.kit import own_process

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.executor import Verdict, apply
-from reconciler.observe.engine_files import write_engine_parameters
+from reconciler.observe.engine_start import write_engine_parameters
 from reconciler.planning.plan import plan
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from schema.vf import parse_vf

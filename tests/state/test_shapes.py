@@ -16,15 +16,11 @@ from schema.model import State
 from state import (
     history,
     hugepages,
+    last_applied,
+    last_good,
     netdevs,
     pending,
     pins,
-)
-from state import (
-    last_applied as lasttarget,
-)
-from state import (
-    last_good as lastgood,
 )
 from state import (
     relay_requests as relay_requests,
@@ -89,7 +85,7 @@ TABLES: dict[str, Table] = {
     "pin": Table(lambda s: pins.keep(s, {1: (1, 2)}), pins.kept, {}, ("vf_to_vm", "vm_to_vf")),
     "netdev": Table(lambda s: netdevs.remember(s, "eth1", "a", 1), netdevs.remembered, {"vf": False}, ("vf_index",)),
     "last_good": Table(
-        lambda s: lastgood.keep(s, "/f", "aa", "text", 1.0), lambda s: lastgood.last_good(s, "/f"), {}, ("time",)
+        lambda s: last_good.keep(s, "/f", "aa", "text", 1.0), lambda s: last_good.last_good(s, "/f"), {}, ("time",)
     ),
     "history": Table(
         lambda s: history.record(s, who="w", source="a", sha256="x", text="", plan={}, outcome={}),
@@ -145,7 +141,7 @@ def test_a_row_of_another_shape_is_set_aside_and_the_next_one_counts(tmp_path: P
 @pytest.mark.parametrize("value", WRONG_JSON)
 def test_what_was_last_wanted_is_not_known_in_another_shape(tmp_path: Path, value: str) -> None:
     with closing(Store(tmp_path)) as store:
-        lasttarget.keep_target(store, lasttarget.LastTarget(State()))
-        assert lasttarget.last_target(store) is not None
+        last_applied.keep_target(store, last_applied.LastTarget(State()))
+        assert last_applied.last_target(store) is not None
         store.run(lambda c: c.execute("UPDATE intent SET value = ?", (value,)))
-        assert lasttarget.last_target(store) is None
+        assert last_applied.last_target(store) is None

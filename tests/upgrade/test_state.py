@@ -13,7 +13,7 @@ import pytest
 
 from engine.api import parameters
 from reconciler.apply.saved_plan import FORMAT_VERSION, parse_plan
-from reconciler.observe.engine_files import left_log_level, remembered_homes, write_engine_parameters
+from reconciler.observe.engine_start import left_log_level, remembered_homes, write_engine_parameters
 from reconciler.policy.pause import read_pause
 from schema import Text, Tree
 from schema.model import Engine, State, Worker

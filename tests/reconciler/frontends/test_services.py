@@ -102,7 +102,7 @@ class Stage:
 
     def _settle(self) -> None:
         if self.settling:
-            threading.Timer(0.02, lambda: self.exchange.settle(self.exchange.asked(), self.failed)).start()
+            threading.Timer(0.02, lambda: self.exchange.complete(self.exchange.asked(), self.failed)).start()
 
     def ask(self, name: str, request: Any, reply: Any) -> Any:
         with Service(f"ipc://{self.path(name)}") as service:

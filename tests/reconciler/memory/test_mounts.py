@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.engine_start import ready
 from reconciler.desired.from_spec import desired
 from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.memory.hugetlb import Entry, parse_mounts
 from reconciler.memory.memory import HostMounts
+from reconciler.observe.engine_start import ready
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.describe import words
 from reconciler.planning.plan import plan
@@ -181,8 +181,8 @@ def test_pages_in_use_are_not_given_back(host: HostMounts, kernel: FakeHugetlb, 
     code, message = refusal(host, spec(pages(50, huge)))
     assert (code, message) == (
         "in-use",
-        "70 pages of 2M (140 MiB) are in use beyond the 50 that are to stay; they are given back when their users let "
-        "them go",
+        "70 pages of 2M (140 MiB) are in use beyond the 50 that are to stay; they are given back when their users "
+        "release them",
     )
     assert sum(kernel.live["2M"]) == 120
     kernel.used["2M"], kernel.promised = [0, 0], 0

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from engine.api.client import Observation
 from reconciler.apply.executor import Verdict, apply_host
 from reconciler.host.refusal import SpecUnfit
+from reconciler.observe.engine_start import needed
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.host_plan import HostPlan, needed, plan_host
+from reconciler.planning.host_plan import HostPlan, plan_host
 from reconciler.planning.shard_cpus import allot
 from reconciler.planning.shards import check_ports, costs_of, divide
 from schema.model import (

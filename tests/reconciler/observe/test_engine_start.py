@@ -12,8 +12,13 @@ import pytest
 
 from engine.api import parameters
 from engine.api.client import EngineUnavailable
-from reconciler.apply.engine_start import forget_unneeded, leave_parameters
-from reconciler.observe.engine_files import known_shards, left_log_level, remembered_homes
+from reconciler.observe.engine_start import (
+    forget_unneeded,
+    known_shards,
+    leave_parameters,
+    left_log_level,
+    remembered_homes,
+)
 from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.watch.schedule import Timing
@@ -91,7 +96,7 @@ def test_without_an_engine_they_are_made_again_whatever_became_of_them(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No event tells of it, and the file of the spec does not change."""
-    monkeypatch.setattr("reconciler.apply.engine_start.EVERY_S", 0.1)
+    monkeypatch.setattr("reconciler.observe.engine_start.EVERY_S", 0.1)
     steered = Steered(tmp_path, tmp_path / "vio4wd.yaml")
     steered.file.write_text(document(1))
     path = engine_parameters(tmp_path / "state")
@@ -112,7 +117,7 @@ def test_an_engine_that_answers_only_now_and_then_ends_no_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crowd at its API makes some looks fail; the next one, right after it, may be answered."""
-    monkeypatch.setattr("reconciler.apply.engine_start.EVERY_S", 0.0)
+    monkeypatch.setattr("reconciler.observe.engine_start.EVERY_S", 0.0)
     looks, see = itertools.count(), Engines.observe
 
     def see_now_and_then(engines: Engines) -> HostSnapshot:

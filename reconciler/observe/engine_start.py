@@ -1,17 +1,22 @@
-"""What has to be there before an engine starts: hugepages, and the parameters that are left for it."""
+"""What has to be there before an engine starts: hugepages, and the parameters that are left for it. Those are in the
+state directory, or while that can't be written, in the run directory: where both have some, these are newer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from reconciler.host.refusal import HostRefused, SpecUnfit
+from reconciler.host.refusal import HostRefused
 from reconciler.memory.memory import HostMounts
-from reconciler.observe.engine_files import forget_shard, known_shards, write_engine_parameters
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.host_plan import needed, shard_targets
 from reconciler.resources.host_memory import readied
-from schema.model import State
+from schema.model import MAX_SHARDS, State
+from schema.paths import engine_parameters
+from schema.system.files import read_text, write_atomically
+from schema.system.logs import LEVELS
 
 EVERY_S = 2.0
 """How often, while no engine is there; one waits 10 s for its parameters (engine/process.py)."""
@@ -34,18 +39,6 @@ class EngineStart:
         self._again_at = now + EVERY_S
         return True
 
-    def prepare(self, target: State, mounts: HostMounts, snapshot: HostSnapshot) -> str:
-        """Readies the host for the engines that this will need, and leaves them their parameters. Gives a sentence
-        where it has too little memory for it."""
-        try:
-            targets = shard_targets(target, snapshot)
-            said = ready(mounts, target, snapshot)
-            self.leave(targets)
-        except SpecUnfit as error:
-            self.fault = f"an engine that starts now finds no parameters: {error}"
-            return ""
-        return said
-
     def leave(self, targets: Mapping[int, State]) -> None:
         """Before a plan is carried out; what it makes of each engine process."""
         self.fault = leave_parameters(self._state_dir, self._run_dir, targets)
@@ -57,7 +50,7 @@ class EngineStart:
 
 def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
     """Reserves and mounts what is wanted, unless an engine runs: then that is a matter of its plan. Gives a sentence on
-    what was not to be had, which is no reason not to go on: the plan says it again."""
+    what is missing, which is no reason not to go on: the plan says it again."""
     if snapshot.seen or snapshot.silent:
         return ""
     wrong = []
@@ -109,3 +102,66 @@ def forget_unneeded(state_dir: Path, run_dir: Path, targets: Mapping[int, State]
 
 def _unwritable(state_dir: Path, error: OSError) -> str:
     return f"{state_dir} can't be written ({error.strerror}); give it space and write permission"
+
+
+def needed(shard: int, target: State) -> bool:
+    """Whether the process is to go on: the first always is."""
+    return shard == 0 or bool(target.relays or target.sockets)
+
+
+def write_engine_parameters(state_dir: Path, target: State, shard: int = 0) -> None:
+    """Leaves the start-up parameters for the engine that starts next. Raises OSError."""
+    path = engine_parameters(state_dir, shard)
+    text = json.dumps(_parameters(target), indent=2) + "\n"
+    try:
+        if read_text(path) == text and not path.stat().st_mode & 0o077:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass  # missing or unreadable: it is written anew
+    write_atomically(path, text)
+
+
+def _parameters(target: State) -> dict[str, Any]:
+    hugepages = any(pages.total for pages in target.pages.values())
+    state = State(engine=target.engine, workers=target.workers).to_json()
+    what = {"engine": state["engine"][0], "workers": state["worker"], "hugepages": hugepages}
+    return {**what, "relays": sorted(target.relays)}
+
+
+def known_shards(*directories: Path) -> list[int]:
+    """The engine processes that are to run: those that parameters were left for in one of these directories."""
+    return [shard for shard in range(MAX_SHARDS) if any(engine_parameters(d, shard).exists() for d in directories)]
+
+
+def _left(directories: Iterable[Path], shard: int) -> dict[str, Any]:
+    """What the first of these directories has that can be read; nothing where none has."""
+    for directory in directories:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            value = json.loads(read_text(engine_parameters(directory, shard)))
+            if isinstance(value, dict):
+                return value
+    return {}
+
+
+def left_log_level(*directories: Path) -> str:
+    """The log level that was left for engines, by the first of these directories that can be read; info where none
+    was."""
+    engine = _left(directories, 0).get("engine")
+    level = engine.get("log_level") if isinstance(engine, dict) else None
+    return level if level in LEVELS else "info"
+
+
+def remembered_homes(*directories: Path) -> dict[int, int]:
+    """Relay id to the shard that it was last to be on, by the first of these directories that can be read; what can't
+    be is not remembered."""
+    homes: dict[int, int] = {}
+    for shard in reversed(known_shards(*directories)):
+        relays = _left(directories, shard).get("relays")
+        homes |= {id_: shard for id_ in relays if type(id_) is int} if isinstance(relays, list) else {}
+    return homes
+
+
+def forget_shard(directory: Path, shard: int) -> None:
+    """The engine process is no longer to run, or its parameters are elsewhere: whoever starts engines ends one that has
+    none left. Raises OSError."""
+    engine_parameters(directory, shard).unlink(missing_ok=True)
