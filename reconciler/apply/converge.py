@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.api.client import EngineError, EngineUnavailable
@@ -13,8 +13,7 @@ from reconciler.observe.engine_start import forget_unneeded, leave_parameters
 from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
-from reconciler.planning.planned_action import PlannedAction
-from schema.model import Kind, State, Verb
+from schema.model import State
 
 STALE_TRIES = 5
 """Whoever changes the engine that often is at war with us; going on would only feed it."""
@@ -78,9 +77,7 @@ class Converger:
     def _again(self, outcome: Outcome, todo: HostPlan, snapshot: HostSnapshot, replan: bool, waited: bool) -> bool:
         """Whether there is more to do, once it can be done."""
         if outcome.verdict is Verdict.RESTARTING:
-            self._wait_for_others(
-                {s: snapshot.seen[s].boot_id for s in restarting(todo.planned_actions) if s in snapshot.seen}
-            )
+            self._wait_for_others({s: snapshot.seen[s].boot_id for s in sorted(todo.replaced) if s in snapshot.seen})
             return True
         if outcome.verdict is Verdict.STALE:
             return replan
@@ -118,8 +115,3 @@ class Converger:
             return self.engines.client(shard).hello().boot_id != boot_id
         except EngineUnavailable:
             return False  # between two engines there is none
-
-
-def restarting(planned_actions: Iterable[PlannedAction]) -> list[int]:
-    """The shards whose engine the plan ends, to be started anew."""
-    return [e.shard for e in planned_actions if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE]

@@ -19,7 +19,7 @@ from reconciler.resources.actions import (
     remove_worker,
 )
 from reconciler.resources.diff import difference
-from schema.model import Kind, Relay, Resource, State, Verb
+from schema.model import Relay, Resource, State, Verb
 
 COMING = "still to come"
 """The boot id of a process that is not there yet."""
@@ -27,20 +27,18 @@ ENDS = "it ends with the engine, and the spec no longer has it"
 AGAIN = "it ends with the engine"
 
 
-def renewed(planned_actions: Iterable[PlannedAction]) -> frozenset[int]:
-    """The shards whose process is replaced."""
-    return frozenset(e.shard for e in planned_actions if e.action.kind is Kind.ENGINE and e.action.verb is Verb.REPLACE)
-
-
 def seen_afterwards(
-    planned_actions: Iterable[PlannedAction], targets: Mapping[int, State], snapshot: HostSnapshot
+    planned_actions: Iterable[PlannedAction],
+    replaced: frozenset[int],
+    targets: Mapping[int, State],
+    snapshot: HostSnapshot,
 ) -> HostSnapshot:
-    """What the engines show when the new processes are up, and before anything is done on them."""
-    todo = tuple(planned_actions)
-    new, plans = renewed(todo), plans_of(todo)
+    """What the engines show when the new processes of the `replaced` shards are up, and before anything is done on
+    them."""
+    plans = plans_of(planned_actions)
     seen = {}
     for shard, observation in snapshot.seen.items():
-        if shard in new:
+        if shard in replaced:
             seen[shard] = Observation(COMING, 0, _newborn(targets[shard], observation.state))
         else:
             seen[shard] = replace(observation, state=predict(observation.state, plans.get(shard, Plan())))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.after_replacement import follows, renewed, seen_afterwards
+from reconciler.planning.after_replacement import follows, seen_afterwards
+from reconciler.planning.cpus import allot
 from reconciler.planning.plan import plan
 from reconciler.planning.planned_action import Interleaving, PlannedAction
-from reconciler.planning.shard_cpus import allot
 from reconciler.planning.shards import Division, Homes, costs_of, divide
 from reconciler.resources.actions import arrive_relay, leave_relay
 from reconciler.resources.host_memory import pages_grow
@@ -44,6 +44,12 @@ class HostPlan:
         return tuple(planned.action for planned in (*self.planned_actions, *self.follows))
 
     @property
+    def replaced(self) -> frozenset[int]:
+        """The shards whose process is ended, to be started anew."""
+        engines = (e for e in self.planned_actions if e.action.kind is Kind.ENGINE)
+        return frozenset(e.shard for e in engines if e.action.verb is Verb.REPLACE)
+
+    @property
     def several(self) -> bool:
         """Whether shards are worth a word: one alone is not."""
         return len(self.targets) > 1
@@ -52,10 +58,10 @@ class HostPlan:
 def plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
     """Raises SpecUnfit when the relays can't be divided among engine processes, with the arithmetic."""
     todo = _plan_host(desired, snapshot)
-    new = renewed(todo.planned_actions)
+    new = todo.replaced
     if not new:
         return todo
-    then = _plan_host(desired, seen_afterwards(todo.planned_actions, todo.targets, snapshot))
+    then = _plan_host(desired, seen_afterwards(todo.planned_actions, new, todo.targets, snapshot))
     before = {shard: snapshot.states[shard] for shard in new if shard in snapshot.states}
     return replace(todo, follows=follows(then.planned_actions, then.targets, before))
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from reconciler.order.dependency_order import DependencyOrder
 from reconciler.order.device_handover import CIRCLE, TAKEN, Handover, handover
 from reconciler.order.relay_updates import RelayUpdates, moves
-from reconciler.planning.placement import place
+from reconciler.planning.cpus import place
 from reconciler.resources.actions import (
     BROKEN,
     add_port,

@@ -9,7 +9,7 @@ from reconciler.desired.from_spec import desired
 from reconciler.host.host import ThisHost
 from reconciler.host.refusal import SpecUnfit
 from reconciler.order.relay_updates import moves
-from reconciler.planning.placement import place
+from reconciler.planning.cpus import place
 from reconciler.planning.plan import plan
 from reconciler.resources.diff import difference, matches
 from schema.model import Mount, Pages, Pin, Port, Relay, Resource, Socket, State, Worker

@@ -15,8 +15,8 @@ from reconciler.apply.executor import Verdict, apply_host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.engine_start import needed
 from reconciler.observe.snapshot import HostSnapshot
+from reconciler.planning.cpus import allot
 from reconciler.planning.host_plan import HostPlan, plan_host
-from reconciler.planning.shard_cpus import allot
 from reconciler.planning.shards import check_ports, costs_of, divide
 from schema.model import (
     MAX_SHARDS,
