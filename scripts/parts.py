@@ -6,6 +6,7 @@ whole when it has ended. At the end stand what each took, every reason for a ski
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -13,22 +14,24 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.kit.paths import ROOT, SHARED_CACHE
+
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no")
 FAULTS = "tests/live/test_fault_injection.py"
 ALONE = ("tests/live/test_hugepages.py", "tests/live/test_leaks.py", "tests/live/test_mounts.py")
 """They count or take the host's hugepages: nobody else may hold any meanwhile."""
-TOGETHER = {
-    "units": ("tests/schema", "tests/state", "tests/reconciler", "tests/upgrade", "tests/ground", "tests/kit"),
-    "engine, live": ("tests/engine", "tests/live", *(f"--ignore={path}" for path in (FAULTS, *ALONE))),
-    "guests, faults": ("tests/qemu", FAULTS),
-}
-AFTERWARDS = {"hugepages": ALONE}
+_FOLDERS = ("schema", "state", "reconciler", "upgrade", "ground", "kit", "engine")
+UNITS = ("units", tuple(f"tests/{folder}" for folder in _FOLDERS))
+LIVE = ("live", ("tests/live", *(f"--ignore={path}" for path in (FAULTS, *ALONE))))
+WAITING = ("faults, guests", (FAULTS, "tests/qemu"))
+HUGEPAGES = ("hugepages", ALONE)
 COUNT = re.compile(r"(\d+) (failed|passed|skipped|xfailed|xpassed|errors?|warnings?)\b")
 SKIPPED = re.compile(r"^  (\d+) x (.*)$", re.M)
 PROGRESS_S = 60.0
@@ -69,9 +72,9 @@ class Part:
         return self.process.returncode != 0
 
 
-def run(parts: Mapping[str, Sequence[str]]) -> list[Part]:
-    """Runs these beside each other. Gives them in the order in which they ended."""
-    running, done = [Part(name, arguments) for name, arguments in parts.items()], []
+def wait(parts: Sequence[Part]) -> list[Part]:
+    """Until all have ended. Gives them in the order in which they have; each is printed then."""
+    running, done = list(parts), []
     said = time.monotonic()
     try:
         while running:
@@ -110,10 +113,20 @@ def total(found: Iterable[tuple[str, str]]) -> Counter[str]:
     return counts
 
 
+def compile_loops() -> None:
+    """What every engine needs, before several want it at once: each would wait for the other, or do it again."""
+    environment = {**os.environ, "VIO4WD_CACHE_DIR": str(SHARED_CACHE)}
+    with tempfile.TemporaryDirectory() as unread:
+        line = [sys.executable, "-m", "tests.engine.burst.compiled.compile_loops", unread]
+        subprocess.run(line, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)
+
+
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
-    parts = [*run(TOGETHER), *run(AFTERWARDS)]
+    units = Part(*UNITS)
+    compile_loops()
+    parts = [*wait([units, Part(*LIVE), Part(*WAITING)]), *wait([Part(*HUGEPAGES)])]
     print(summary(parts, time.monotonic() - began))
     return int(any(part.failed for part in parts))
 

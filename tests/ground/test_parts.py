@@ -16,7 +16,7 @@ ELSEWHERE = {"tests/lab", "tests/sriov"}
 
 
 def test_every_folder_is_in_a_part() -> None:
-    named = [path for part in (*parts.TOGETHER.values(), *parts.AFTERWARDS.values()) for path in part]
+    named = [path for _, paths in (parts.UNITS, parts.LIVE, parts.WAITING, parts.HUGEPAGES) for path in paths]
     folders = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "tests").glob("*/*")}
     folders = {folder for folder in folders if "__pycache__" not in folder}
     assert {path for path in named if "." not in path} == folders - ELSEWHERE
@@ -30,7 +30,9 @@ def test_parts_that_fail_or_skip_are_in_the_closing_line(tmp_path: Path, capsys:
         "import pytest\ndef test_a(): pass\n@pytest.mark.skip(reason='needs two moons')\ndef test_b(): pass\n"
     )
     (tmp_path / "test_bad.py").write_text("def test_a(): pass\ndef test_b(): assert not 'a reason'\n")
-    done = parts.run({name: [str(tmp_path / f"test_{name}.py"), "-ptests.kit.plugin"] for name in ("good", "bad")})
+    done = parts.wait(
+        [parts.Part(name, [str(tmp_path / f"test_{name}.py"), "-ptests.kit.plugin"]) for name in ("good", "bad")]
+    )
     assert {part.name: part.failed for part in done} == {"good": False, "bad": True}
     assert "AssertionError: assert not 'a reason'" in capsys.readouterr().out
     said = parts.summary(done, 61.5).splitlines()
