@@ -24,19 +24,26 @@ class Retired:
     """A word or phrase that is used no more."""
 
     old: str
-    """A regular expression without groups; a space stands for any."""
+    """A regular expression; a space stands for any, a line's end included."""
     new: str
     kept: tuple[str, ...] = ()
     """Files in which it stays: it is the name of something that users or older releases have."""
 
 
+STATE = ("state/relay_requests.py", "state/store.py", "tests/upgrade/state.sql", "tests/upgrade/test_state.py")
+"""What tables are called in databases that are on hosts."""
 TABLE = (
+    Retired("aim(s|ed)?", "goal"),
+    Retired("doors?", "frontend"),
     Retired("fleets?", "engines"),
     Retired("gobetween", "notify proxy"),
     Retired("hostplan|savedplan|specfile|onhost", "host plan, saved plan, spec file, host engine"),
     Retired("knots?", "circle, component of a graph"),
     Retired("lasttarget|lastgood", "last applied, last good"),
     Retired("sightings?", "snapshot"),
+    Retired("steering", "applying, reconciling"),
+    Retired("wish(es|ed|ing)?", "request", kept=(*STATE, "tests/state/test_shapes.py")),
+    Retired("(be|being|is|was|are|were) had|had only if", "is available, exists, works"),
 )
 """One word for one thing. Ordinary English ("seen", "told") is not for this table."""
 

@@ -77,10 +77,10 @@ def gone(store: Store, relays: Iterable[int]) -> None:
 def requests(store: Store) -> tuple[RelayRequest, ...]:
     """Everybody's, who came first first."""
     order = "ORDER BY since, owner, relay"
-    return tuple(readable(store, "wish", "owner, relay, wanted, since", _wish, order))
+    return tuple(readable(store, "wish", "owner, relay, wanted, since", _request, order))
 
 
-def _wish(owner: str, relay: int, wanted: str, since: float) -> RelayRequest:
+def _request(owner: str, relay: int, wanted: str, since: float) -> RelayRequest:
     typed(str, int, str, float)(owner, relay, wanted, since)
     return RelayRequest(owner, relay, mapping(json.loads(wanted)), since)
 

@@ -126,15 +126,15 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Applier], Outcom
             raise PlanError(f"{once(asked)} is a plan, which is carried out as a whole; make one with plan --target")
         saved, allowed = parse_plan(text, str(once(asked))), relay_ids(asked.allow_destroy)
         order = beside_a_watch(asked, store, _order(asked, saved.sha256, ""), _made_from(saved))
-        return lambda steering: steering.apply_saved(saved, order, allowed)
+        return lambda applier: applier.apply_saved(saved, order, allowed)
     found = read_now(once(asked), ThisHost(), store, complain)
     spec = found.spec
     policy = policy_of(spec, asked.allow_destroy)
     order = replace(_order(asked, spec.sha256, spec.text), owners=found.owners)
     order = beside_a_watch(asked, store, order, once(asked).absolute)
 
-    def do(steering: Applier) -> Outcome:
-        outcome = steering.apply_state(found.target, policy, order, relay_ids(asked.target))
+    def do(applier: Applier) -> Outcome:
+        outcome = applier.apply_state(found.target, policy, order, relay_ids(asked.target))
         if outcome.verdict == "applied" and outcome.rollback is None and not asked.target:
             _in_force(found, store)
         return outcome

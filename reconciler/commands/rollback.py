@@ -60,7 +60,7 @@ def execute(asked: argparse.Namespace) -> int:
             return 1
         instead_of = _in_force(store, entry.sha256)
         order = ApplyRequest(asking(), saved.file, entry.sha256, instead_of=instead_of)
-        outcome = carried_out(asked, engines, store, lambda steering: steering.apply_saved(saved, order))
+        outcome = carried_out(asked, engines, store, lambda applier: applier.apply_saved(saved, order))
     code = conclude(asked, outcome, saved.file)
     if instead_of and code == 0 and not asked.json and not store.fault:
         say(f"This holds until the content of the spec changes (sha256 {instead_of[:12]} is left out until then).")

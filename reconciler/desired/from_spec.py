@@ -72,7 +72,7 @@ def desired(spec: Spec, host: Host) -> State:
 
 
 def lacking(spec: Spec, host: Host) -> tuple[str, ...]:
-    """What the spec names that is not there yet, as sentences. It is had once it appears, and keeps nothing else up."""
+    """What the spec names that is not there yet, as sentences. It is used once it is there, and no reason to wait."""
     sentences = []
     for text in spec.bind_vfs:
         netdev, _, count = text.partition(":")
@@ -177,7 +177,7 @@ def _cpus_wrong(engine: EngineSpec, host: Host) -> Iterable[str]:
     named = [("engine.main_cpu", engine.main_cpu), *(("engine.worker_cpus", cpu) for cpu in engine.worker_cpus)]
     for path, cpu in named:
         if not host.runs_on(cpu):
-            yield f"{path}: CPU {cpu} is not to be had on this host (it has CPUs {host.cpus()}); name one that is"
+            yield f"{path}: CPU {cpu} does not exist on this host (available: {host.cpus()}); name one that does"
 
 
 def _pages(entries: Sequence[HugepagesSpec]) -> list[Pages]:

@@ -31,7 +31,7 @@ from state.store import Store
 class SpecFile:
     """Reads the file again and again. `accepted` changes only to another good spec: never because of a file that is
     invalid, empty, truncated, unreadable or gone. Nor because of a source: what that said last stays. What other owners
-    want is had beside it all the while."""
+    request is in force beside it all the while."""
 
     def __init__(
         self, local: Local, host: Host, store: Store, sources: Sources, news: Callable[[], None] = lambda: None

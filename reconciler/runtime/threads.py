@@ -47,8 +47,7 @@ class SupervisedThread:
         self._logged: set[str] = set()
 
     def start(self) -> None:
-        """Does nothing when it is started already; to be called again where `problem` says that no thread was to be
-        had."""
+        """Does nothing when it is started already; to be called again where `problem` says that there was no thread."""
         if self._thread is not None or self._stop.is_set():
             return
         thread = threading.Thread(target=self._go_on, name=self.name, daemon=True)

@@ -138,13 +138,13 @@ def _with_names(saved: SavedPlan, names: Mapping[int, str]) -> SavedPlan:
     if not names:
         return saved
     planned_actions, follows = (
-        tuple(_errand(each, names) for each in part) for part in (saved.planned_actions, saved.follows)
+        tuple(_planned(each, names) for each in part) for part in (saved.planned_actions, saved.follows)
     )
     states = {shard: _state(state, names) for shard, state in saved.states.items()}
     return replace(saved, planned_actions=planned_actions, follows=follows, states=states)
 
 
-def _errand(planned: PlannedAction, names: Mapping[int, str]) -> PlannedAction:
+def _planned(planned: PlannedAction, names: Mapping[int, str]) -> PlannedAction:
     before, after = _named(planned.action.before, names), _named(planned.action.after, names)
     return replace(planned, action=replace(planned.action, before=before, after=after))
 

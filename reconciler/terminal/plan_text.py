@@ -61,14 +61,14 @@ def _changes(saved: SavedPlan) -> Iterator[Line]:
     drifted = [planned for place, planned in enumerate(saved.planned_actions) if place in saved.drift]
     if drifted:
         yield from (("", None), ("Somebody changed what was applied. To set that right (drift):", None))
-        yield from _errands(drifted, several)
+        yield from _actions(drifted, several)
     wanted = [planned for place, planned in enumerate(saved.planned_actions) if place not in saved.drift]
     if drifted and wanted:
         yield from (("", None), ("What the spec wants otherwise than before:", None))
-    yield from _errands(wanted, several)
+    yield from _actions(wanted, several)
     if saved.follows:
         yield from (("", None), (f"After that, on the new {'processes' if several else 'process'}:", None))
-        yield from _errands(saved.follows, several)
+        yield from _actions(saved.follows, several)
     yield "", None
     yield f"Plan: {saved.summary}", None
 
@@ -79,7 +79,7 @@ def _problems(saved: SavedPlan) -> Iterator[Line]:
         yield from ((f"  {each}", Verb.REMOVE) for each in saved.problems)
 
 
-def _errands(todo: Sequence[PlannedAction], several: bool) -> Iterator[Line]:
+def _actions(todo: Sequence[PlannedAction], several: bool) -> Iterator[Line]:
     """In their order, with a heading wherever another shard has its turn; one alone has none."""
     width = max((len(planned.action.resource) for planned in todo), default=0)
     for shard, planned_actions in groupby(todo, key=lambda planned: planned.shard):

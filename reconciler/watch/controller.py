@@ -44,7 +44,7 @@ from reconciler.status.conditions import relay_statuses
 from reconciler.status.report import Report, read_report, write_report
 from reconciler.status.systemd import ServiceStatus, in_a_line
 from reconciler.status.transitions import standings
-from reconciler.watch.goal import Goal, aim, prepare_start, undone_instead
+from reconciler.watch.goal import Goal, choose_goal, prepare_start, undone_instead
 from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
 from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
@@ -97,7 +97,7 @@ class Controller:
         self._exchange = Tickets(self._wake.rouse)
         self._frontends = Frontends(run_dir, state_dir, host, self._exchange, self._threads)
         self._ticket = 0
-        """What doors asked for up to this was read."""
+        """What frontends requested up to this was read."""
         self._owed = False
         """Whether some of that is not carried out yet."""
         self._stopping = False
@@ -156,9 +156,9 @@ class Controller:
     def _hear(self, events: Events) -> None:
         self._hear_files()
         if self._sources.heard():
-            self._schedule.wished(time.monotonic())
+            self._schedule.requested(time.monotonic())
         if self._wake.taken():
-            self._schedule.wished(time.monotonic())
+            self._schedule.requested(time.monotonic())
         if self._read_anew:
             self._read_anew = False
             self._ask_all()
@@ -171,7 +171,7 @@ class Controller:
         if touch is None:
             return False
         if touch.paths and touch.paths <= {sync_file(self._run_dir), pause_file(self._state_dir)}:
-            self._schedule.wished(time.monotonic())
+            self._schedule.requested(time.monotonic())
         else:
             self._schedule.file_touched(time.monotonic(), touch.writing)
         if sync_file(self._run_dir) in touch.paths:
@@ -192,7 +192,7 @@ class Controller:
                 self._files.arm(*paths)
                 self._read(engines, half)
                 if self._paths() != paths:  # what the file names only now may have changed before anybody watched it
-                    self._schedule.wished(time.monotonic())
+                    self._schedule.requested(time.monotonic())
             case LookAtEngine():
                 self._look(engines)
             case Reconcile():
@@ -267,7 +267,7 @@ class Controller:
         try:
             with locked(self._run_dir / APPLY):
                 snapshot = engines.observe_any()
-                goal = aim(self._store, str(self._file.path), accepted, snapshot, self._host)
+                goal = choose_goal(self._store, str(self._file.path), accepted, snapshot, self._host)
                 if goal is None:  # an apply waits to be confirmed, and whoever made it has died
                     self._schedule.busy(time.monotonic())
                     return
@@ -334,7 +334,7 @@ class Controller:
             self._report = replace(self._report, last_apply=last_apply)
 
     def _answer_frontends(self, accepted: DesiredState, goal: Goal, outcome: Outcome) -> None:
-        """Tells what became of what doors asked for, as far as that is known."""
+        """Tells what became of what frontends requested, as far as that is known."""
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD_BACK):
             self._owed = False
@@ -384,7 +384,7 @@ class Controller:
         self._tell("hostname", "; ".join(self._file.outdated), "%s", "")
         self._tell("store", self._store.fault or "", "%s", "")
         self._tell("short", self._short, "%s", "")
-        self._tell("impossible", self._impossible, "%s", "what could not be had can be had again")
+        self._tell("impossible", self._impossible, "%s", "what was missing is there again")
         if report == self._written:
             return
         self._report, fault = report, ""

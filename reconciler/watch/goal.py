@@ -36,7 +36,7 @@ class Goal:
     others: frozenset[int] = frozenset()
     """Relays that are not the file's."""
     left_out: Mapping[int, str] = field(default_factory=dict)
-    """Relays of other owners that can't be had beside what is held back, and why."""
+    """Relays of other owners that can't be relayed beside what is held back, and why."""
 
     @property
     def own(self) -> State:
@@ -51,7 +51,7 @@ class Goal:
         return self.hold.reason if self.hold is not None else ""
 
 
-def aim(store: Store, file: str, accepted: DesiredState, snapshot: HostSnapshot, host: Host) -> Goal | None:
+def choose_goal(store: Store, file: str, accepted: DesiredState, snapshot: HostSnapshot, host: Host) -> Goal | None:
     """None as long as an apply may still be confirmed: then everything stays. To be called by whoever holds the lock
     for applying. A rollback is not guarded: it takes back what should not have been done, and nothing between. Raises
     SpecUnfit."""

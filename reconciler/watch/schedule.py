@@ -121,7 +121,7 @@ class Schedule:
         self._read_at = min(now + quiet, self._first_touch + self.timing.patience_s)
         self._half_until = self._read_at if writing else now
 
-    def wished(self, now: float) -> None:
+    def requested(self, now: float) -> None:
         """Somebody beside the file wants something else, all of which is recorded."""
         self._read_at = now
 

@@ -17,7 +17,7 @@ from reconciler.planning import host_plan
 from reconciler.planning.host_plan import HostPlan
 from reconciler.policy.removal_guards import Policy
 from reconciler.status import preview  # noqa: F401 - likewise
-from reconciler.watch.goal import Goal, aim
+from reconciler.watch.goal import Goal, choose_goal
 from schema.model import State
 from state.store import Store
 from tests.kit.command_line import ONE, TWO, Shell
@@ -80,11 +80,11 @@ def test_the_watch_plans_once_whenever_it_reconciles(
     """What it decided, it carries out: nothing is planned to see whether a spec fits, or for an engine's start."""
     turns: list[DesiredState] = []
 
-    def aimed(store: Store, file: str, accepted: DesiredState, snapshot: HostSnapshot, host: Host) -> Goal | None:
+    def chosen(store: Store, file: str, accepted: DesiredState, snapshot: HostSnapshot, host: Host) -> Goal | None:
         turns.append(accepted)
-        return aim(store, file, accepted, snapshot, host)
+        return choose_goal(store, file, accepted, snapshot, host)
 
-    monkeypatch.setattr("reconciler.watch.controller.aim", aimed)
+    monkeypatch.setattr("reconciler.watch.controller.choose_goal", chosen)
     plans.clear()
     steered.file.write_text(document(1, 2))
     steered.until_relays(1, 2)

@@ -145,7 +145,7 @@ def test_what_guests_may_leave_open_stands_with_the_socket_and_with_who_does_it(
     [
         (document(more="vhost_user: {owner: nobody-such}"), ["no user 'nobody-such'"]),
         (document(more="vhost_user: {group: nobody-such}"), ["no group 'nobody-such'"]),
-        (document(cpus="[1, 7, 9]"), ["CPU 7 is not to be had", "CPU 9 is not to be had"]),
+        (document(cpus="[1, 7, 9]"), ["CPU 7 does not exist", "CPU 9 does not exist"]),
         (
             document(more="hugepages: [{mount: /h, page_size: 2M, reserve: 5, libvirt: {owner: no, group: none}}]"),
             ["hugepages[0].libvirt.owner: this host has no user 'no'", "hugepages[0].libvirt.group: this host has no"],

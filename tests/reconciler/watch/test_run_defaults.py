@@ -121,7 +121,7 @@ def test_what_this_host_can_not_have_is_said_of_the_variable(site: Steered) -> N
     said = f"{site.file}:2:1: VIRTIOFWD_SOCKET_OWNER: this host has no user 'qemu'; create it, name another, or set it"
     assert f"{said} to nothing" in site.until_refused()
     save(site.file, static(1).replace("MASK=1,2", "MASK=1,9"))
-    said = f"{site.file}:1:1: VIRTIOFWD_CPU_MASK: CPU 9 is not to be had on this host"
+    said = f"{site.file}:1:1: VIRTIOFWD_CPU_MASK: CPU 9 does not exist on this host"
     site.until(said, lambda: said in site.until_refused())
 
 

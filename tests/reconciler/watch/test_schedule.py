@@ -95,11 +95,11 @@ def test_what_others_want_is_read_at_once_and_half_a_file_is_not_believed() -> N
     clock = settled()
     clock.schedule.file_touched(clock.now, writing=True)
     clock.now += 0.3
-    clock.schedule.wished(clock.now)
+    clock.schedule.requested(clock.now)
     assert clock.next() == ReadFile(half=True)
     assert clock.wait() == pytest.approx(0.7)
     assert clock.next() == ReadFile()
-    clock.schedule.wished(clock.now)
+    clock.schedule.requested(clock.now)
     assert clock.next() == ReadFile()
 
 
