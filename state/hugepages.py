@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from schema.system.typed_json import decoded
 from state.shape import readable, typed
 from state.store import Store
 
@@ -44,8 +45,7 @@ def _reserved(size: str, found: str, kept: str) -> Reserved:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    value = json.loads(text)
-    return typed(*[int] * len(value))(*value)
+    return decoded(tuple[int, ...], json.loads(text))
 
 
 def remember_mount(store: Store, boot_id: str, path: str, made: str) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import cached_property
-from types import NoneType, UnionType
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar
 
 from schema.model import State
-from state.shape import mapping, typed
+from schema.system.typed_json import decoded, types_of
+from state.shape import mapping
 
 T = TypeVar("T")
 
@@ -41,9 +39,8 @@ class Record(Generic[T]):
     @cached_property
     def _fields(self) -> dict[str, tuple[str, Any]]:
         """Name and declared type by key."""
-        hints = get_type_hints(self._kind)
-        names = [field.name for field in fields(self._kind) if field.name not in self._without]  # type: ignore[arg-type]
-        return {self._names.get(name, name): (name, hints[name]) for name in names}
+        named = types_of(self._kind).items()  # type: ignore[arg-type]
+        return {self._names.get(name, name): (name, kind) for name, kind in named if name not in self._without}
 
     def text(self, record: T) -> str:
         """The record as JSON."""
@@ -55,8 +52,8 @@ class Record(Generic[T]):
         if self._closed and value.keys() - self._fields.keys():
             raise TypeError("it says more than this release understands")
         known = {
-            name: _read(hint, value[key])
-            for key, (name, hint) in self._fields.items()
+            name: decoded(kind, value[key])
+            for key, (name, kind) in self._fields.items()
             if key in value or name not in self._later
         }
         return self._kind(**columns, **known)
@@ -75,37 +72,3 @@ def _plain(value: object) -> Any:
     if is_dataclass(value):
         return [getattr(value, field.name) for field in fields(value)]
     raise TypeError(f"{value!r:.40} is not to be written")
-
-
-def _read(kind: Any, value: Any) -> Any:
-    """What a value of this declared type was written as. Raises one of OTHER_SHAPE."""
-    if (origin := get_origin(kind)) is not None:
-        return _read_generic(origin, get_args(kind), value)
-    if kind is State:
-        return State.from_json(value)
-    if kind is bytes:
-        return _read(str, value).encode()
-    if issubclass(kind, Enum):
-        return kind(value)
-    if kind in (str, int, float, NoneType):
-        return typed(kind)(value)[0]
-    hints = get_type_hints(kind).values()
-    return kind(*(_read(hint, each) for hint, each in zip(hints, _list(value), strict=True)))
-
-
-def _read_generic(origin: Any, inner: tuple[Any, ...], value: Any) -> Any:
-    if origin is UnionType:
-        for kind in inner:
-            with suppress(TypeError):
-                return _read(kind, value)
-        raise TypeError(f"{value!r:.40} is none of {inner}")
-    if origin is frozenset:
-        return frozenset(_read(inner[0], each) for each in _list(value))
-    if origin is tuple:
-        kinds = inner if inner[-1] is not ... else (inner[0],) * len(_list(value))
-        return tuple(_read(kind, each) for kind, each in zip(kinds, _list(value), strict=True))
-    return {inner[0](key): _read(inner[1], each) for key, each in mapping(value).items()}
-
-
-def _list(value: object) -> list[Any]:
-    return list(typed(list)(value)[0])

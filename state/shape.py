@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from schema.system.typed_json import decoded
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.state")
@@ -59,10 +60,7 @@ def typed(*types: type) -> Callable[..., tuple[Any, ...]]:
     """A shape: columns of these types; an int is a float too."""
 
     def shape(*row: object) -> tuple[Any, ...]:
-        for value, wanted in zip(row, types, strict=True):
-            if type(value) is not wanted and not (wanted is float and type(value) is int):
-                raise TypeError(f"{value!r:.40} is no {wanted.__name__}")
-        return row
+        return tuple(decoded(kind, value) for kind, value in zip(types, row, strict=True))
 
     return shape
 
