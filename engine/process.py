@@ -29,6 +29,7 @@ from schema.system.descriptors import raise_limit
 from schema.system.files import make_directory
 from schema.system.logs import log_from, log_to_stderr
 from schema.system.signals import obey
+from schema.system.waiting import wait_until
 from schema.system.whole import import_all, own_version
 from schema.wire.listening import EndpointError
 from schema.wire.notify import Notifier
@@ -351,9 +352,7 @@ def main(shard: int, run_dir: Path, state_dir: Path) -> int:
 
 def hugepages_come(wait_s: float, stopped: Callable[[], bool]) -> bool:
     """Whether some are free, given the time that the reconciler may need after the start of a host."""
-    deadline = time.monotonic() + wait_s
-    while not (free := eal.free_hugepages() > 0) and not stopped() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    free = wait_until(lambda: eal.free_hugepages() or (0 if stopped() else None), wait_s, 0.05)
     if not free:
         log.warning("no hugepages are free, although the spec reserves some: going on without, which is slower")
-    return free
+    return bool(free)

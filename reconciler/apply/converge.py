@@ -14,6 +14,7 @@ from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from schema.model import State
+from schema.system.waiting import wait_until
 
 STALE_TRIES = 5
 """Whoever changes the engine that often is at war with us; going on would only feed it."""
@@ -86,25 +87,13 @@ class Converger:
     def wait_for(self, missing: Mapping[int, str]) -> bool:
         """Waits until all these engines are ready; whether they came."""
         self.notice(f"Waiting up to {self.wait_s:g} s: {'; '.join(missing.values())}.")
-        deadline = time.monotonic() + self.wait_s
-        while time.monotonic() < deadline:
-            if missing.keys() <= self.engines.observe().seen.keys():
-                return True
-            time.sleep(0.2)
-        return False
+        return wait_until(lambda: missing.keys() <= self.engines.observe().seen.keys(), self.wait_s, 0.2)
 
     def _wait_for_others(self, boot_ids: Mapping[int, str]) -> None:
         """Waits until engines other than these answer. Raises EngineUnavailable when one does not come."""
         self.notice("The engine starts anew; waiting for it.")
-        left = dict(boot_ids)
-        deadline = time.monotonic() + self.wait_s
-        while time.monotonic() < deadline:
-            for shard, boot_id in list(left.items()):
-                if self._is_another(shard, boot_id):
-                    del left[shard]
-            if not left:
-                return
-            time.sleep(0.1)
+        if wait_until(lambda: all(self._is_another(*each) for each in boot_ids.items()), self.wait_s):
+            return
         raise EngineUnavailable(
             f"the engine ended to be started anew, but none came back within {self.wait_s:g} s; "
             "start it with: vio4wd engine"

@@ -20,6 +20,7 @@ from schema.loading.compose import head
 from schema.loading.loader import MAX_FILE_BYTES
 from schema.system.files import write_named
 from schema.system.locks import WATCH, is_held
+from schema.system.waiting import wait_until
 from state.last_good import last_good
 from state.pending import Pending
 from state.store import Store
@@ -163,12 +164,12 @@ def put_in_place(left: Pending, run_dir: Path) -> Placed:
 
 def _wait_until_read(run_dir: Path, sha256: str, wait_s: float) -> None:
     """Until then the watch would make live what the file said before."""
-    deadline = time.monotonic() + wait_s
-    while is_held(run_dir / WATCH) and time.monotonic() < deadline:
+
+    def is_read() -> bool:
         report = read_report(run_dir)
-        if report is not None and report.in_force is not None and report.in_force.sha256 == sha256:
-            return
-        time.sleep(0.05)
+        return report is not None and report.in_force is not None and report.in_force.sha256 == sha256
+
+    wait_until(lambda: is_read() or not is_held(run_dir / WATCH), wait_s, 0.05)
 
 
 def take_out_again(left: Pending, before: bytes) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from schema.system.files import PRIVATE, PUBLIC_DIRECTORY, directory, identity, make_directory
+from schema.system.waiting import wait_until
 
 APPLY = "apply.lock"
 WATCH = "watch.lock"
@@ -31,6 +31,11 @@ def take(path: Path) -> int | None:
         if _is_at(descriptor, path):
             return descriptor
         os.close(descriptor)  # it was replaced meanwhile: its lock is no longer the one
+
+
+def take_within(path: Path, wait_s: float) -> int | None:
+    """As `take`, tried again for so long."""
+    return wait_until(lambda: take(path), wait_s, 0.02)
 
 
 def _opened(path: Path) -> int:
@@ -105,19 +110,13 @@ def locked(path: Path, wait_s: float = 0.0, directory_mode: int = PUBLIC_DIRECTO
     """Holds the lock while the block runs. Its directory is made when missing. Raises Locked when somebody else has it
     for `wait_s`, OSError when the file can't be made."""
     make_directory(path.parent, mode=directory_mode)
-    descriptor = _taken(path, time.monotonic() + wait_s)
+    descriptor = take_within(path, wait_s)
+    if descriptor is None:
+        raise Locked(f"{_who(holder(path))} holds {path}")
     try:
         yield
     finally:
         os.close(descriptor)
-
-
-def _taken(path: Path, deadline: float) -> int:
-    while (descriptor := take(path)) is None:
-        if time.monotonic() >= deadline:
-            raise Locked(f"{_who(holder(path))} holds {path}")
-        time.sleep(0.02)
-    return descriptor
 
 
 def _who(process: int | None) -> str:

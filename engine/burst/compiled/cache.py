@@ -7,7 +7,6 @@ stale code. So the directory is named by a hash of everything that the code is m
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -18,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from engine.burst.compiled import burst_size as burst_size
+from schema.system import locks
 from schema.system.files import PRIVATE_DIRECTORY, make_directory
 
 log = logging.getLogger("vio4wd.engine")
@@ -88,29 +88,15 @@ def _against(directory: Path) -> str:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Held by nobody else, if that succeeds in time; the time of its file is that of the latest use."""
-    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = None
+    with contextlib.suppress(OSError):  # a disk that is full or read-only: compiling twice does no harm
+        descriptor = locks.take_within(path, LOCKED_AT_MOST_S)
+        os.utime(path, follow_symlinks=False)
     try:
-        descriptor = os.open(path, flags | os.O_RDWR, 0o600)
-    except OSError:  # a disk that is full or read-only: compiling twice does no harm
-        yield
-        return
-    try:
-        deadline = time.monotonic() + LOCKED_AT_MOST_S
-        while not _taken(descriptor) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        with contextlib.suppress(OSError):
-            os.utime(descriptor)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _forget_old(base: Path, current: Path) -> None:
