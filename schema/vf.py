@@ -67,7 +67,7 @@ def is_bond_name(text: str) -> bool:
 
 def devices(port: Port) -> tuple[Port, ...]:
     """What DPDK attaches for it: itself, or a bond's members."""
-    return tuple(map(parse_vf, port.members)) if port.bond_mode else (port,)
+    return tuple(map(parse_vf, port.members)) if port.bond_mode or port.members else (port,)
 
 
 def pci_functions(port: Port) -> tuple[str, ...]:
