@@ -70,6 +70,11 @@ def devices(port: Port) -> tuple[Port, ...]:
     return tuple(map(parse_vf, port.members)) if port.bond_mode or port.members else (port,)
 
 
+def device_names(port: Port) -> frozenset[str]:
+    """The devices that only this port can have."""
+    return frozenset(device.name for device in devices(port))
+
+
 def pci_functions(port: Port) -> tuple[str, ...]:
     """The addresses of the PCI functions that it is, or has as members."""
     return tuple(device.name for device in devices(port) if is_pci(device))

@@ -18,10 +18,10 @@ from reconciler.apply.outcome import (
     waiting,
 )
 from reconciler.observe.snapshot import EngineVersion
-from reconciler.order.prerequisites import Token, needs, spoils
+from reconciler.order.prerequisites import Condition, needs, spoils
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import Plan, plan
-from reconciler.planning.planned_action import Place, PlannedAction, alone, freed, places, taken
+from reconciler.planning.planned_action import PlannedAction, ShardOf, alone, elsewhere, in_use, release
 from schema.model import Action, Kind, Pin, State, Verb
 from state.last_applied import ResourceRef
 
@@ -38,8 +38,6 @@ class Applier(Protocol):
 
 OnStep = Callable[[Step], None]
 BROKEN = frozenset({StepResult.FAILED, StepResult.SKIPPED})
-ShardOf = dict[Place, int]
-"""Which shard has which port and socket, as far as that is known."""
 
 
 def apply(todo: Plan, target: State, seen: Observation, engine: Applier, on_step: OnStep | None = None) -> Outcome:
@@ -57,7 +55,7 @@ def apply_host(
     does not stop the others. `on_step` hears of each step as it ends.
     """
     runs = {s: _Run(s, todo.targets[s], seen[s], engines[s]) for s in sorted(seen) if s in todo.targets}
-    shard_of = places({shard: observation.state for shard, observation in seen.items()})
+    shard_of = in_use({shard: observation.state for shard, observation in seen.items()})
     steps: list[Step] = []
     for planned in todo.planned_actions:
         step = runs[planned.shard].carry_out(planned, shard_of) if planned.shard in runs else None
@@ -95,7 +93,7 @@ class _Run:
         self.seen = seen
         self.engine = engine
         self.steps: list[Step] = []
-        self.spoiled: dict[Token, Step] = {}
+        self.spoiled: dict[Condition, Step] = {}
         self.verdict = Verdict.APPLIED
         self.message = ""
         self.left: frozenset[ResourceRef] | None = None
@@ -118,24 +116,23 @@ class _Run:
         self.steps.append(step)
         action = planned.action
         if step.ending is not StepResult.DONE:
-            self.spoiled |= dict.fromkeys(spoils(action, self.seen.state), step)
+            self.spoiled |= dict.fromkeys(spoils(action, self.seen.state.pins), step)
             return step
-        _note(planned, shard_of)
+        release(planned, shard_of)
         if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
             self._stop(Verdict.RESTARTING, "the engine starts anew")
         return step
 
     def _one(self, planned: PlannedAction, shard_of: ShardOf) -> Step | None:
         action = planned.action
-        token = min((t for t in needs(action, planned.pin) if t in self.spoiled), key=str, default=None)
-        if token is not None:
-            return self._after(self.spoiled[token], action)
+        lacking = min((each for each in needs(action, planned.pin) if each in self.spoiled), key=str, default=None)
+        if lacking is not None:
+            return self._after(self.spoiled[lacking], action)
         if planned.held_back:
             return self._step(action, StepResult.HELD_BACK, planned.held_back)
-        place = taken(action)
-        holder = shard_of.get(place, self.shard) if place is not None else self.shard
-        if holder != self.shard:
-            return self._step(action, StepResult.SKIPPED, f"shard {holder} has not let go of it")
+        taken = elsewhere(planned, shard_of)
+        if taken is not None:
+            return self._step(action, StepResult.SKIPPED, f"shard {shard_of[taken]} has not let go of it")
         try:
             self.generation, took_us = self.engine.execute(action, self.boot_id, self.generation, planned.pin)
         except EngineError as error:
@@ -198,11 +195,3 @@ class _Run:
         except (EngineUnavailable, EngineError) as error:
             self._stop(Verdict.LOST, str(error))
             return None
-
-
-def _note(planned: PlannedAction, shard_of: ShardOf) -> None:
-    place, gone = taken(planned.action), freed(planned.action)
-    if place is not None:
-        shard_of[place] = planned.shard
-    if gone is not None and shard_of.get(gone) == planned.shard:
-        del shard_of[gone]

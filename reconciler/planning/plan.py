@@ -10,12 +10,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from reconciler.order.dependency_order import DependencyOrder
-from reconciler.order.device_handover import CIRCLE, TAKEN, Handover, handover
-from reconciler.order.relay_updates import RelayUpdates, moves
+from reconciler.order.handover import Handover, handover
+from reconciler.order.prerequisites import ordered
 from reconciler.planning.cpus import place
 from reconciler.resources.actions import (
-    BROKEN,
     add_port,
     add_relay,
     add_socket,
@@ -60,26 +58,22 @@ class Frame:
 
     desired: State
     observed: State
-    ports: Difference[str, Port]
     sockets: Difference[str, Socket]
     relays: Difference[int, Relay]
     placed: Mapping[int, Pin]
     repinned: frozenset[int]
-    moves: RelayUpdates
-    broken: Mapping[int, str]
-    """Relays that are removed and added again, with the reason."""
     handed: Handover
 
 
-def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingProxyType({})) -> Plan:
+def plan(desired: State, observed: State, broken: Mapping[int, str] = MappingProxyType({})) -> Plan:
     """The shortest list of actions that makes `observed` match `desired`.
 
-    `let_go` names relays that are taken away first and added again instead of being changed in place, with the reason.
+    `broken` names relays that are taken away first and added again instead of being changed in place, with the reason.
     When the engine needs a new process, that is the whole plan: what the new one has to do is planned when it is up.
     """
     if needs_new_process(observed.engine, desired.engine):
         return Plan((change_engine(observed.engine, desired.engine),))
-    frame = _frame(desired, observed, let_go)
+    frame = _frame(desired, observed, broken)
     actions = (
         *readied(desired, observed),
         *_engine(frame),
@@ -96,33 +90,23 @@ def plan(desired: State, observed: State, let_go: Mapping[int, str] = MappingPro
         *_workers_removed(frame),
         *given_back(desired, observed),
     )
-    added = (*frame.relays.added, *frame.broken)
-    ordered = DependencyOrder(actions, observed, frame.handed.givers).ordered()
-    return Plan(ordered, MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)}))
+    added = (*frame.relays.added, *frame.handed.broken)
+    pins = MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)})
+    return Plan(ordered(actions, observed.pins), pins)
 
 
-def _frame(desired: State, observed: State, let_go: Mapping[int, str]) -> Frame:
-    relays = difference(desired.relays, observed.relays)
+def _frame(desired: State, observed: State, broken: Mapping[int, str]) -> Frame:
     placed = place(desired, observed)
     survivors = desired.relays.keys() & observed.relays.keys()
     repinned = frozenset(id_ for id_ in survivors if not matches(placed[id_], observed.pins.get(id_)))
-    handed = handover(difference(desired.ports, observed.ports), desired, observed, repinned)
-    stuck = [id_ for id_ in survivors if observed.relays[id_].port in handed.again & {desired.relays[id_].port}]
-    let_go = {**dict.fromkeys(stuck, CIRCLE), **let_go}
-    changed = {id_: pair for id_, pair in relays.changed.items() if id_ not in let_go}
-    found = moves(changed, repinned, handed.waits)
-    reasons = {id_: TAKEN if observed.relays[id_].port in handed.taken else BROKEN for id_ in found.broken}
     return Frame(
         desired=desired,
         observed=observed,
-        ports=handed.ports,
         sockets=difference(desired.sockets, observed.sockets),
-        relays=relays,
+        relays=difference(desired.relays, observed.relays),
         placed=placed,
         repinned=repinned,
-        moves=found,
-        broken={**reasons, **let_go},
-        handed=handed,
+        handed=handover(desired, observed, repinned, broken),
     )
 
 
@@ -140,42 +124,41 @@ def _workers_removed(frame: Frame) -> Iterable[Action]:
 
 
 def _relays_removed(frame: Frame) -> Iterable[Action]:
-    live = frame.observed.relays
-    for id_ in sorted((*frame.relays.removed, *frame.broken)):
-        yield remove_relay(live[id_], frame.broken[id_]) if id_ in frame.broken else remove_relay(live[id_])
+    live, broken = frame.observed.relays, frame.handed.broken
+    for id_ in sorted((*frame.relays.removed, *broken)):
+        yield remove_relay(live[id_], broken[id_]) if id_ in broken else remove_relay(live[id_])
 
 
 def _relays_updated(frame: Frame) -> Iterable[Action]:
-    return (change_relay(*frame.relays.changed[id_]) for id_ in frame.moves.ordered)
+    return (change_relay(*frame.relays.changed[id_]) for id_ in frame.handed.updated)
 
 
 def _relays_added(frame: Frame) -> Iterable[Action]:
-    wanted = frame.desired.relays
-    for id_ in sorted((*frame.relays.added, *frame.broken)):
-        yield add_relay(wanted[id_], frame.broken[id_]) if id_ in frame.broken else add_relay(wanted[id_])
+    wanted, broken = frame.desired.relays, frame.handed.broken
+    for id_ in sorted((*frame.relays.added, *broken)):
+        yield add_relay(wanted[id_], broken[id_]) if id_ in broken else add_relay(wanted[id_])
 
 
 def _pins_migrated(frame: Frame) -> Iterable[Action]:
     cpus = {w.cpu for w in frame.desired.workers}
-    for id_ in sorted(frame.repinned - frame.broken.keys()):
+    for id_ in sorted(frame.repinned - frame.handed.broken.keys()):
         yield change_pin(frame.observed.pins.get(id_), frame.placed[id_], id_ in frame.desired.pins, cpus)
 
 
 def _changed_and_added(frame: Frame) -> Iterable[Action]:
     ports, sockets = _holders(frame.desired)
-    yield from (change_port(*pair, ports.get(name)) for name, pair in frame.ports.changed.items())
+    yield from (change_port(*pair, ports.get(name)) for name, pair in frame.handed.ports.changed.items())
     yield from (change_socket(*pair, sockets.get(path)) for path, pair in frame.sockets.changed.items())
-    yield from (add_port(p, ports.get(name)) for name, p in frame.ports.added.items())
+    yield from (add_port(p, ports.get(name)) for name, p in frame.handed.ports.added.items())
     yield from (add_socket(s, sockets.get(path)) for path, s in frame.sockets.added.items())
 
 
 def _removed(frame: Frame, after_update: bool) -> Iterable[Action]:
     """Ports and sockets that go; `after_update`: those that a relay needs until its update."""
     ports, sockets = _holders(frame.observed)
-    updated = set(frame.moves.ordered)
-    reasons = {**dict.fromkeys(frame.handed.taken, TAKEN), **dict.fromkeys(frame.handed.again, CIRCLE)}
-    for action in _gone(frame.ports.removed, ports, updated, after_update, remove_port):
-        yield replace(action, reason=reasons.get(str(action.key), action.reason))
+    updated = set(frame.handed.updated)
+    for action in _gone(frame.handed.ports.removed, ports, updated, after_update, remove_port):
+        yield replace(action, reason=frame.handed.reasons.get(str(action.key), action.reason))
     yield from _gone(frame.sockets.removed, sockets, updated, after_update, remove_socket)
 
 

@@ -1,16 +1,18 @@
-"""Several engines' plans in one order: no process takes a VF or a socket before the other has let it go."""
+"""Several engines' plans in one order: no process takes a device or a socket before the other has dropped it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from reconciler.order.prerequisites import Condition, brings, needs
 from reconciler.planning.plan import Plan
 from reconciler.planning.shards import ports_of
-from schema.model import Action, Kind, Pin, Port, Relay, Socket, State
+from schema.model import Action, Kind, Pin, Port, State, Verb
+from schema.vf import device_names
 
-Place = tuple[Kind, str]
-"""A port or a socket by name: only one process can have it."""
+ShardOf = dict[Condition, int]
+"""The shard that has what only one process can have: by the condition that the others' actions wait for."""
 Stuck = tuple[int, int, str]
 """A shard, the relay on it that has to be taken away first, and why."""
 
@@ -27,7 +29,7 @@ class PlannedAction:
 
 
 def alone(todo: Plan, shard: int = 0) -> tuple[PlannedAction, ...]:
-    """The errands of one engine's plan."""
+    """The actions of one engine's plan."""
     return tuple(PlannedAction(shard, action, todo.pin_of(action)) for action in todo.actions)
 
 
@@ -42,29 +44,27 @@ def plans_of(planned_actions: Iterable[PlannedAction]) -> dict[int, Plan]:
     }
 
 
-def taken(action: Action) -> Place | None:
-    """The port or socket that the action brings into its process."""
-    return _place(action.after) if action.before is None else None
+def in_use(states: Mapping[int, State]) -> ShardOf:
+    """Which shard has which port, device and socket."""
+    found: ShardOf = {}
+    for shard, state in states.items():
+        devices = (device for port in state.ports.values() for device in device_names(port))
+        found |= {("device free", device): shard for device in devices}
+        found |= {("port gone", name): shard for name in state.ports}
+        found |= {("socket gone", path): shard for path in state.sockets}
+    return found
 
 
-def freed(action: Action) -> Place | None:
-    """The port or socket that the action lets go."""
-    return _place(action.before) if action.after is None else None
+def elsewhere(planned: PlannedAction, shard_of: ShardOf) -> Condition | None:
+    """What the action needs that another shard has."""
+    return next((each for each in needs(planned.action) if shard_of.get(each, planned.shard) != planned.shard), None)
 
 
-def _place(resource: object) -> Place | None:
-    match resource:
-        case Port(name=name):
-            return Kind.PORT, name
-        case Socket(path=path):
-            return Kind.SOCKET, path
-    return None
-
-
-def places(states: Mapping[int, State]) -> dict[Place, int]:
-    """Which shard has which port and socket."""
-    ports: dict[Place, int] = {(Kind.PORT, name): shard for shard, state in states.items() for name in state.ports}
-    return ports | {(Kind.SOCKET, path): shard for shard, state in states.items() for path in state.sockets}
+def release(planned: PlannedAction, shard_of: ShardOf) -> None:
+    """Notes what nobody has any more once the action is done."""
+    for condition in brings(planned.action):
+        if shard_of.get(condition) == planned.shard:
+            del shard_of[condition]
 
 
 class Interleaving:
@@ -72,9 +72,8 @@ class Interleaving:
 
     def __init__(self, plans: Mapping[int, Plan], live: Mapping[int, State], room: tuple[int, ...]) -> None:
         self.done: list[PlannedAction] = []
-        self._live = live
         self._left = {shard: list(alone(todo, shard)) for shard, todo in sorted(plans.items())}
-        self._shard_of = places(live)
+        self._shard_of = in_use(live)
         self._spare = {s: room[s] - sum(map(ports_of, state.ports.values())) for s, state in live.items()}
 
     def run(self) -> Stuck | None:
@@ -93,17 +92,16 @@ class Interleaving:
         """Takes what can be taken from one plan; whether that was anything."""
         count = 0
         for planned in left:
-            if self._elsewhere(planned) is not None or self._too_many(planned):
+            if self._lacking(planned) is not None or self._too_many(planned):
                 break
             self._carry_out(planned)
             count += 1
         del left[:count]
         return count > 0
 
-    def _elsewhere(self, planned: PlannedAction) -> int | None:
-        place = taken(planned.action)
-        shard = self._shard_of.get(place) if place is not None else None
-        return shard if shard != planned.shard else None
+    def _lacking(self, planned: PlannedAction) -> Condition | None:
+        """What the action waits for. VFs are given back last of all anyway."""
+        return elsewhere(planned, self._shard_of) if planned.action.kind is not Kind.VF else None
 
     def _too_many(self, planned: PlannedAction) -> bool:
         after = planned.action.after
@@ -113,33 +111,27 @@ class Interleaving:
 
     def _carry_out(self, planned: PlannedAction) -> None:
         before, after = planned.action.before, planned.action.after
-        place, gone = taken(planned.action), freed(planned.action)
-        if place is not None:
-            self._shard_of[place] = planned.shard
-        if gone is not None and self._shard_of.get(gone) == planned.shard:
-            del self._shard_of[gone]
+        release(planned, self._shard_of)
         self._spare[planned.shard] += ports_of(before) if isinstance(before, Port) else 0
         self._spare[planned.shard] -= ports_of(after) if isinstance(after, Port) else 0
         self.done.append(planned)
 
     def _stuck(self, planned: PlannedAction) -> Stuck | None:
-        holder = self._elsewhere(planned)
-        if holder is not None:
-            place = taken(planned.action)
-            relay = next((r for r in self._updated(holder) if place in _places_of(r)), None)
-            return (holder, relay.id, f"shard {planned.shard} needs what it lets go") if relay else None
-        lets_go = [r for r in self._updated(planned.shard) if self._frees_port(planned.shard, r)]
+        lacking = self._lacking(planned)
+        if lacking is not None:
+            shard = self._shard_of[lacking]
+            relay = self._updated_before(shard, [a for a in self._actions(shard) if lacking in brings(a)])
+            return (shard, relay, f"shard {planned.shard} needs what it lets go") if relay is not None else None
+        ports = [a for a in self._actions(planned.shard) if a.kind is Kind.PORT and a.after is None]
+        relay = self._updated_before(planned.shard, ports)
         reason = "its shard has no port to spare, so it lets go of its own before it has the other"
-        return (planned.shard, lets_go[0].id, reason) if lets_go else None
+        return (planned.shard, relay, reason) if relay is not None else None
 
-    def _updated(self, shard: int) -> list[Relay]:
-        """Relays, as they are, that still are to be given another port or socket."""
-        actions = [planned.action for planned in self._left[shard]]
-        return sorted((a.before for a in actions if isinstance(a.before, Relay) and a.after), key=lambda r: r.id)
+    def _actions(self, shard: int) -> list[Action]:
+        return [planned.action for planned in self._left[shard]]
 
-    def _frees_port(self, shard: int, relay: Relay) -> bool:
-        return any(freed(planned.action) == (Kind.PORT, relay.port) for planned in self._left[shard])
-
-
-def _places_of(relay: Relay) -> tuple[Place, Place]:
-    return (Kind.PORT, relay.port), (Kind.SOCKET, relay.socket)
+    def _updated_before(self, shard: int, actions: Iterable[Action]) -> int | None:
+        """The first relay that still is to be given another port or socket, which these actions wait for."""
+        needed = {condition for action in actions for condition in needs(action)}
+        updates = [a for a in self._actions(shard) if a.kind is Kind.RELAY and a.verb is Verb.UPDATE]
+        return min((int(update.key) for update in updates if not needed.isdisjoint(brings(update))), default=None)

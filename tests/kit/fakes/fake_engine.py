@@ -19,7 +19,6 @@ import zmq
 
 from engine.api.client import EngineError, EngineUnavailable, Observation
 from engine.api.live import Live
-from reconciler.order.device_handover import devices
 from reconciler.resources.actions import needs_new_process
 from schema.model import (
     Action,
@@ -40,6 +39,7 @@ from schema.model import (
 )
 from schema.paths import engine_events, engine_socket
 from schema.system.typed_json import decoded
+from schema.vf import device_names
 
 Name = tuple[Kind, Key]
 
@@ -223,7 +223,7 @@ class FakeEngine:
         members_only = isinstance(before, Port) and port.bond_mode and replace(before, members=port.members) == port
         need(verb in (Verb.ADD, Verb.REPLACE) or (verb is Verb.UPDATE and members_only), "unsupported", "verb")
         for name, other in self.state.ports.items():
-            apart = name == port.name or not devices(other) & devices(port)
+            apart = name == port.name or not device_names(other) & device_names(port)
             need(apart, "exists", f"{name} has a device of {port.name}")
 
     def _pairable(self, relay: Relay) -> None:

@@ -106,6 +106,22 @@ def test_a_chain_stops_behind_the_link_that_failed() -> None:
     }
 
 
+def test_a_bond_waits_for_a_member_that_another_port_could_not_drop() -> None:
+    vf, bond = Port("net_null1"), Port("net_bonding0", bond_mode="active-backup", members=("net_null1",))
+    rest: list[Resource] = [Worker(1), Socket("/1"), Pin(1, 1, 1)]
+    engine = FakeEngine.of(
+        State.of([vf, *rest, Relay(1, vf.name, "/1")]), broken={(Verb.REMOVE, "port:net_null1"): "x"}
+    )
+    outcome = steer(engine, State.of([bond, *rest, Relay(1, bond.name, "/1")]))
+    assert {
+        f"{s.action.verb} {s.action.resource}": s.message for s in outcome.steps if s.ending != StepResult.DONE
+    } == {
+        "remove port:net_null1": "port:net_null1 is broken",
+        "add port:net_bonding0": "remove port:net_null1 came first and did not work",
+        "add relay:1": "add port:net_bonding0 came first and did not work",
+    }
+
+
 def test_a_worker_stays_while_a_pin_could_not_leave_it_and_other_pins_move() -> None:
     engine = FakeEngine.of(state(1, 2, cpus=(1, 2)), broken={(Verb.MIGRATE, "pin:1"): "failed"})
     outcome = steer(engine, state(1, 2, cpus=(2,), pins={1: 2, 2: 2}))

@@ -8,7 +8,7 @@ import schema
 from reconciler.desired.from_spec import desired
 from reconciler.host.host import ThisHost
 from reconciler.host.refusal import SpecUnfit
-from reconciler.order.relay_updates import moves
+from reconciler.order.handover import Handover, handover
 from reconciler.planning.cpus import place
 from reconciler.planning.plan import plan
 from reconciler.resources.diff import difference, matches
@@ -88,28 +88,29 @@ def test_placement_without_workers_says_so() -> None:
         place(pairs(Relay(0, "p", "/p"), cpus=()), State())
 
 
-def shifted(count: int, by: int) -> dict[int, tuple[Relay, Relay]]:
-    """Relay i takes the port of relay i + by."""
-    return {i: (Relay(i, f"p{i}", f"/{i}"), Relay(i, f"p{(i + by) % count}", f"/{i}")) for i in range(count)}
+def updated(count: int, by: int, repinned: frozenset[int] = frozenset(), shuffle: tuple[int, int] = (1, 0)) -> Handover:
+    """Relay i takes the port of relay i + by, and the socket of relay i * shuffle[0] + shuffle[1]."""
+    times, more = shuffle
+    after = [Relay(i, f"p{(i + by) % count}", f"/{(i * times + more) % count}") for i in range(count)]
+    return handover(pairs(*after), pairs(*(Relay(i, f"p{i}", f"/{i}") for i in range(count))), repinned, {})
 
 
 @pytest.mark.parametrize(
     ("count", "by", "broken"), [(2, 1, (0,)), (64, 1, (0,)), (64, 32, tuple(range(32))), (4, 0, ())]
 )
 def test_one_relay_of_each_circle_is_broken(count: int, by: int, broken: tuple[int, ...]) -> None:
-    found = moves(shifted(count, by), frozenset())
-    assert found.broken == broken
-    assert sorted((*found.broken, *found.ordered)) == list(range(count))
+    found = updated(count, by)
+    assert tuple(found.broken) == broken
+    assert sorted((*found.broken, *found.updated)) == list(range(count if by else 0))
 
 
 def test_a_relay_that_changes_its_pin_is_broken_for_free() -> None:
-    assert moves(shifted(3, 1), frozenset({2})).broken == (2,)
+    assert tuple(updated(3, 1, frozenset({2})).broken) == (2,)
 
 
 def test_a_circle_too_large_for_exact_search_is_still_undone() -> None:
-    changed = {i: (Relay(i, f"p{i}", f"/{i}"), Relay(i, f"p{(i + 1) % 30}", f"/{(i * 7 + 3) % 30}")) for i in range(30)}
-    found = moves(changed, frozenset())
-    assert sorted((*found.broken, *found.ordered)) == list(range(30))
+    found = updated(30, 1, shuffle=(7, 3))
+    assert sorted((*found.broken, *found.updated)) == list(range(30))
     assert len(found.broken) < 20
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from typing import Any, TypeVar
 
-from reconciler.order.device_handover import devices
 from schema.model import Key, Mount, Pages, State, Worker
+from schema.vf import device_names
 
 Names = frozenset[str]
 Ids = frozenset[int]
@@ -48,7 +48,7 @@ def _ways(desired: State, observed: State) -> Iterator[tuple[Ids, Names]]:
 
 
 def _differ(name: str, desired: State, observed: State) -> bool:
-    return devices(desired.ports[name]) != devices(observed.ports[name])
+    return device_names(desired.ports[name]) != device_names(observed.ports[name])
 
 
 def _subsets(things: Iterable[T]) -> Iterator[tuple[T, ...]]:
@@ -86,7 +86,7 @@ class Board:
 
     def __init__(self, desired: State, observed: State, cut: Ids, split: Names) -> None:
         self.desired = desired
-        self.ports = {name: devices(port) for name, port in observed.ports.items()}
+        self.ports = {name: device_names(port) for name, port in observed.ports.items()}
         self.sockets = set(observed.sockets)
         self.places = {id_: (relay.port, relay.socket) for id_, relay in observed.relays.items()}
         self.todo = [
@@ -119,7 +119,7 @@ class Board:
         return step.on or step.kind == "relay" or step.key not in held
 
     def _devices(self, step: Step) -> Names:
-        return devices(self.desired.ports[str(step.key)])
+        return device_names(self.desired.ports[str(step.key)])
 
     def _taken(self, key: Key) -> Names:
         return frozenset().union(*(each for name, each in self.ports.items() if name != key))

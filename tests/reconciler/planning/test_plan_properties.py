@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 
 from reconciler.apply.executor import Verdict, apply
-from reconciler.order.device_handover import devices
 from reconciler.planning.plan import plan
 from reconciler.planning.predict import predict
 from schema.model import Engine, Impact, Kind, Port, Relay, State, Verb
+from schema.vf import device_names
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.repetitions import times
 from tests.reconciler.planning.plan_length_oracle import shortest
@@ -87,7 +87,7 @@ def test_a_member_that_leaves_is_said_to_cost_its_relay(desired: State, observed
         if (action.kind, action.verb) == (Kind.PORT, Verb.UPDATE):
             assert isinstance(action.before, Port)
             assert isinstance(action.after, Port)
-            leaves = bool(devices(action.before) - devices(action.after))
+            leaves = bool(device_names(action.before) - device_names(action.after))
             assert (action.impact is Impact.RELAY) == leaves
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -33,7 +34,10 @@ from schema.model import (
     Verb,
     Worker,
 )
+from schema.vf import device_names
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
+from tests.kit.repetitions import times
+from tests.reconciler.planning.state_strategies import states
 
 Bonds = dict[int, int]
 """Relay id to the number of its bond's members."""
@@ -56,6 +60,36 @@ def wanted(
         resources.append(Relay(id_, f"net_null{other}", f"/tmp/{id_}.sock"))
     resources += [Pin(id_, cpu, cpu) for id_, cpu in (pins or {}).items()]
     return State.of(resources)
+
+
+def divided(state: State) -> dict[int, State]:
+    """Its relays on two engines, by whether their id is odd."""
+    parts = {}
+    for shard in (0, 1):
+        relays = {id_: relay for id_, relay in state.relays.items() if id_ % 2 == shard}
+        ports, paths = {r.port: state.ports[r.port] for r in relays.values()}, {r.socket for r in relays.values()}
+        sockets = {path: state.sockets[path] for path in paths}
+        pins = {id_: state.pins[id_] for id_ in relays}
+        parts[shard] = replace(state, relays=relays, ports=ports, sockets=sockets, pins=pins)
+    return parts
+
+
+@given(desired=states(bonds=True), observed=states(observed=True, bonds=True), homes=st.sampled_from([0, 1, None]))
+@settings(max_examples=times(100, 400), deadline=None)
+def test_no_process_takes_a_device_that_another_one_still_has(
+    desired: State, observed: State, homes: int | None
+) -> None:
+    live = divided(observed)
+    known = {} if homes is None else {id_: (id_ + homes) % 2 for id_ in desired.relays}
+    seen = {shard: Observation("boot", 0, state) for shard, state in live.items()}
+    ports = {shard: dict(state.ports) for shard, state in live.items()}
+    for planned in plan_host(desired, HostSnapshot(seen, {}, {}, known)).planned_actions:
+        if planned.action.kind is Kind.PORT:
+            ports.setdefault(planned.shard, {}).pop(str(planned.action.key), None)
+        if isinstance(port := planned.action.after, Port):
+            attached = [device_names(other) for each in ports.values() for other in each.values()]
+            assert not device_names(port) & frozenset().union(*attached)
+            ports[planned.shard][port.name] = port
 
 
 class Host:
