@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.kit.guests.guest import TestpmdGuest
 from tests.kit.network.numbered_frames import SequencedFlow
 from tests.kit.spec_file import RelayLine
-from tests.kit.testbed import CPUS, GUEST_CPUS, Scene
+from tests.kit.topology import CPUS, GUEST_CPUS, Topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import NEIGHBOUR
 
@@ -24,9 +24,9 @@ UNSEEN = 0.3
 
 
 class Churn:
-    """Changes everything about a scene but its neighbour. The same seed gives the same changes."""
+    """Changes everything about a topology but its neighbour. The same seed gives the same changes."""
 
-    def __init__(self, made: Scene, seed: int) -> None:
+    def __init__(self, made: Topology, seed: int) -> None:
         self._scene = made
         self._random = random.Random(seed)
         self._wires = sorted(made.wires.keys() - {NEIGHBOUR})

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tests.kit.network.numbered_frames import SequencedFlow
-from tests.kit.testbed import WINDOW, Scene, shrunken, unaccounted, wait_frames
+from tests.kit.topology import WINDOW, Topology, shrunken, unaccounted, wait_frames
 
 NEIGHBOUR = 2
 PACE_PPS = 500
@@ -15,7 +15,7 @@ WAYS = ("vf_to_vm", "vm_to_vf")
 
 
 @contextlib.contextmanager
-def neighbour(made: Scene) -> Iterator[SequencedFlow]:
+def neighbour(made: Topology) -> Iterator[SequencedFlow]:
     """Numbered frames to relay 2's guest, in `io` mode, and back, for as long as the block lasts.
 
     At its end all must have come back, once each and in order, through the same connection of the guest to the same

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from tests.kit.testbed import descriptors
+from tests.kit.topology import descriptors
 from tests.kit.waiting import WaitTimeoutError, wait_for
 
 OWN_MEMORY = "/memfd:seg_"

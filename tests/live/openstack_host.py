@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.kit.instance import Instance
 from tests.kit.paths import ROOT, SHARED_CACHE
-from tests.kit.testbed import Scene, scene
+from tests.kit.topology import Topology, topology
 from tests.kit.waiting import wait_for
 
 VF, OTHER = "0000:05:08.1", "0000:05:08.2"
@@ -30,15 +30,15 @@ NEIGHBOUR = 5
 
 
 @dataclass(slots=True)
-class Site:
-    scene: Scene
+class OpenStackHost:
+    topology: Topology
     slowest_s: float = 0.0
     """Of all calls of a client, its start included."""
     _said: list[str] = field(default_factory=list)
 
     @property
     def instance(self) -> Instance:
-        return self.scene.instance
+        return self.topology.instance
 
     @property
     def tree(self) -> Path:
@@ -106,7 +106,7 @@ class Site:
 
     def greet(self) -> None:
         """Until the neighbour's guest answers."""
-        self.scene.wait_ping(NEIGHBOUR)
+        self.topology.wait_ping(NEIGHBOUR)
 
     def reboot(self) -> None:
         """All processes gone without a word, and what is in memory with them."""
@@ -120,12 +120,14 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(vhost_user: Mapping[str, Any], run: bool = True, cache: Path = SHARED_CACHE) -> Iterator[Site]:
-    """A site whose neighbour is there, with these keys of `vhost_user`; with `run`, it is started and its port control
+def openstack_host(
+    vhost_user: Mapping[str, Any], run: bool = True, cache: Path = SHARED_CACHE
+) -> Iterator[OpenStackHost]:
+    """A host whose neighbour is there, with these keys of `vhost_user`; with `run`, it is started and its port control
     answers."""
-    with scene((NEIGHBOUR,), run=False, vhost_user=vhost_user) as made:
+    with topology((NEIGHBOUR,), run=False, vhost_user=vhost_user) as made:
         made.instance.cache = cache
-        found = Site(made)
+        found = OpenStackHost(made)
         services = {name: {"endpoint": found.service(name)} for name in SERVICES}
         made.keys["more"] = {"port_control": {"zmq": services.pop("port_control")}, "services": services}
         made.save()

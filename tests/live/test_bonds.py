@@ -19,7 +19,7 @@ from tests.kit.network.netns import PingReport, run
 from tests.kit.network.numbered_frames import ETHERTYPE, frame, number_of
 from tests.kit.repetitions import times
 from tests.kit.spec_file import RelayLine
-from tests.kit.testbed import GUEST_MAC, WORKER_CPU, Scene, scene, unaccounted
+from tests.kit.topology import GUEST_MAC, WORKER_CPU, Topology, topology, unaccounted
 from tests.kit.waiting import wait_for
 
 FRAMES = 64
@@ -42,7 +42,7 @@ class BondLine(RelayLine):
         return json.dumps({"id": self.id, "bond": bond, "cpus": self.cpus})
 
 
-def bond(made: Scene, relay: int, wires: Sequence[int], mode: str) -> None:
+def bond(made: Topology, relay: int, wires: Sequence[int], mode: str) -> None:
     """Makes one relay of these wires, instead of one of each."""
     made.lines = {id_: line for id_, line in made.lines.items() if id_ not in wires and id_ != relay}
     members = tuple(made.wires[wire].vf_device for wire in wires)
@@ -50,23 +50,23 @@ def bond(made: Scene, relay: int, wires: Sequence[int], mode: str) -> None:
     made.save()
 
 
-def members(made: Scene, relay: int = 1) -> tuple[LiveMember, ...]:
+def members(made: Topology, relay: int = 1) -> tuple[LiveMember, ...]:
     """The live members of a relay's bond; none while it is not live."""
     seen = made.instance.observed()
     return seen.live.port(f"net_bonding{relay}").members if seen else ()
 
 
-def active(made: Scene, relay: int = 1) -> list[int]:
+def active(made: Topology, relay: int = 1) -> list[int]:
     """The numbers of the wires whose members are active."""
     names = {wire.vf_device.partition(",")[0]: number for number, wire in made.wires.items()}
     return sorted(names[member.name] for member in members(made, relay) if member.active)
 
 
-def wait_active(made: Scene, wires: Sequence[int], relay: int = 1) -> None:
+def wait_active(made: Topology, wires: Sequence[int], relay: int = 1) -> None:
     wait_for(f"the active members to be {wires}", lambda: active(made, relay) == list(wires), 60.0)
 
 
-def send_and_collect(made: Scene, through: int, wires: Sequence[int], count: int = FRAMES) -> dict[int, list[int]]:
+def send_and_collect(made: Topology, through: int, wires: Sequence[int], count: int = FRAMES) -> dict[int, list[int]]:
     """Numbered frames into one wire: which come back on each wire, the guest sending back what it gets."""
     with contextlib.ExitStack() as stack:
         ends = {wire: made.namespace.packet_socket(made.wires[wire].inner, ETHERTYPE) for wire in wires}
@@ -93,9 +93,9 @@ def _collect(ends: dict[int, socket.socket]) -> dict[int, list[int]]:
 
 
 @pytest.fixture(scope="module")
-def two_wires() -> Iterator[Scene]:
+def two_wires() -> Iterator[Topology]:
     """One relay over a bond of two wires, whose guest sends back what it gets."""
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         bond(made, 1, (1, 2), "active-backup")
         made.instance.run()
         made.boot(1, "io")
@@ -103,7 +103,7 @@ def two_wires() -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("mode", ["active-backup", "round-robin", "balance", "broadcast", "tlb", "alb"])
-def test_every_mode_forwards(two_wires: Scene, mode: str) -> None:
+def test_every_mode_forwards(two_wires: Topology, mode: str) -> None:
     """Each replaces the one before under a connected guest, which stays."""
     session = two_wires.session(1)
     bond(two_wires, 1, (1, 2), mode)
@@ -123,7 +123,7 @@ def test_every_mode_forwards(two_wires: Scene, mode: str) -> None:
     assert two_wires.session(1) == session
 
 
-def test_a_member_that_loses_its_link_is_announced_and_status_says_since_when(two_wires: Scene) -> None:
+def test_a_member_that_loses_its_link_is_announced_and_status_says_since_when(two_wires: Topology) -> None:
     """Also where the bond's own link stays, and another member than the active one is concerned."""
     bond(two_wires, 1, (1, 2), "active-backup")
     two_wires.instance.wait_applied()
@@ -139,7 +139,7 @@ def test_a_member_that_loses_its_link_is_announced_and_status_says_since_when(tw
             wait_for("since when", lambda: two_wires.relay_status(1)["since"], 30.0, 0.2)
 
 
-def test_a_bond_comes_and_goes_and_nothing_stays(two_wires: Scene) -> None:
+def test_a_bond_comes_and_goes_and_nothing_stays(two_wires: Topology) -> None:
     """Also as often as DPDK has ports several times over: none is lost."""
     line = two_wires.lines[1]
     two_wires.end_guests()
@@ -154,9 +154,9 @@ def test_a_bond_comes_and_goes_and_nothing_stays(two_wires: Scene) -> None:
 
 
 @contextlib.contextmanager
-def bridged(mode: str) -> Iterator[Scene]:
+def bridged(mode: str) -> Iterator[Topology]:
     """As `two_wires`, with a guest that answers ping and the wires' far ends joined by a bridge, as a switch does."""
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         inside = made.namespace.run
         inside(["ip", "link", "add", BRIDGE, "type", "bridge"])
         for wire in made.wires.values():
@@ -172,11 +172,11 @@ def bridged(mode: str) -> Iterator[Scene]:
         yield made
 
 
-def ping(made: Scene, count: int = 100) -> PingReport:
+def ping(made: Topology, count: int = 100) -> PingReport:
     return made.namespace.ping(GUEST_ADDRESS, count, 0.01)
 
 
-def answered(made: Scene) -> bool:
+def answered(made: Topology) -> bool:
     """Whether practically every ping is answered: a machine too busy to run the guest for a second loses one or two."""
     return ping(made).loss < 0.05
 
@@ -200,7 +200,7 @@ def test_failover_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
         assert [m["link"] for m in made.relay_status(1)["members"]] == ["up", "up"]
 
 
-def _ping_while(made: Scene, gone: int) -> PingReport:
+def _ping_while(made: Topology, gone: int) -> PingReport:
     """Pings while a wire loses its carrier in the midst of them."""
     line = made.namespace.command(["sh", "-c", f"sleep 0.5; ip link set {made.wires[gone].inner} down"])
     with contextlib.ExitStack() as stack:
@@ -210,7 +210,7 @@ def _ping_while(made: Scene, gone: int) -> PingReport:
 
 def test_a_member_without_link_is_left_out_and_taken_back() -> None:
     """In a mode that uses all members, half of the frames would be lost with it."""
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         bond(made, 1, (1, 2), "round-robin")
         made.instance.run()
         made.boot(1, "io")
@@ -234,7 +234,7 @@ def test_a_member_without_link_is_left_out_and_taken_back() -> None:
 
 def test_members_join_and_leave_under_traffic() -> None:
     """Frames cross all the while through the member that stays, none lost; the guest notices nothing."""
-    with scene((1, 2, 3), run=False) as made:
+    with topology((1, 2, 3), run=False) as made:
         bond(made, 1, (1, 2), "active-backup")
         del made.lines[3]
         made.save()
@@ -265,7 +265,7 @@ def test_the_active_member_leaves() -> None:
 
 
 def test_a_member_that_cannot_join_changes_nothing() -> None:
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         bond(made, 1, (1, 2), "round-robin")
         made.instance.run()
         made.boot(1, "io")
@@ -285,7 +285,7 @@ def test_a_member_that_cannot_join_changes_nothing() -> None:
 
 def test_a_member_that_bonding_cannot_use_leaves_nothing() -> None:
     """net_ring takes no MAC address, so the bond does not start; what was made for it goes, each time it is tried."""
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         bond(made, 1, (1, 2), "active-backup")
         good = made.lines[1]
         assert isinstance(good, BondLine)
@@ -306,7 +306,7 @@ def test_a_member_that_bonding_cannot_use_leaves_nothing() -> None:
 
 def test_lacp_between_two_relays() -> None:
     """Two 802.3ad bonds, each the other's partner over two cables, agree before any guest is there, and keep it."""
-    with scene((), run=False) as made, cable("a") as (a1, a2), cable("b") as (b1, b2):
+    with topology((), run=False) as made, cable("a") as (a1, a2), cable("b") as (b1, b2):
         for relay, ends in ((1, (a1, b1)), (2, (a2, b2))):
             devices = tuple(f"net_af_packet{10 * relay + i},iface={end}" for i, end in enumerate(ends))
             made.lines[relay] = BondLine(relay, "", (WORKER_CPU,), mode="802.3ad", members=devices)
@@ -322,7 +322,7 @@ def test_lacp_between_two_relays() -> None:
         assert aggregated(made)
 
 
-def aggregated(made: Scene) -> bool:
+def aggregated(made: Topology) -> bool:
     return [[member.active for member in members(made, relay)] for relay in (1, 2)] == [[True, True]] * 2
 
 
@@ -349,7 +349,7 @@ def cable(name: str) -> Iterator[tuple[str, str]]:
 
 def test_a_bond_too_many_is_refused_with_the_sum() -> None:
     """Four engines with 32 ports each is all there may be."""
-    with scene((), run=False) as made:
+    with topology((), run=False) as made:
         eight = [[f"net_null{8 * b + i}" for i in range(8)] for b in range(15)]
         made.lines = {b: BondLine(b, "", (WORKER_CPU,), members=tuple(names)) for b, names in enumerate(eight)}
         made.save()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.kit.instance import Instance
-from tests.kit.testbed import MAIN_CPU, Scene, scene, wait_frames
+from tests.kit.topology import MAIN_CPU, Topology, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 Breaking = Callable[[Instance, str], None]
@@ -49,20 +49,20 @@ BREAKINGS: dict[Breaking, str] = {
 
 
 @pytest.fixture(scope="module")
-def relayed() -> Iterator[Scene]:
-    with scene() as made:
+def relayed() -> Iterator[Topology]:
+    with topology() as made:
         made.boot(1, "io")
         yield made
 
 
-def refused(made: Scene) -> list[str]:
+def refused(made: Topology) -> list[str]:
     """Why the file is refused, as `vio4wd status` has it; empty when it is not."""
     found = made.instance.status()["watch"]["refused"]
     return list(found["problems"]) if found else []
 
 
 @pytest.mark.parametrize("broken", BREAKINGS, ids=lambda each: each.__name__)
-def test_a_broken_file_changes_nothing(relayed: Scene, broken: Breaking) -> None:
+def test_a_broken_file_changes_nothing(relayed: Topology, broken: Breaking) -> None:
     instance, good = relayed.instance, relayed.text
     in_force, done, session = instance.status()["watch"]["in_force"], relayed.changes(), relayed.session(1)
     with relayed.flow(1) as flow:
@@ -81,7 +81,7 @@ def test_a_broken_file_changes_nothing(relayed: Scene, broken: Breaking) -> None
     instance.check_running()
 
 
-def test_a_file_that_was_mended_is_applied(relayed: Scene) -> None:
+def test_a_file_that_was_mended_is_applied(relayed: Topology) -> None:
     invalid(relayed.instance, relayed.text)
     wait_for("the refusal", lambda: refused(relayed), 60.0, 0.1)
     relayed.wire(2)

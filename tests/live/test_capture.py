@@ -17,7 +17,7 @@ from engine.dataplane.capture import LEASE_S, MAX_SNAPLEN, RING_BYTES
 from tests.kit import cleanup
 from tests.kit.network.numbered_frames import ETHERTYPE, frame
 from tests.kit.network.pcap import read
-from tests.kit.testbed import Scene, scene, wait_frames
+from tests.kit.topology import Topology, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 HERE, THERE = b"\x02\0\0\0\0\1", b"\x02\0\0\0\0\2"
@@ -25,15 +25,15 @@ SIZES = (60, 64, 65, 128, 594, 1280, 1514)
 
 
 @pytest.fixture(scope="module")
-def relayed() -> Iterator[Scene]:
+def relayed() -> Iterator[Topology]:
     """Relay 1's guest sends back what comes; relay 2 is the neighbour; relay 3 has no guest."""
-    with scene((1, 2, 3)) as made:
+    with topology((1, 2, 3)) as made:
         made.boot(1, "io")
         made.boot(2, "io")
         yield made
 
 
-def send(made: Scene, relay: int, count: int = len(SIZES)) -> list[bytes]:
+def send(made: Topology, relay: int, count: int = len(SIZES)) -> list[bytes]:
     frames = [frame(number, SIZES[number % len(SIZES)], HERE, THERE) for number in range(count)]
     with made.namespace.packet_socket(made.wires[relay].inner, ETHERTYPE) as out:
         for each in frames:
@@ -41,7 +41,7 @@ def send(made: Scene, relay: int, count: int = len(SIZES)) -> list[bytes]:
     return frames
 
 
-def started(made: Scene, *arguments: str) -> subprocess.Popen[bytes]:
+def started(made: Topology, *arguments: str) -> subprocess.Popen[bytes]:
     """`vio4wd capture ...`, once the engine copies packets for it."""
     process = subprocess.Popen(
         made.instance.command("capture", *arguments),
@@ -54,7 +54,7 @@ def started(made: Scene, *arguments: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def captured(made: Scene, relay: int) -> bool:
+def captured(made: Topology, relay: int) -> bool:
     """Whether a relay is being captured."""
     return relay in made.instance.client.observe().live.captures
 
@@ -65,7 +65,7 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes, str]:
     return process.returncode, out, said.decode()
 
 
-def test_a_file_has_every_packet_of_both_directions_in_order(relayed: Scene, tmp_path: Path) -> None:
+def test_a_file_has_every_packet_of_both_directions_in_order(relayed: Topology, tmp_path: Path) -> None:
     path = tmp_path / "relay.pcapng"
     process = started(relayed, "1", "-w", str(path), "--count", str(2 * len(SIZES)))
     began = time.time_ns()
@@ -82,7 +82,7 @@ def test_a_file_has_every_packet_of_both_directions_in_order(relayed: Scene, tmp
     assert path.stat().st_mode & 0o077 == 0, "others may read what guests send"
 
 
-def test_one_direction_and_the_first_bytes_alone(relayed: Scene) -> None:
+def test_one_direction_and_the_first_bytes_alone(relayed: Topology) -> None:
     process = started(relayed, "1", "--direction", "vm-to-vf", "--snaplen", "40", "-w", "-", "--count", "3")
     frames = send(relayed, 1)
     code, out, said = ended(process)
@@ -93,7 +93,7 @@ def test_one_direction_and_the_first_bytes_alone(relayed: Scene) -> None:
     ]
 
 
-def test_packets_that_are_dropped_are_captured_too(relayed: Scene) -> None:
+def test_packets_that_are_dropped_are_captured_too(relayed: Topology) -> None:
     process = started(relayed, "3", "--count", "2")
     send(relayed, 3, 2)
     code, out, said = ended(process)
@@ -105,7 +105,7 @@ def test_packets_that_are_dropped_are_captured_too(relayed: Scene) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_what_had_come(number: signal.Signals, relayed: Scene) -> None:
+def test_a_signal_ends_it_with_what_had_come(number: signal.Signals, relayed: Topology) -> None:
     process = started(relayed, "1", "-w", "-")
     before = relayed.counters(1)["vm_to_vf"]["tx_packets"]
     frames = send(relayed, 1)
@@ -117,14 +117,14 @@ def test_a_signal_ends_it_with_what_had_come(number: signal.Signals, relayed: Sc
     assert not captured(relayed, 1)
 
 
-def test_a_reader_that_dies_leaves_no_capture_on(relayed: Scene) -> None:
+def test_a_reader_that_dies_leaves_no_capture_on(relayed: Topology) -> None:
     process = started(relayed, "1", "-w", "-")
     process.kill()
     ended(process)
     wait_for("the capture to end by itself", lambda: not captured(relayed, 1), 60.0)
 
 
-def test_a_reader_that_was_stopped_goes_on(relayed: Scene) -> None:
+def test_a_reader_that_was_stopped_goes_on(relayed: Topology) -> None:
     """Its capture has ended meanwhile; it begins another one, and says so."""
     process = started(relayed, "1", "-w", "-")
     process.send_signal(signal.SIGSTOP)
@@ -137,7 +137,7 @@ def test_a_reader_that_was_stopped_goes_on(relayed: Scene) -> None:
     assert "stopped 1 times" in said
 
 
-def test_a_reader_that_is_slow_misses_packets_and_costs_no_neighbour_any(relayed: Scene) -> None:
+def test_a_reader_that_is_slow_misses_packets_and_costs_no_neighbour_any(relayed: Topology) -> None:
     """Between two reads there comes more than a ring holds."""
     client = relayed.instance.client
     with relayed.flow(2) as neighbour, CaptureReader(client, 1, "vf-to-vm", 262_144) as reading:
@@ -153,7 +153,7 @@ def test_a_reader_that_is_slow_misses_packets_and_costs_no_neighbour_any(relayed
         assert neighbour.finish().clean
 
 
-def fill(made: Scene, relay: int) -> None:
+def fill(made: Topology, relay: int) -> None:
     """More than a ring holds, if all of it is captured."""
     whole = frame(0, 1514, HERE, THERE)
     with made.namespace.packet_socket(made.wires[relay].inner, ETHERTYPE) as out:
@@ -161,7 +161,7 @@ def fill(made: Scene, relay: int) -> None:
             out.send(whole)
 
 
-def test_a_relay_that_goes_ends_its_capture(relayed: Scene) -> None:
+def test_a_relay_that_goes_ends_its_capture(relayed: Topology) -> None:
     relayed.wire(4)
     relayed.save()
     relayed.instance.wait_applied()
@@ -176,7 +176,7 @@ def test_a_relay_that_goes_ends_its_capture(relayed: Scene) -> None:
     relayed.instance.check_running()
 
 
-def test_refusals_are_sentences(relayed: Scene) -> None:
+def test_refusals_are_sentences(relayed: Topology) -> None:
     unknown = relayed.instance.call("capture", "63")
     assert (unknown.returncode, "no relay 63" in unknown.stderr) == (1, True)
     with CaptureReader(relayed.instance.client, 1, "both", 64):
@@ -198,14 +198,14 @@ def test_refusals_are_sentences(relayed: Scene) -> None:
         (1, "both", 64.0),
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused(wanted: tuple[Any, ...], relayed: Scene) -> None:
+def test_a_request_that_makes_no_sense_is_refused(wanted: tuple[Any, ...], relayed: Topology) -> None:
     with pytest.raises(EngineError) as refused:
         relayed.instance.client.start_capture(*wanted)
     assert refused.value.code == "bad-request"
     assert relayed.instance.client.observe().live.captures == ()
 
 
-def test_what_was_never_begun_can_neither_be_read_nor_stopped(relayed: Scene) -> None:
+def test_what_was_never_begun_can_neither_be_read_nor_stopped(relayed: Topology) -> None:
     client = relayed.instance.client
     for ask in (client.read_capture, client.stop_capture):
         with pytest.raises(EngineError) as refused:
@@ -213,7 +213,7 @@ def test_what_was_never_begun_can_neither_be_read_nor_stopped(relayed: Scene) ->
         assert refused.value.code == "unknown"
 
 
-def test_readings_of_two_relays_are_apart(relayed: Scene) -> None:
+def test_readings_of_two_relays_are_apart(relayed: Topology) -> None:
     client = relayed.instance.client
     with CaptureReader(client, 1, "vf-to-vm", 64) as one, CaptureReader(client, 2, "vf-to-vm", 64) as two:
         before = relayed.counters(2)["vf_to_vm"]["rx_packets"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kit.repetitions import times
-from tests.kit.testbed import CPUS, Scene, scene, unaccounted
+from tests.kit.topology import CPUS, Topology, topology, unaccounted
 from tests.kit.waiting import wait_for
 from tests.live.churn import Churn
 from tests.live.neighbour import NEIGHBOUR, WAYS, neighbour
@@ -26,14 +26,14 @@ HUGEPAGES_KIB = 8192
 """Less than one port's pool, 10 MiB: the heap falls to pieces a little, but no port leaves anything behind."""
 
 
-def inconsistent(made: Scene) -> dict[str, Any]:
+def inconsistent(made: Topology) -> dict[str, Any]:
     """The relays of which more was received than sent or dropped, or less. What waits to be sent is neither."""
     relays = made.instance.client.counters()["relays"]
     lacking = {relay: [unaccounted(found[way]) for way in WAYS] for relay, found in relays.items()}
     return {relay: counts for relay, counts in lacking.items() if counts != [0, 0]}
 
 
-def round_of(made: Scene, churn: Churn, changes: int) -> None:
+def round_of(made: Topology, churn: Churn, changes: int) -> None:
     made.boot(NEIGHBOUR, "io")
     with neighbour(made):
         with churn.traffic():
@@ -44,14 +44,14 @@ def round_of(made: Scene, churn: Churn, changes: int) -> None:
     wait_for("no guest", lambda: not made.live_socket(NEIGHBOUR).guest)
 
 
-def other_mode_and_back(made: Scene) -> None:
+def other_mode_and_back(made: Topology) -> None:
     for mode in ("client", "server"):
         made.keys["vhost_user"] = {"mode": mode}
         made.save()
         made.instance.wait_applied()
 
 
-def check(made: Scene, early: Footprint) -> None:
+def check(made: Topology, early: Footprint) -> None:
     state, late = made.instance.client.observe().state, footprint(made.instance.engine_pid)
     print(f"in use: {late}")
     assert (len(state.relays), len(state.ports), len(state.sockets)) == (1, 1, 1)
@@ -64,7 +64,7 @@ def check(made: Scene, early: Footprint) -> None:
 def test_churn() -> None:
     seed = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))
     print(f"VIO4WD_TEST_SEED={seed}")
-    with scene((1, NEIGHBOUR, 3, 4), worker_cpus=CPUS, allow_destroy=(1, 3, 4)) as made:
+    with topology((1, NEIGHBOUR, 3, 4), worker_cpus=CPUS, allow_destroy=(1, 3, 4)) as made:
         boot_id, churn = made.instance.client.hello().boot_id, Churn(made, seed)
         churn.clear()
         round_of(made, churn, ROUND)

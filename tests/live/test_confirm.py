@@ -17,7 +17,7 @@ import pytest
 from state.pending import Pending, Phase, current_pending
 from state.store import Store
 from tests.kit.instance import READY_S
-from tests.kit.testbed import Scene, scene, wait_frames
+from tests.kit.topology import Topology, topology, wait_frames
 from tests.kit.waiting import wait_for
 from tests.live.test_deaths import watch_pid
 
@@ -25,9 +25,9 @@ OLD, NEW = {1}, {1, 2}
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Scene]:
+def made() -> Iterator[Topology]:
     """A watched file with relay 1, and wires for two."""
-    with scene((1, 2), run=False) as both:
+    with topology((1, 2), run=False) as both:
         (both.instance.directory / "new.yaml").write_text(both.text)
         del both.lines[2]
         both.save()
@@ -36,30 +36,30 @@ def made() -> Iterator[Scene]:
 
 
 @pytest.fixture
-def stage(made: Scene) -> Scene:
+def stage(made: Topology) -> Topology:
     """With the old state live, whatever the test before left."""
     made.save()
     made.instance.wait_applied()
     return made
 
 
-def draft(made: Scene) -> Path:
+def draft(made: Topology) -> Path:
     return made.instance.directory / "new.yaml"
 
 
-def pending(made: Scene) -> Pending | None:
+def pending(made: Topology) -> Pending | None:
     store = Store(made.instance.state_dir)
     with contextlib.closing(store):
         return current_pending(store)
 
 
-def begun(made: Scene, confirm: str) -> subprocess.Popen[bytes]:
+def begun(made: Topology, confirm: str) -> subprocess.Popen[bytes]:
     """An apply of the new state; it ends by itself, so it is none of the instance's processes that have to stay."""
     made.instance.start("apply", "--confirm", confirm, str(draft(made)))
     return made.instance.processes.pop("apply")
 
 
-def waiting(made: Scene, confirm: str) -> subprocess.Popen[bytes]:
+def waiting(made: Topology, confirm: str) -> subprocess.Popen[bytes]:
     """An apply of the new state that waits to be confirmed."""
     process = begun(made, confirm)
     wait_for("an apply that waits", lambda: (left := pending(made)) and left.phase is Phase.WAITING, 60.0)
@@ -67,12 +67,12 @@ def waiting(made: Scene, confirm: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def live(made: Scene) -> set[int] | None:
+def live(made: Topology) -> set[int] | None:
     seen = made.instance.observed()
     return set(seen.state.relays) if seen is not None else None
 
 
-def verified(made: Scene, relays: set[int]) -> None:
+def verified(made: Topology, relays: set[int]) -> None:
     """Nothing is pending, these relays are live, and nothing is missing of what a file with them wants."""
     wait_for("an end", lambda: pending(made) is None, READY_S, 0.1)
     assert live(made) == relays
@@ -81,7 +81,7 @@ def verified(made: Scene, relays: set[int]) -> None:
     assert made.instance.call("plan", "--detailed-exitcode", str(file)).returncode == 0, made.instance.log[-3000:]
 
 
-def test_not_confirmed_the_old_state_is_back_and_its_traffic_never_stopped(stage: Scene) -> None:
+def test_not_confirmed_the_old_state_is_back_and_its_traffic_never_stopped(stage: Topology) -> None:
     stage.boot(1, "io")
     with stage.flow(1) as flow:
         wait_frames(flow)
@@ -93,7 +93,7 @@ def test_not_confirmed_the_old_state_is_back_and_its_traffic_never_stopped(stage
     verified(stage, OLD)
 
 
-def test_confirmed_the_new_state_stays(stage: Scene) -> None:
+def test_confirmed_the_new_state_stays(stage: Topology) -> None:
     process = waiting(stage, "60s")
     assert stage.instance.call("confirm").returncode == 0
     assert process.wait(60) == 0
@@ -103,14 +103,14 @@ def test_confirmed_the_new_state_stays(stage: Scene) -> None:
     verified(stage, NEW)
 
 
-def test_its_applier_killed_the_watch_brings_the_old_state_back(stage: Scene) -> None:
+def test_its_applier_killed_the_watch_brings_the_old_state_back(stage: Topology) -> None:
     process = waiting(stage, "4s")
     process.kill()
     process.wait()
     verified(stage, OLD)
 
 
-def test_its_applier_killed_it_can_be_confirmed(stage: Scene) -> None:
+def test_its_applier_killed_it_can_be_confirmed(stage: Topology) -> None:
     process = waiting(stage, "60s")
     process.kill()
     process.wait()
@@ -119,7 +119,7 @@ def test_its_applier_killed_it_can_be_confirmed(stage: Scene) -> None:
     verified(stage, NEW)
 
 
-def test_the_watch_killed_its_applier_brings_the_old_state_back(stage: Scene) -> None:
+def test_the_watch_killed_its_applier_brings_the_old_state_back(stage: Topology) -> None:
     process, old = waiting(stage, "5s"), watch_pid(stage)
     assert old is not None
     os.kill(old, signal.SIGKILL)
@@ -127,14 +127,14 @@ def test_the_watch_killed_its_applier_brings_the_old_state_back(stage: Scene) ->
     verified(stage, OLD)
 
 
-def test_the_engine_killed_the_next_one_gets_the_old_state(stage: Scene) -> None:
+def test_the_engine_killed_the_next_one_gets_the_old_state(stage: Topology) -> None:
     process = waiting(stage, "120s")
     os.kill(stage.instance.engine_pid, signal.SIGKILL)
     assert process.wait(READY_S) == 1
     verified(stage, OLD)
 
 
-def test_run_killed_and_started_again_the_old_state_is_built(stage: Scene) -> None:
+def test_run_killed_and_started_again_the_old_state_is_built(stage: Topology) -> None:
     process = waiting(stage, "120s")
     run = stage.instance.processes.pop("run")
     run.kill()
@@ -145,7 +145,7 @@ def test_run_killed_and_started_again_the_old_state_is_built(stage: Scene) -> No
     verified(stage, OLD)
 
 
-def test_after_a_reboot_the_old_state_is_built_though_the_file_says_the_new_one(stage: Scene) -> None:
+def test_after_a_reboot_the_old_state_is_built_though_the_file_says_the_new_one(stage: Topology) -> None:
     """Everything is killed, and the run directory is gone, as a tmpfs is."""
     applier = waiting(stage, "120s")
     stage.instance.save(draft(stage).read_text())
@@ -168,7 +168,7 @@ def test_after_a_reboot_the_old_state_is_built_though_the_file_says_the_new_one(
 
 
 @pytest.mark.parametrize("resource", ["port", "socket", "relay"])
-def test_killed_at_any_step_it_is_undone(stage: Scene, resource: str) -> None:
+def test_killed_at_any_step_it_is_undone(stage: Topology, resource: str) -> None:
     """The applier is killed as soon as the first resource of a kind is seen live."""
     process = begun(stage, "60s")
 

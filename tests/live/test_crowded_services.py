@@ -18,7 +18,7 @@ from schema.paths import engine_events, engine_socket
 from tests.kit.paths import ROOT
 from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
-from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, OpenStackHost, openstack_host
 from tests.live.test_leaks import footprint
 
 CROWD_S = times(6, 600)
@@ -31,7 +31,7 @@ PATIENCE_S = 2.0
 SEED = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))
 
 
-def look(made: Site) -> float:
+def look(made: OpenStackHost) -> float:
     """How long `vio4wd status` took, to which the engine has to answer."""
     began = time.monotonic()
     assert made.instance.status()["engine"]["state"] == "ready"
@@ -43,7 +43,7 @@ def start_crowd(seed: int, seconds: float, paths: Sequence[str]) -> subprocess.P
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def ask(made: Site) -> float:
+def ask(made: OpenStackHost) -> float:
     """How long port control took to answer a client that has just come."""
     request = PortControlRequest(op=PortControlRequest.QUERY_PCI, vhost_path="/nowhere")
     with Service(made.service("port_control"), timeout_ms=10_000) as service:
@@ -66,8 +66,8 @@ def crowded(seed: int, seconds: float, paths: Sequence[str], probe: Callable[[],
 
 
 def test_clients_at_the_limit_of_descriptors_end_nothing_and_delay_no_port_control() -> None:
-    with site(OPENSTACK) as made:
-        made.scene.serve(NEIGHBOUR)
+    with openstack_host(OPENSTACK) as made:
+        made.topology.serve(NEIGHBOUR)
         made.greet()
         watch, engine = int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid
         resource.prlimit(watch, resource.RLIMIT_NOFILE, (FILES, FILES))
@@ -91,8 +91,8 @@ def test_clients_at_the_limit_of_descriptors_end_nothing_and_delay_no_port_contr
 
 def test_an_engine_whose_api_is_crowded_goes_on_and_is_steered() -> None:
     """Only its own user may connect there, so this is a `vio4wd status` in a loop rather than an attack."""
-    with site(OPENSTACK) as made:
-        made.scene.serve(NEIGHBOUR)
+    with openstack_host(OPENSTACK) as made:
+        made.topology.serve(NEIGHBOUR)
         made.greet()
         engine = made.instance.engine_pid
         in_use = footprint(engine).descriptors

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from tests.kit.instance import READY_S
-from tests.kit.testbed import Scene, scene, shrunken, wait_frames
+from tests.kit.topology import Topology, shrunken, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 
@@ -22,14 +22,14 @@ def told(what: str, since: float) -> None:
     print(f"{what}: {time.monotonic() - since:.2f} s")
 
 
-def watch_pid(made: Scene) -> int | None:
+def watch_pid(made: Topology) -> int | None:
     """The watch's process, None while none runs."""
     watch: dict[str, Any] | None = made.instance.status()["watch"]
     return int(watch["pid"]) if watch and watch["running"] else None
 
 
 def test_killed_watch_is_started_again_and_traffic_never_stops() -> None:
-    with scene() as made:
+    with topology() as made:
         made.boot(1, "io")
         before, session, done = made.counters(1), made.session(1), made.changes()
         old = watch_pid(made)
@@ -52,7 +52,7 @@ def test_killed_watch_is_started_again_and_traffic_never_stops() -> None:
 
 def test_killed_engine_is_rebuilt_and_traffic_is_back() -> None:
     """testpmd does not connect again by itself, as QEMU does (`reconnect`), so the test starts another guest."""
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(1)
         assert made.ping(1).received == 10
         boot_id = made.session(1).boot_id
@@ -71,7 +71,7 @@ def test_killed_engine_is_rebuilt_and_traffic_is_back() -> None:
 
 def test_killed_run_takes_its_children_along() -> None:
     """Nobody is left who could see to them: engine and watch end in order, and nothing stays."""
-    with scene() as made:
+    with topology() as made:
         made.boot(1, "io")
         with made.storm(1) as storm:
             wait_frames(storm)

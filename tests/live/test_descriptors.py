@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.guests.vhost_peer import Peer, PeerGone
-from tests.kit.testbed import Scene, descriptors, scene
+from tests.kit.topology import Topology, descriptors, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import NEIGHBOUR, neighbour
 
@@ -17,20 +17,20 @@ FEW = 320
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Scene]:
-    with scene((1, NEIGHBOUR, 3), run=False) as scene_:
+def made() -> Iterator[Topology]:
+    with topology((1, NEIGHBOUR, 3), run=False) as scene_:
         scene_.instance.most_descriptors = FEW
         scene_.instance.run()
         scene_.boot(NEIGHBOUR, "io")
         yield scene_
 
 
-def turned_away(made: Scene, relay: int) -> bool:
+def turned_away(made: Topology, relay: int) -> bool:
     with Peer(made.instance.socket(relay)) as peer:
         return peer.gone()
 
 
-def test_the_last_ones_are_kept_for_those_that_are_there(made: Scene) -> None:
+def test_the_last_ones_are_kept_for_those_that_are_there(made: Topology) -> None:
     pid, large = made.instance.engine_pid, 24
     before = len(descriptors(pid))
     with neighbour(made):
@@ -44,7 +44,7 @@ def test_the_last_ones_are_kept_for_those_that_are_there(made: Scene) -> None:
             peer.start()
 
 
-def test_who_takes_them_all_is_cut_off(made: Scene) -> None:
+def test_who_takes_them_all_is_cut_off(made: Topology) -> None:
     """Two are let in while there are enough, and take more than there are."""
     pid = made.instance.engine_pid
     before = len(descriptors(pid))

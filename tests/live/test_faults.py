@@ -22,7 +22,7 @@ from tests.kit.guests.vhost_peer import GET_VRING_BASE, Peer, state
 from tests.kit.network.netns import run
 from tests.kit.repetitions import times
 from tests.kit.spec_file import RelayLine
-from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene
+from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, descriptors, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import neighbour
 from tests.live.test_bonds import bond
@@ -32,15 +32,15 @@ STOPPED_S = times(3, 10)
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Scene]:
+def two() -> Iterator[Topology]:
     """Relay 1, to which it happens, and relay 2, whose guest sends back what it gets."""
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(2, "io")
         yield made
 
 
 @pytest.fixture
-def guest(two: Scene) -> Iterator[Scene]:
+def guest(two: Topology) -> Iterator[Topology]:
     """The same with a guest on relay 1."""
     made = two.boot(1)
     two.wait_ping(1)
@@ -49,7 +49,7 @@ def guest(two: Scene) -> Iterator[Scene]:
     wait_for("the guest to be gone", lambda: not two.live_socket(1).guest)
 
 
-def test_a_driver_that_flaps(two: Scene) -> None:
+def test_a_driver_that_flaps(two: Topology) -> None:
     """What QEMU sends when a guest's driver is unbound and bound: all rings are stopped, and set up anew."""
     connects = two.live_socket(1).connects
     with neighbour(two), two.storm(1), Peer(two.instance.socket(1)) as peer:
@@ -63,7 +63,7 @@ def test_a_driver_that_flaps(two: Scene) -> None:
     assert two.live_socket(1).connects == connects + 100 * ROUNDS + 1
 
 
-def test_connections_that_come_and_go(two: Scene) -> None:
+def test_connections_that_come_and_go(two: Topology) -> None:
     """Some go before they have said a word, some in the middle, some with all rings running."""
     before = descriptors(two.instance.engine_pid)
     with neighbour(two), two.storm(1):
@@ -77,7 +77,7 @@ def test_connections_that_come_and_go(two: Scene) -> None:
     wait_for("its descriptors back", lambda: len(descriptors(two.instance.engine_pid)) == len(before))
 
 
-def test_an_interface_is_removed_under_the_engine_and_comes_back(guest: Scene) -> None:
+def test_an_interface_is_removed_under_the_engine_and_comes_back(guest: Topology) -> None:
     session = guest.session(1)
     with neighbour(guest):
         for _ in range(ROUNDS):
@@ -90,7 +90,7 @@ def test_an_interface_is_removed_under_the_engine_and_comes_back(guest: Scene) -
     assert guest.session(1) == session
 
 
-def test_an_interface_is_replaced_by_another_of_its_name(guest: Scene) -> None:
+def test_an_interface_is_replaced_by_another_of_its_name(guest: Topology) -> None:
     """So fast that nobody sees it missing: only its number tells."""
     with neighbour(guest):
         for _ in range(ROUNDS):
@@ -99,7 +99,7 @@ def test_an_interface_is_replaced_by_another_of_its_name(guest: Scene) -> None:
             guest.wait_ping(1)
 
 
-def test_an_interface_is_renamed_and_polled_on(guest: Scene) -> None:
+def test_an_interface_is_renamed_and_polled_on(guest: Topology) -> None:
     """With its link down, as kernels before 6.2 want it."""
     name, session = guest.wires[1].vf, guest.session(1)
 
@@ -121,7 +121,7 @@ def test_an_interface_is_renamed_and_polled_on(guest: Scene) -> None:
     assert guest.session(1) == session
 
 
-def test_an_interface_is_polled_once_by_whatever_name(two: Scene) -> None:
+def test_an_interface_is_polled_once_by_whatever_name(two: Topology) -> None:
     other = f"{two.wires[1].vf}-by-another-name"
     run(["ip", "link", "property", "add", "dev", two.wires[1].vf, "altname", other[:15]])
     two.lines[9] = RelayLine(9, f"net_af_packet9,iface={other[:15]}")
@@ -135,7 +135,7 @@ def test_an_interface_is_polled_once_by_whatever_name(two: Scene) -> None:
 
 
 @pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
-def test_a_worker_that_is_moved_is_brought_back(guest: Scene) -> None:
+def test_a_worker_that_is_moved_is_brought_back(guest: Topology) -> None:
     """By taskset, as an operator or a script of a host does it with all threads of a process."""
     tasks = Path("/proc", str(guest.instance.engine_pid), "task")
     names = {int(task.name): (task / "comm").read_text().strip() for task in tasks.iterdir()}
@@ -150,7 +150,7 @@ def test_a_worker_that_is_moved_is_brought_back(guest: Scene) -> None:
 
 
 def test_a_bonds_member_loses_its_link() -> None:
-    with scene((1, 2, 3), run=False) as made:
+    with topology((1, 2, 3), run=False) as made:
         bond(made, 1, (1, 3), "active-backup")
         made.instance.run()
         made.boot(2, "io")
@@ -164,7 +164,7 @@ def test_a_bonds_member_loses_its_link() -> None:
                 made.wait_condition(1, "Ready")
 
 
-def test_a_socket_is_removed(two: Scene) -> None:
+def test_a_socket_is_removed(two: Topology) -> None:
     """Nobody is connected: it is made again."""
     path = two.instance.socket(1)
     with neighbour(two):
@@ -176,7 +176,7 @@ def test_a_socket_is_removed(two: Scene) -> None:
             wait_for("nobody to be connected", lambda: not two.live_socket(1).guest)
 
 
-def test_the_directory_of_the_sockets_is_removed(guest: Scene) -> None:
+def test_the_directory_of_the_sockets_is_removed(guest: Topology) -> None:
     """Who is connected stays; whoever comes next finds a socket."""
     path, session = guest.instance.socket(1), guest.session(1)
     with neighbour(guest):
@@ -192,7 +192,7 @@ def test_the_directory_of_the_sockets_is_removed(guest: Scene) -> None:
             session = guest.session(1)
 
 
-def wait_said(made: Scene, words: str) -> None:
+def wait_said(made: Topology, words: str) -> None:
     """Wait until relay 1 is Degraded for this reason; for a moment it is only said that its socket was removed."""
     wait_for(words, lambda: words in made.wait_condition(1, "Degraded")["message"], 60.0, 0.2)
 
@@ -213,7 +213,7 @@ def read_only(directory: Path) -> Iterator[None]:
         unmount()
 
 
-def test_the_directory_of_the_sockets_is_not_writable(two: Scene) -> None:
+def test_the_directory_of_the_sockets_is_not_writable(two: Topology) -> None:
     path = two.instance.socket(1)
     with neighbour(two):
         for _ in range(ROUNDS):
@@ -225,7 +225,7 @@ def test_the_directory_of_the_sockets_is_not_writable(two: Scene) -> None:
             two.guests.pop(1).quit()
 
 
-def test_a_file_lies_where_the_directory_of_the_sockets_was(two: Scene) -> None:
+def test_a_file_lies_where_the_directory_of_the_sockets_was(two: Topology) -> None:
     directory, aside = two.instance.sockets, two.instance.sockets.with_name("aside")
     with neighbour(two):
         for _ in range(ROUNDS):
@@ -238,7 +238,7 @@ def test_a_file_lies_where_the_directory_of_the_sockets_was(two: Scene) -> None:
             two.wait_condition(1, "Pending")
 
 
-def test_the_engine_is_stopped_for_a_while(guest: Scene) -> None:
+def test_the_engine_is_stopped_for_a_while(guest: Topology) -> None:
     """Nobody is polled meanwhile. What must not be lost is what the queues hold: no more frames are on their way than
     fit the ring of the neighbour's port (512), and they come back when it goes on. What is there afterwards is what
     was there before, by the same engine.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.network.netns import run
 from tests.kit.network.numbered_frames import ETHERTYPE, frame
-from tests.kit.testbed import Scene, scene, shrunken, unaccounted, wait_frames
+from tests.kit.topology import Topology, shrunken, topology, unaccounted, wait_frames
 from tests.kit.waiting import wait_for
 
 PINGS = 50
@@ -17,8 +17,8 @@ FRAME_SIZES = (60, 64, 65, 128, 594, 1280, 1514)
 
 
 @pytest.fixture(scope="module")
-def relayed() -> Iterator[Scene]:
-    with scene() as made:
+def relayed() -> Iterator[Topology]:
+    with topology() as made:
         yield made
 
 
@@ -28,7 +28,7 @@ def grown(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]], w
     return {name: value for name, value in found.items() if value}
 
 
-def send(made: Scene, sizes: tuple[int, ...]) -> None:
+def send(made: Topology, sizes: tuple[int, ...]) -> None:
     """Frames of these sizes into relay 1's wire."""
     wire = made.wires[1]
     with made.namespace.packet_socket(wire.inner, ETHERTYPE) as out:
@@ -36,7 +36,7 @@ def send(made: Scene, sizes: tuple[int, ...]) -> None:
             out.send(frame(number, size, b"\x02\0\0\0\0\1", b"\x02\0\0\0\0\2"))
 
 
-def test_without_a_guest_frames_are_dropped_and_counted(relayed: Scene) -> None:
+def test_without_a_guest_frames_are_dropped_and_counted(relayed: Topology) -> None:
     before = relayed.counters(1)
     send(relayed, FRAME_SIZES)
     total = len(FRAME_SIZES)
@@ -50,7 +50,7 @@ def test_without_a_guest_frames_are_dropped_and_counted(relayed: Scene) -> None:
     }
 
 
-def test_ping_crosses_and_stats_count_exactly_that(relayed: Scene) -> None:
+def test_ping_crosses_and_stats_count_exactly_that(relayed: Topology) -> None:
     before = relayed.counters(1)
     relayed.boot(1, "icmpecho")
     report = relayed.ping(1, PINGS)
@@ -67,7 +67,7 @@ def test_ping_crosses_and_stats_count_exactly_that(relayed: Scene) -> None:
         assert grown(before, told, way) == crossed
 
 
-def test_frames_of_every_size_cross_both_ways_whole(relayed: Scene) -> None:
+def test_frames_of_every_size_cross_both_ways_whole(relayed: Topology) -> None:
     before = relayed.counters(1)
     guest = relayed.boot(1, "io")
     with relayed.namespace.packet_socket(relayed.wires[1].inner, ETHERTYPE) as back:
@@ -87,7 +87,7 @@ def test_frames_of_every_size_cross_both_ways_whole(relayed: Scene) -> None:
 
 def test_a_guest_that_takes_nothing_costs_only_its_own_relay() -> None:
     """Overload is dropped before the relay reads it, and counted as the port's; the neighbour's frames all cross."""
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(2, "io")
         made.boot(1, "io").stop()
         with made.storm(1) as stuck, made.flow(2) as flow:
@@ -104,7 +104,7 @@ def test_a_guest_that_takes_nothing_costs_only_its_own_relay() -> None:
 
 def test_a_wire_that_vanishes_costs_only_its_own_relay() -> None:
     """Somebody removes the interface under a relay's port while the other relay carries frames."""
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(1, "io")
         made.boot(2, "io")
         before, session = made.counters(2), made.session(2)

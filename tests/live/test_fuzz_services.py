@@ -9,7 +9,7 @@ import time
 from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
 from tests.live.fuzzers import Fuzz, Tally
-from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, OpenStackHost, openstack_host
 from tests.live.test_leaks import footprint
 
 WARM_S, FUZZ_S = times(2, 20), times(5, 600)
@@ -19,15 +19,15 @@ GROWTH_KIB = 16 * 1024
 SEED = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))
 
 
-def fuzzed(made: Site, seconds: float, seed: int) -> Tally:
+def fuzzed(made: OpenStackHost, seconds: float, seed: int) -> Tally:
     with Fuzz({name: made.service(name) for name in SERVICES}, seed, CROWD).running() as tally:
         time.sleep(seconds)
     return tally
 
 
 def test_no_client_ends_a_service_or_goes_without_its_reply() -> None:
-    with site(OPENSTACK) as made:
-        made.scene.serve(NEIGHBOUR)
+    with openstack_host(OPENSTACK) as made:
+        made.topology.serve(NEIGHBOUR)
         made.greet()
         watch, engine = int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid
         fuzzed(made, WARM_S, SEED)

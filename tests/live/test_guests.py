@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.kit.repetitions import times
-from tests.kit.testbed import scene, shrunken, unaccounted, wait_frames
+from tests.kit.topology import shrunken, topology, unaccounted, wait_frames
 from tests.kit.waiting import wait_for
 
 KILLS = times(5, 50)
@@ -11,7 +11,7 @@ KILLS = times(5, 50)
 
 def test_killed_guests_cost_only_their_own_relay() -> None:
     """SIGKILL while frames go both ways; the next guest connects and its frames flow, the neighbour loses none."""
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(2, "io")
         before, session = made.counters(2), made.session(2)
         with made.flow(2) as neighbour:
@@ -38,7 +38,7 @@ def test_killed_guests_cost_only_their_own_relay() -> None:
 
 def test_a_guest_that_floods_is_killed() -> None:
     """A guest that sends as fast as it can dies; what it had sent is counted, and its successor finds all in order."""
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(2)
         for _ in range(times(2, 10)):
             guest = made.boot(1, "txonly")

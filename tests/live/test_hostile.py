@@ -19,7 +19,7 @@ from tests.kit.guests.vhost_fuzzer import Fuzzer
 from tests.kit.guests.vhost_peer import MEMORY_BYTES, NEED_REPLY, USER_ADDRESS, VERSION, Peer, PeerGone
 from tests.kit.guests.vhost_sender import Sender
 from tests.kit.repetitions import times
-from tests.kit.testbed import Scene, descriptors, scene
+from tests.kit.topology import Topology, descriptors, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import neighbour
 from tests.live.open_files import Opened
@@ -32,9 +32,9 @@ Lie = Callable[[Peer], None]
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Scene]:
+def made() -> Iterator[Topology]:
     """Relay 1, whose socket is lied to, relay 2, whose guest sends back what it gets, and relay 3 without a guest."""
-    with scene((1, 2, 3)) as scene_:
+    with topology((1, 2, 3)) as scene_:
         scene_.boot(2, "io")
         yield scene_
 
@@ -173,7 +173,7 @@ LIES: tuple[Lie, ...] = (
 )
 
 
-def check_honest(made: Scene) -> None:
+def check_honest(made: Topology) -> None:
     """A peer that behaves is served, right after one that did not."""
     wait_for("the socket to be free", lambda: not made.live_socket(1).guest)
     before = made.live_socket(1).connects
@@ -184,7 +184,7 @@ def check_honest(made: Scene) -> None:
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
-def test_a_lie_costs_only_the_liar(lie: Lie, made: Scene) -> None:
+def test_a_lie_costs_only_the_liar(lie: Lie, made: Topology) -> None:
     with neighbour(made):
         opened = Opened(made.instance.engine_pid)
         for _ in range(times(2, 10)):
@@ -195,7 +195,7 @@ def test_a_lie_costs_only_the_liar(lie: Lie, made: Scene) -> None:
     opened.check_given_back()
 
 
-def test_a_ring_comes_before_its_memory(made: Scene) -> None:
+def test_a_ring_comes_before_its_memory(made: Topology) -> None:
     pid = made.instance.engine_pid
     with Peer(made.instance.socket(1)) as peer, contextlib.suppress(PeerGone):
         peer.introduce()
@@ -207,7 +207,7 @@ def test_a_ring_comes_before_its_memory(made: Scene) -> None:
     assert made.instance.engine_pid == pid
 
 
-def test_answers_that_nobody_reads_hold_nobody_up(made: Scene) -> None:
+def test_answers_that_nobody_reads_hold_nobody_up(made: Topology) -> None:
     """All sockets share the thread that answers."""
     with neighbour(made), Peer(made.instance.socket(1)) as peer:
         for _ in range(20_000):
@@ -217,7 +217,7 @@ def test_answers_that_nobody_reads_hold_nobody_up(made: Scene) -> None:
     check_honest(made)
 
 
-def test_a_second_connection_does_not_disturb_the_first(made: Scene) -> None:
+def test_a_second_connection_does_not_disturb_the_first(made: Topology) -> None:
     with Peer(made.instance.socket(1)) as first:
         first.start()
         wait_for("the guest to be connected", lambda: made.live_socket(1).guest)
@@ -235,7 +235,7 @@ def mappings(pid: int) -> int:
         return sum(1 for _ in file)
 
 
-def test_who_makes_his_memory_shorter_is_cut_off(made: Scene) -> None:
+def test_who_makes_his_memory_shorter_is_cut_off(made: Topology) -> None:
     """Also when each missing page would be found one by one, since each would be a mapping of its own."""
     pid = made.instance.engine_pid
     with neighbour(made):
@@ -267,7 +267,7 @@ def forgotten(path: Path) -> bool:
         return True
 
 
-def test_who_costs_descriptors_is_shut_out(made: Scene) -> None:
+def test_who_costs_descriptors_is_shut_out(made: Topology) -> None:
     """DPDK loses them; so few are lost that no limit is near, and nobody else waits."""
     pid, path = made.instance.engine_pid, made.instance.socket(3)
     before = len(descriptors(pid))
@@ -290,7 +290,7 @@ def resident_kib(pid: int) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("Rss:"))
 
 
-def test_fuzzed_conversations(made: Scene) -> None:
+def test_fuzzed_conversations(made: Topology) -> None:
     seed = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))
     print(f"VIO4WD_TEST_SEED={seed}")
     fuzzer, pid, path = Fuzzer(seed), made.instance.engine_pid, made.instance.socket(1)

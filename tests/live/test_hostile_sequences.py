@@ -20,7 +20,7 @@ import pytest
 from tests.kit.guests.vhost_peer import Peer
 from tests.kit.guests.vhost_sequences import Sequences
 from tests.kit.repetitions import LONG, times
-from tests.kit.testbed import Scene, descriptors, scene
+from tests.kit.topology import Topology, descriptors, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import NEIGHBOUR, neighbour
 from tests.live.open_files import Opened
@@ -36,8 +36,8 @@ MAPPINGS = 64
 
 
 @pytest.fixture
-def made() -> Iterator[Scene]:
-    with scene((1, NEIGHBOUR, 3), run=False, vhost_user=OFFERS) as scene_:
+def made() -> Iterator[Topology]:
+    with topology((1, NEIGHBOUR, 3), run=False, vhost_user=OFFERS) as scene_:
         for relay in LIARS:
             scene_.lines[relay] = replace(scene_.lines[relay], packed=True)
         scene_.save()
@@ -71,7 +71,7 @@ def converse(sequences: Sequences, path: Path, numbers: range, faults: list[str]
             return
 
 
-def round_of(made: Scene, sequences: Sequences, first: int) -> None:
+def round_of(made: Topology, sequences: Sequences, first: int) -> None:
     """Conversations on both sockets at once, even numbers on one and odd ones on the other."""
     faults: list[str] = []
     threads = [
@@ -89,7 +89,7 @@ def round_of(made: Scene, sequences: Sequences, first: int) -> None:
     assert faults == []
 
 
-def check_honest(made: Scene, relay: int) -> None:
+def check_honest(made: Topology, relay: int) -> None:
     wait_for("the socket to be free", lambda: not made.live_socket(relay).guest)
     before = made.live_socket(relay).connects
     with Peer(made.instance.socket(relay)) as peer:
@@ -99,7 +99,7 @@ def check_honest(made: Scene, relay: int) -> None:
 
 
 @pytest.mark.timeout(3600 if LONG else 300)
-def test_sequences(made: Scene) -> None:
+def test_sequences(made: Topology) -> None:
     seed = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))
     start = int(os.environ.get("VIO4WD_TEST_FROM", "0"))
     print(f"VIO4WD_TEST_SEED={seed} VIO4WD_TEST_FROM={start}")

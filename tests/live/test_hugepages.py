@@ -14,7 +14,7 @@ import pytest
 
 from tests.kit.repetitions import times
 from tests.kit.system import host
-from tests.kit.testbed import scene
+from tests.kit.topology import topology
 from tests.live.neighbour import neighbour
 from tests.live.test_leaks import others
 
@@ -40,7 +40,7 @@ def no_hugepages() -> Iterator[None]:
 def test_a_relay_without_memory_costs_no_other_and_heals() -> None:
     if others():
         pytest.skip("needs a host without other DPDK processes")
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(2, "io")
         with neighbour(made):
             for _ in range(ROUNDS):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.testbed import CPUS, Scene, scene
+from tests.kit.topology import CPUS, Topology, topology
 from tests.kit.waiting import wait_for
 
 
-def slept(made: Scene) -> float:
+def slept(made: Topology) -> float:
     """The share of its time that the worker slept lately."""
     return float(made.instance.status()["workers"][0]["slept"])
 
 
 def test_an_idle_worker_sleeps_and_wakes() -> None:
-    with scene() as made:
+    with topology() as made:
         guest = made.boot(1)
         guest.stop()
         wait_for("the worker to sleep most of its time", lambda: slept(made) > 0.5)
@@ -22,7 +22,7 @@ def test_an_idle_worker_sleeps_and_wakes() -> None:
         assert made.ping(1).received == 10
 
 
-def change_idle(made: Scene, idle: str) -> None:
+def change_idle(made: Topology, idle: str) -> None:
     """Save `idle: ...`; what is planned is one change in place, and it is made."""
     made.keys["idle"] = idle
     draft = made.instance.directory / "draft.yaml"
@@ -36,7 +36,7 @@ def change_idle(made: Scene, idle: str) -> None:
 @pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
 def test_idle_changes_in_place() -> None:
     """Adaptive, busy, adaptive: the same engine, the same guest session, and no relay notices."""
-    with scene() as made:
+    with topology() as made:
         made.boot(1, "io")
         session = made.session(1)
         with made.flow(1) as flow:

@@ -14,25 +14,25 @@ from typing import Any
 import pytest
 
 from tests.kit.fakes.sysfs import Sysfs
-from tests.kit.testbed import Scene, scene
+from tests.kit.topology import Topology, topology
 from tests.kit.waiting import wait_for
 
 NETDEV, RELAY = "eth103", 3
 
 
-class Site:
+class HostUnderTest:
     """A host with one VF, and a vio4wd that takes commands from a file."""
 
-    def __init__(self, made: Scene) -> None:
-        self.scene = made
+    def __init__(self, made: Topology) -> None:
+        self.topology = made
         self.instance = made.instance
         self.command = made.instance.directory / "vio_cmd"
         self.wire = made.wire(RELAY)
 
     def save(self, comment: str = "") -> None:
         own = f"port_control: {{ipc: {{file: {self.command}}}}}\n"
-        self.scene.lines.clear()
-        self.instance.save(self.scene.text + own + comment)
+        self.topology.lines.clear()
+        self.instance.save(self.topology.text + own + comment)
 
     def say(self, command: str) -> None:
         """As people do it; waits until the file is gone."""
@@ -52,11 +52,11 @@ class Site:
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HostUnderTest]:
     monkeypatch.setenv("VIO4WD_SYS_DIR", str(tmp_path / "sys"))
     host = Sysfs(tmp_path / "sys")
-    with scene(relays=(), run=False) as made:
-        one = Site(made)
+    with topology(relays=(), run=False) as made:
+        one = HostUnderTest(made)
         host.vf("0000:05:00.0", RELAY, one.wire.vf_device)
         host.netdev(NETDEV, device=one.wire.vf_device)
         one.save()
@@ -64,42 +64,42 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
         yield one
 
 
-def test_a_port_of_a_file_passes_traffic_and_outlives_its_watch(site: Site) -> None:
-    site.say(f"add_port {NETDEV}")
-    site.scene.boot(RELAY)
-    site.scene.wait_ping(RELAY)
-    assert site.scene.ping(RELAY, 20).lost == 0
-    status = site.scene.relay_status(RELAY)
+def test_a_port_of_a_file_passes_traffic_and_outlives_its_watch(host: HostUnderTest) -> None:
+    host.say(f"add_port {NETDEV}")
+    host.topology.boot(RELAY)
+    host.topology.wait_ping(RELAY)
+    assert host.topology.ping(RELAY, 20).lost == 0
+    status = host.topology.relay_status(RELAY)
     assert (status["owner"], status["condition"]) == ("ipc", "Ready")
 
-    session = site.scene.session(RELAY)
-    site.save("# saved again\n")
-    os.kill(site.instance.status()["watch"]["pid"], signal.SIGKILL)
-    wait_for("another watch", lambda: site.instance.status()["watch"]["running"], 60.0, 0.2)
-    assert site.scene.ping(RELAY, 20).lost == 0
-    assert site.scene.session(RELAY) == session, "nobody touched the relay"
+    session = host.topology.session(RELAY)
+    host.save("# saved again\n")
+    os.kill(host.instance.status()["watch"]["pid"], signal.SIGKILL)
+    wait_for("another watch", lambda: host.instance.status()["watch"]["running"], 60.0, 0.2)
+    assert host.topology.ping(RELAY, 20).lost == 0
+    assert host.topology.session(RELAY) == session, "nobody touched the relay"
 
-    site.say(f"del_port {NETDEV}")
-    wait_for("its socket to go", lambda: not site.instance.socket(RELAY).exists())
-    assert site.scene.changes().count("remove relay:3") == 1
-
-
-def test_a_port_of_a_file_is_there_again_after_a_start(site: Site) -> None:
-    site.say(f"add_port {NETDEV}")
-    site.instance.terminate()
-    site.instance.run(wait=False)
-    wait_for("the relay", lambda: RELAY in site.live(), 120.0)
-    site.say(f"del_port {NETDEV}")
+    host.say(f"del_port {NETDEV}")
+    wait_for("its socket to go", lambda: not host.instance.socket(RELAY).exists())
+    assert host.topology.changes().count("remove relay:3") == 1
 
 
-def test_what_is_refused_is_said_in_status(site: Site) -> None:
-    subprocess.run(["sh", "-c", f"echo add_port nothere > {site.command}"], check=True)
+def test_a_port_of_a_file_is_there_again_after_a_start(host: HostUnderTest) -> None:
+    host.say(f"add_port {NETDEV}")
+    host.instance.terminate()
+    host.instance.run(wait=False)
+    wait_for("the relay", lambda: RELAY in host.live(), 120.0)
+    host.say(f"del_port {NETDEV}")
+
+
+def test_what_is_refused_is_said_in_status(host: HostUnderTest) -> None:
+    subprocess.run(["sh", "-c", f"echo add_port nothere > {host.command}"], check=True)
     said = "ipc: add_port nothere was not carried out: this host has no network device nothere"
-    wait_for(said, lambda: said in site.problems(), 60.0, 0.2)
-    site.command.symlink_to("/etc/passwd")
-    said = f"ipc: {site.command} is a symbolic link; commands are taken from regular files only"
-    wait_for(said, lambda: said in site.problems(), 60.0, 0.2)
-    assert site.instance.log.count("is a symbolic link") == 1
-    site.command.unlink()
-    site.say(f"add_port {NETDEV}")
-    wait_for("nothing to be wrong", lambda: "ipc" not in site.problems(), 60.0, 0.2)
+    wait_for(said, lambda: said in host.problems(), 60.0, 0.2)
+    host.command.symlink_to("/etc/passwd")
+    said = f"ipc: {host.command} is a symbolic link; commands are taken from regular files only"
+    wait_for(said, lambda: said in host.problems(), 60.0, 0.2)
+    assert host.instance.log.count("is a symbolic link") == 1
+    host.command.unlink()
+    host.say(f"add_port {NETDEV}")
+    wait_for("nothing to be wrong", lambda: "ipc" not in host.problems(), 60.0, 0.2)

@@ -19,7 +19,7 @@ from tests.kit.instance import READY_S, Instance
 from tests.kit.network.netns import Namespace, VethWire
 from tests.kit.repetitions import times
 from tests.kit.system import host
-from tests.kit.testbed import MAIN_CPU, WORKER_CPU, descriptors
+from tests.kit.topology import MAIN_CPU, WORKER_CPU, descriptors
 from tests.kit.waiting import wait_for
 
 PORT_ROUNDS, SOCKET_ROUNDS, RELAY_ROUNDS = 200, 100, 100

@@ -10,7 +10,7 @@ import time
 from tests.kit.guests.vhost_peer import Peer
 from tests.kit.instance import Instance
 from tests.kit.repetitions import times
-from tests.kit.testbed import descriptors, scene
+from tests.kit.topology import descriptors, topology
 from tests.kit.waiting import wait_for
 
 GUESTS = 64
@@ -23,7 +23,7 @@ def connected(instance: Instance) -> int:
 
 
 def test_sixty_four_guests_connect_at_once() -> None:
-    with scene((), vhost_user={"template_sockets": True}) as made:
+    with topology((), vhost_user={"template_sockets": True}) as made:
         instance = made.instance
         wait_for("the sockets", lambda: len(list(instance.sockets.iterdir())) == GUESTS)
         before = len(descriptors(instance.engine_pid))

@@ -12,7 +12,7 @@ from typing import Any
 from tests.kit.instance import Instance
 from tests.kit.repetitions import times
 from tests.kit.spec_file import RelayLine, spec_text
-from tests.kit.testbed import MAIN_CPU, WORKER_CPU
+from tests.kit.topology import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
 from tests.live.test_leaks import GROWTH_KIB, Footprint, footprint
 

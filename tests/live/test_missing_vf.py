@@ -6,11 +6,11 @@ import dataclasses
 
 from tests.kit.network.netns import VethWire
 from tests.kit.spec_file import RelayLine
-from tests.kit.testbed import WORKER_CPU, scene, shrunken, wait_frames
+from tests.kit.topology import WORKER_CPU, shrunken, topology, wait_frames
 
 
 def test_a_missing_vf_costs_only_its_own_relay_and_heals() -> None:
-    with scene((1,), run=False) as made:
+    with topology((1,), run=False) as made:
         late = VethWire(made.namespace, "10.77.2.1/24")
         made.lines[2] = RelayLine(2, late.vf_device, (WORKER_CPU,))
         made.save()
@@ -35,7 +35,7 @@ def test_a_missing_vf_costs_only_its_own_relay_and_heals() -> None:
 
 
 def test_an_absent_pci_function_is_named() -> None:
-    with scene((1,), run=False) as made:
+    with topology((1,), run=False) as made:
         made.lines[2] = dataclasses.replace(made.lines[1], id=2, vf="0000:fe:1f.6")
         made.save()
         made.instance.run(wait=False)

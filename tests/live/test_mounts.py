@@ -16,7 +16,7 @@ from tests.kit import cleanup
 from tests.kit.repetitions import times
 from tests.kit.system import host
 from tests.kit.system.hugepages import Holder, HostHugepages
-from tests.kit.testbed import Scene, scene, wait_frames
+from tests.kit.topology import Topology, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 ROUNDS = times(1, 10)
@@ -32,13 +32,13 @@ def huge() -> Iterator[HostHugepages]:
 
 
 @pytest.fixture
-def made(huge: HostHugepages) -> Iterator[Scene]:
+def made(huge: HostHugepages) -> Iterator[Topology]:
     assert huge.found  # asked for first, so that it is given back last
-    with scene((1,)) as one:
+    with topology((1,)) as one:
         yield one
 
 
-def save(made: Scene, *entries: dict[str, Any]) -> None:
+def save(made: Topology, *entries: dict[str, Any]) -> None:
     made.instance.save(f"{made.text}hugepages: {json.dumps(entries)}\n")
 
 
@@ -59,7 +59,7 @@ def wait_pages(huge: HostHugepages, total: int) -> None:
     wait_for(f"{total} pages", lambda: huge.total() == total, 40.0)
 
 
-def test_nothing_of_it_touches_traffic(made: Scene, huge: HostHugepages) -> None:
+def test_nothing_of_it_touches_traffic(made: Topology, huge: HostHugepages) -> None:
     old, new = huge.directory / "old", huge.directory / "deep/new"
     found = huge.total()
     made.boot(1, "io")
@@ -89,7 +89,7 @@ def test_nothing_of_it_touches_traffic(made: Scene, huge: HostHugepages) -> None
     assert list(huge.directory.iterdir()) == []
 
 
-def move_while_held(made: Scene, huge: HostHugepages, old: Path, new: Path, total: int) -> None:
+def move_while_held(made: Topology, huge: HostHugepages, old: Path, new: Path, total: int) -> None:
     """The new mount is there at once, the old one goes when its user has."""
     info = (old / "libvirt/qemu").stat()
     assert (info.st_uid, info.st_mode & 0o777) == (0, 0o750)
@@ -102,7 +102,7 @@ def move_while_held(made: Scene, huge: HostHugepages, old: Path, new: Path, tota
     wait_mounts(huge, new)
 
 
-def test_refusals_say_what_to_do_and_hurt_no_relay(made: Scene, huge: HostHugepages) -> None:
+def test_refusals_say_what_to_do_and_hurt_no_relay(made: Topology, huge: HostHugepages) -> None:
     full, plain = huge.directory / "full", huge.directory / "plain"
     full.mkdir()
     (full / "a").touch()
@@ -133,7 +133,7 @@ def test_pages_of_one_gibibyte(huge: HostHugepages) -> None:
     if size not in huge.kernel.sizes() or huge.kernel.available_bytes() < 3 * PAGE_BYTES[size]:
         pytest.skip("needs a CPU with pages of 1 GiB (pdpe1gb) and 3 GiB of memory available")
     path, found = huge.directory / "giant", huge.total(size)
-    with scene(()) as made:
+    with topology(()) as made:
         save(made, {"mount": str(path), "page_size": size, "reserve": found + 1})
         wait_mounts(huge, path)
         wait_for("a page", lambda: huge.total(size) == found + 1)

@@ -16,23 +16,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.kit.testbed import CPUS, wait_frames
+from tests.kit.topology import CPUS, wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, VF, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, VF, OpenStackHost, openstack_host
 
 FIRST, LAST = CPUS[0], CPUS[-1]
 
 
 @contextlib.contextmanager
-def busy_site() -> Iterator[Site]:
+def busy_site() -> Iterator[OpenStackHost]:
     """Relay 5 has no CPUs of its own, so the core scheduler may move it."""
-    with site(OPENSTACK, run=False) as made:
-        made.scene.keys["worker_cpus"] = CPUS
-        made.scene.lines[NEIGHBOUR] = replace(made.scene.lines[NEIGHBOUR], cpus=None)
-        made.scene.save()
+    with openstack_host(OPENSTACK, run=False) as made:
+        made.topology.keys["worker_cpus"] = CPUS
+        made.topology.lines[NEIGHBOUR] = replace(made.topology.lines[NEIGHBOUR], cpus=None)
+        made.topology.save()
         made.instance.run()
         made.opened()
-        made.scene.serve(NEIGHBOUR, "io")
+        made.topology.serve(NEIGHBOUR, "io")
         yield made
 
 
@@ -45,7 +45,7 @@ def fields(text: str) -> dict[str, str]:
 
 def test_statistics_are_the_engines_and_reading_does_not_reset_them() -> None:
     with busy_site() as made:
-        with made.scene.flow(NEIGHBOUR) as flow:
+        with made.topology.flow(NEIGHBOUR) as flow:
             wait_frames(flow)
             moving = fields(made.client("stats", "--delay=300").stdout)
             assert flow.finish().clean
@@ -57,7 +57,7 @@ def test_statistics_are_the_engines_and_reading_does_not_reset_them() -> None:
         assert still == {name: value for name, value in second.items() if "rate" not in name}
         assert (first["active"], first["vhost.vhost_socket_name"]) == ("True", str(made.instance.socket(NEIGHBOUR)))
         assert (first["vf_to_vm.internal_state"], first["vm_to_vf.internal_state"]) == ("DPDK_READY", "VIRTIO_READY")
-        counted = made.scene.counters(NEIGHBOUR)
+        counted = made.topology.counters(NEIGHBOUR)
         for way, names in (("vf_to_vm", ("rx_from_vf", "tx_to_vm")), ("vm_to_vf", ("rx_from_vm", "tx_to_vf"))):
             for name, kind in zip(names, ("rx", "tx"), strict=True):
                 assert int(first[f"{way}.pkts_{name}"]) == counted[way][f"{kind}_packets"] > 0
@@ -70,13 +70,13 @@ def test_statistics_are_the_engines_and_reading_does_not_reset_them() -> None:
         assert "socket_id: 4294967295" in made.client("stats", "--include-inactive", "--output-format=protobuf").stdout
         rates = {value for name, value in first.items() if "rate" in name}
         assert rates == {"0.0"}, "without a delay there is nothing to take them over"
-        made.scene.guests.pop(NEIGHBOUR).kill()
+        made.topology.guests.pop(NEIGHBOUR).kill()
         made.instance.socket(NEIGHBOUR).unlink(missing_ok=True)  # the guest's, and it leaves it behind
         wait_for("a VF without its guest", lambda: _state(made) == ("False", "True", "DPDK_ADDED"), 30.0)
         assert made.client("stats", "--output-format=protobuf").stdout == "status: OK\n\n"
 
 
-def _state(made: Site) -> tuple[str, str, str]:
+def _state(made: OpenStackHost) -> tuple[str, str, str]:
     """Of the neighbour, whether its guest is there or not."""
     shown = fields(made.client("stats", "--include-inactive", "--delay=0").stdout)
     return shown["active"], shown["vf_to_vm.active"], shown["vf_to_vm.internal_state"]
@@ -85,7 +85,7 @@ def _state(made: Site) -> tuple[str, str, str]:
 def test_the_pinner_moves_a_busy_relay_with_vf_to_vm_first_and_it_stays_there() -> None:
     with busy_site() as made:
         pin = f"--virtio-cpu={NEIGHBOUR}:{LAST},{FIRST}"
-        with made.scene.flow(NEIGHBOUR) as flow:
+        with made.topology.flow(NEIGHBOUR) as flow:
             wait_frames(flow)
             moved = made.client("core_pinner", pin)
             assert (moved.returncode, "Scheduler response: OK" in moved.stdout) == (0, True), moved.stdout
@@ -103,14 +103,14 @@ def test_the_pinner_moves_a_busy_relay_with_vf_to_vm_first_and_it_stays_there() 
         wait_for("the relay on its CPUs again", lambda: _pinned(made) == (LAST, FIRST), 60.0)
 
 
-def _pinned(made: Site) -> tuple[int, int] | None:
+def _pinned(made: OpenStackHost) -> tuple[int, int] | None:
     seen = made.instance.observed()
     pin = seen.state.pins.get(NEIGHBOUR) if seen is not None else None
     return (pin.vf_to_vm, pin.vm_to_vf) if pin is not None else None
 
 
 def test_the_monitor_shows_what_the_engine_measures() -> None:
-    with busy_site() as made, made.scene.storm(NEIGHBOUR) as flow:
+    with busy_site() as made, made.topology.storm(NEIGHBOUR) as flow:
         wait_frames(flow)
         command = made.command("monitor_load", "--poll-interval=0.3")
         with subprocess.Popen(command, env=made.instance.environment, stdout=subprocess.PIPE, text=True) as monitor:
@@ -127,7 +127,7 @@ def test_the_monitor_shows_what_the_engine_measures() -> None:
 def test_an_add_that_fails_leaves_nothing_behind_and_touches_nothing() -> None:
     with busy_site() as made:
         Path(made.guest).write_text("somebody's file")
-        with made.scene.flow(NEIGHBOUR) as flow:
+        with made.topology.flow(NEIGHBOUR) as flow:
             failed = made.plug()
             assert (failed.returncode, "exists and is no socket" in failed.stdout) == (1, True), failed.stdout
             assert made.relays() == {}

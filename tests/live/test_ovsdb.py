@@ -13,7 +13,7 @@ import pytest
 from tests.kit.fakes.sysfs import Sysfs
 from tests.kit.network.numbered_frames import SequencedFlow
 from tests.kit.system.ovsdb_server import BRIDGE, OvsdbServer
-from tests.kit.testbed import Scene, scene, shrunken, wait_frames
+from tests.kit.topology import Topology, shrunken, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 pytestmark = pytest.mark.needs("ovs")
@@ -23,12 +23,12 @@ FILES, OURS, OTHER = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    scene: Scene
+class HostUnderTest:
+    topology: Topology
     server: OvsdbServer
 
     def netdev(self, relay: int) -> str:
-        return self.scene.wires[relay].vf
+        return self.topology.wires[relay].vf
 
     def mark(self, relay: int) -> None:
         netdev = self.netdev(relay)
@@ -39,18 +39,18 @@ class Site:
 
     def relays(self) -> dict[int, str]:
         """Owner by id."""
-        return {each["id"]: each["owner"] for each in self.scene.instance.status()["relays"]}
+        return {each["id"]: each["owner"] for each in self.topology.instance.status()["relays"]}
 
     def faults(self) -> list[str]:
-        found: list[str] = self.scene.instance.status()["watch"]["faults"]
+        found: list[str] = self.topology.instance.status()["watch"]["faults"]
         return found
 
     def left_out(self) -> list[str]:
-        found: list[str] = self.scene.instance.status()["watch"]["in_force"]["left_out"]
+        found: list[str] = self.topology.instance.status()["watch"]["in_force"]["left_out"]
         return found
 
     def live(self) -> set[int]:
-        seen = self.scene.instance.observed()
+        seen = self.topology.instance.observed()
         return set(seen.state.relays) if seen is not None else set()
 
     def wait_live(self, *relays: int) -> None:
@@ -58,15 +58,15 @@ class Site:
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostUnderTest]:
     with marked(monkeypatch) as made:
         yield made
 
 
 @contextlib.contextmanager
-def marked(monkeypatch: pytest.MonkeyPatch, **vhost_user: bool) -> Iterator[Site]:
+def marked(monkeypatch: pytest.MonkeyPatch, **vhost_user: bool) -> Iterator[HostUnderTest]:
     """With one relay in the file, and the wires of two more."""
-    with scene((FILES, OURS, OTHER), run=False, vhost_user=vhost_user) as made:
+    with topology((FILES, OURS, OTHER), run=False, vhost_user=vhost_user) as made:
         sysfs = Sysfs(made.instance.directory / "sys")
         monkeypatch.setenv("VIO4WD_SYS_DIR", str(sysfs.root))
         for relay, wire in made.wires.items():
@@ -77,7 +77,7 @@ def marked(monkeypatch: pytest.MonkeyPatch, **vhost_user: bool) -> Iterator[Site
             made.instance.save(f"{made.text}port_control: {{ovsdb: {{socket: {server.socket}}}}}\n")
             server.bridge()
             made.instance.run()
-            yield Site(made, server)
+            yield HostUnderTest(made, server)
 
 
 def timed(what: str, command: Callable[[], object], probe: Callable[[], object]) -> None:
@@ -95,32 +95,32 @@ def more(flow: SequencedFlow) -> Callable[[], bool]:
 
 
 def test_the_users_guide_with_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
-    with marked(monkeypatch, template_sockets=True) as site:  # the guest is there before its VF
-        follow_the_guide(site)
+    with marked(monkeypatch, template_sockets=True) as host:  # the guest is there before its VF
+        follow_the_guide(host)
 
 
-def follow_the_guide(site: Site) -> None:
-    made, server, netdev = site.scene, site.server, site.netdev(OURS)
+def follow_the_guide(host: HostUnderTest) -> None:
+    made, server, netdev = host.topology, host.server, host.netdev(OURS)
     made.boot(FILES)
     made.boot(OURS, "io")
     before = made.session(FILES)
     marked = ("--", "set", "interface", netdev, "external_ids:virtio_forwarder=1")
     with made.storm(OURS) as flow:
         timed("add-port to traffic", lambda: server.vsctl("add-port", BRIDGE, netdev, *marked), more(flow))
-        assert site.relays() == {FILES: "file", OURS: "ovsdb"}
-        timed("remove external_ids to no relay", lambda: site.unmark(OURS), lambda: site.live() == {FILES})
+        assert host.relays() == {FILES: "file", OURS: "ovsdb"}
+        timed("remove external_ids to no relay", lambda: host.unmark(OURS), lambda: host.live() == {FILES})
         assert netdev in str(server.vsctl("list-ports", BRIDGE)), "it stays on its bridge"
-        timed("set external_ids to traffic", lambda: site.mark(OURS), more(flow))
-        timed("del-port to no relay", lambda: server.vsctl("del-port", BRIDGE, netdev), lambda: site.live() == {FILES})
+        timed("set external_ids to traffic", lambda: host.mark(OURS), more(flow))
+        timed("del-port to no relay", lambda: server.vsctl("del-port", BRIDGE, netdev), lambda: host.live() == {FILES})
     assert made.changes().count("remove relay:2") == 2
     assert (made.session(FILES), made.ping(FILES).lost) == (before, 0), "the file's relay never noticed"
 
 
-def test_a_server_that_is_killed_and_started_again_touches_no_relay(site: Site) -> None:
-    made, server = site.scene, site.server
-    server.vsctl("add-port", BRIDGE, site.netdev(OURS))
-    site.mark(OURS)
-    site.wait_live(FILES, OURS)
+def test_a_server_that_is_killed_and_started_again_touches_no_relay(host: HostUnderTest) -> None:
+    made, server = host.topology, host.server
+    server.vsctl("add-port", BRIDGE, host.netdev(OURS))
+    host.mark(OURS)
+    host.wait_live(FILES, OURS)
     made.boot(OURS, "io")
     instance = made.instance
     before, counted = (made.session(OURS), instance.client.hello()), made.counters(OURS)
@@ -128,10 +128,10 @@ def test_a_server_that_is_killed_and_started_again_touches_no_relay(site: Site) 
         wait_frames(flow)
         server.kill()
         wait_frames(flow)
-        wait_for("status to say so", lambda: any("is waited for" in fault for fault in site.faults()), 60.0)
+        wait_for("status to say so", lambda: any("is waited for" in fault for fault in host.faults()), 60.0)
         wait_frames(flow)
         server.start()
-        wait_for("status to be content", lambda: site.faults() == [], 60.0)
+        wait_for("status to be content", lambda: host.faults() == [], 60.0)
         wait_frames(flow)
         assert flow.finish().clean
     after = (made.session(OURS), instance.client.hello())
@@ -139,24 +139,24 @@ def test_a_server_that_is_killed_and_started_again_touches_no_relay(site: Site) 
     assert shrunken(counted, made.counters(OURS)) == []
 
 
-def test_what_changed_while_vio4wd_was_down_is_made_up_for(site: Site) -> None:
-    made, server = site.scene, site.server
+def test_what_changed_while_vio4wd_was_down_is_made_up_for(host: HostUnderTest) -> None:
+    made, server = host.topology, host.server
     for relay in (OURS, OTHER):
-        server.vsctl("add-port", BRIDGE, site.netdev(relay))
-    site.mark(OURS)
-    site.wait_live(FILES, OURS)
+        server.vsctl("add-port", BRIDGE, host.netdev(relay))
+    host.mark(OURS)
+    host.wait_live(FILES, OURS)
     made.instance.terminate()
-    site.unmark(OURS)
-    site.mark(OTHER)
+    host.unmark(OURS)
+    host.mark(OTHER)
     made.instance.run(wait=False)
-    site.wait_live(FILES, OTHER)
-    assert site.relays() == {FILES: "file", OTHER: "ovsdb"}
+    host.wait_live(FILES, OTHER)
+    assert host.relays() == {FILES: "file", OTHER: "ovsdb"}
 
 
-def test_the_files_relay_is_refused_and_undisturbed(site: Site) -> None:
-    made, server = site.scene, site.server
+def test_the_files_relay_is_refused_and_undisturbed(host: HostUnderTest) -> None:
+    made, server = host.topology, host.server
     before = made.session(FILES)
-    server.vsctl("add-port", BRIDGE, site.netdev(FILES))
-    site.mark(FILES)
-    wait_for("status to name it", lambda: any("relay 1 of ovsdb is left out" in each for each in site.left_out()), 60.0)
-    assert (site.live(), made.session(FILES)) == ({FILES}, before)
+    server.vsctl("add-port", BRIDGE, host.netdev(FILES))
+    host.mark(FILES)
+    wait_for("status to name it", lambda: any("relay 1 of ovsdb is left out" in each for each in host.left_out()), 60.0)
+    assert (host.live(), made.session(FILES)) == ({FILES}, before)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.network.netns import PingReport
 from tests.kit.repetitions import times
-from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, scene, shrunken, wait_frames
+from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, shrunken, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 MOVES = times(20, 500)
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
 
 
 @pytest.fixture
-def two() -> Iterator[Scene]:
+def two() -> Iterator[Topology]:
     """Relay 1, which moves, and relay 2, which must not notice; its guest sends back numbered frames."""
-    with scene((1, 2), worker_cpus=[MAIN_CPU, WORKER_CPU]) as made:
+    with topology((1, 2), worker_cpus=[MAIN_CPU, WORKER_CPU]) as made:
         made.boot(2, "io")
         yield made
 
 
-def move(made: Scene, place: tuple[int, int]) -> None:
+def move(made: Topology, place: tuple[int, int]) -> None:
     """Pin relay 1 to `place` by an edit of the file, and wait until it is there."""
     made.pin(1, *place)
     made.save()
@@ -38,14 +38,14 @@ def move(made: Scene, place: tuple[int, int]) -> None:
     )
 
 
-def check_untouched(made: Scene, done_before: list[str]) -> None:
+def check_untouched(made: Topology, done_before: list[str]) -> None:
     """Nothing but the pin of relay 1 was changed."""
     done = made.changes()[len(done_before) :]
     assert done
     assert set(done) == {"migrate pin:1"}
 
 
-def test_moves_under_numbered_frames(two: Scene) -> None:
+def test_moves_under_numbered_frames(two: Topology) -> None:
     two.boot(1, "io")
     before, session, done = two.counters(2), two.session(2), two.changes()
     with two.flow(1) as flow, two.flow(2) as neighbour:
@@ -60,14 +60,14 @@ def test_moves_under_numbered_frames(two: Scene) -> None:
     assert not shrunken(before, two.counters(2))
 
 
-def way_back(made: Scene, relay: int) -> int:
+def way_back(made: Topology, relay: int) -> int:
     """How many frames fewer came out of a wire than went in, as the network's end counts them."""
     sysfs = f"/sys/class/net/{made.wires[relay].inner}/statistics/"
     sent, received = made.namespace.run(["cat", f"{sysfs}tx_packets", f"{sysfs}rx_packets"]).stdout.split()
     return int(sent) - int(received)
 
 
-def test_moves_under_a_ping_flood(two: Scene) -> None:
+def test_moves_under_a_ping_flood(two: Topology) -> None:
     """ping takes a late answer for a lost one, so it is the wire's own count that must be even in the end."""
     two.boot(1, "icmpecho")
     two.no_arp(1)

@@ -10,22 +10,22 @@ import jsonschema
 import pytest
 
 from tests.kit.paths import ROOT
-from tests.kit.testbed import Scene, scene, shrunken
+from tests.kit.topology import Topology, shrunken, topology
 
 PLAN_SCHEMA = json.loads((ROOT / "schema" / "plan.schema.json").read_text())
 NOTHING = {"add": 0, "change": 0, "remove": 0, "migrate": 0, "impact": "none"}
 
 
 @pytest.fixture
-def alone() -> Iterator[Scene]:
+def alone() -> Iterator[Topology]:
     """Wires for relays 1 to 3 and an engine without a watch, so that `apply` alone changes it."""
-    with scene((1, 2, 3), run=False) as made:
+    with topology((1, 2, 3), run=False) as made:
         made.instance.start("engine")
         yield made
 
 
-def spec(made: Scene, name: str, *relays: int) -> Path:
-    """A file of its own with some of the scene's relays."""
+def spec(made: Topology, name: str, *relays: int) -> Path:
+    """A file of its own with some of the topology's relays."""
     lines = dict(made.lines)
     made.lines = {relay: lines[relay] for relay in relays}
     path = made.instance.directory / f"{name}.yaml"
@@ -34,11 +34,11 @@ def spec(made: Scene, name: str, *relays: int) -> Path:
     return path
 
 
-def exit_code(made: Scene, path: Path) -> int:
+def exit_code(made: Topology, path: Path) -> int:
     return made.instance.call("plan", "--detailed-exitcode", str(path)).returncode
 
 
-def apply(made: Scene, path: Path, *options: str) -> list[str]:
+def apply(made: Topology, path: Path, *options: str) -> list[str]:
     """Apply a file; afterwards nothing is to be done, however often one asks. What was done: `add relay:1`."""
     outcome = made.instance.report("apply", *options, str(path))
     assert outcome["verdict"] == "applied"
@@ -48,7 +48,7 @@ def apply(made: Scene, path: Path, *options: str) -> list[str]:
     return [f"{step['action']} {step['resource']}" for step in outcome["steps"]]
 
 
-def test_exit_codes_and_words(alone: Scene) -> None:
+def test_exit_codes_and_words(alone: Topology) -> None:
     one, two = spec(alone, "one", 1), spec(alone, "two", 1, 2)
     apply(alone, one)
     done = alone.instance.call("plan", str(one))
@@ -63,7 +63,7 @@ def test_exit_codes_and_words(alone: Scene) -> None:
     assert exit_code(alone, two) == 1
 
 
-def test_json_says_what_when_and_at_which_cost(alone: Scene) -> None:
+def test_json_says_what_when_and_at_which_cost(alone: Topology) -> None:
     one, two = spec(alone, "one", 1), spec(alone, "two", 2)
     apply(alone, one)
     hello = alone.instance.client.hello()
@@ -80,7 +80,7 @@ def test_json_says_what_when_and_at_which_cost(alone: Scene) -> None:
     assert added["after"]["socket"] == str(alone.instance.socket(2))
 
 
-def test_a_kept_plan_is_carried_out_once(alone: Scene) -> None:
+def test_a_kept_plan_is_carried_out_once(alone: Topology) -> None:
     kept = alone.instance.directory / "kept.plan"
     one = spec(alone, "one", 1)
     apply(alone, spec(alone, "empty"))
@@ -92,7 +92,7 @@ def test_a_kept_plan_is_carried_out_once(alone: Scene) -> None:
     assert "make a new one" in again.stderr
 
 
-def test_walk_leaves_survivors_untouched(alone: Scene) -> None:
+def test_walk_leaves_survivors_untouched(alone: Topology) -> None:
     """Empty, A, A, B, empty: relay 2 is in A and B, and its guest must not notice anything."""
     empty, a, b = spec(alone, "empty"), spec(alone, "a", 1, 2), spec(alone, "b", 2, 3)
     assert apply(alone, empty) == []

@@ -20,16 +20,16 @@ from schema.model import MAX_RELAYS
 from tests.kit.instance import READY_S
 from tests.kit.paths import SHARED_CACHE
 from tests.kit.repetitions import LONG
-from tests.kit.testbed import wait_frames
+from tests.kit.topology import wait_frames
 from tests.kit.waiting import wait_for
-from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, OTHER, VF, Site, site
+from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, OTHER, VF, OpenStackHost, openstack_host
 
 
 @contextlib.contextmanager
-def undisturbed(made: Site) -> Iterator[None]:
+def undisturbed(made: OpenStackHost) -> Iterator[None]:
     """While the block runs, the neighbour loses nothing, and its engine is the same."""
     boot = made.instance.client.hello().boot_id
-    with made.scene.flow(NEIGHBOUR) as flow:
+    with made.topology.flow(NEIGHBOUR) as flow:
         wait_frames(flow)
         yield
         wait_frames(flow)
@@ -41,8 +41,8 @@ def undisturbed(made: Site) -> Iterator[None]:
 
 @pytest.mark.parametrize("listening", [False, True], ids=["before-qemu", "after-qemu"])
 def test_the_plug_in_every_order(listening: bool) -> None:
-    with site(OPENSTACK) as made, socket.socket(socket.AF_UNIX) as qemu:
-        made.scene.serve(NEIGHBOUR, "io")
+    with openstack_host(OPENSTACK) as made, socket.socket(socket.AF_UNIX) as qemu:
+        made.topology.serve(NEIGHBOUR, "io")
         if listening:
             qemu.bind(made.guest)
             qemu.listen()
@@ -66,21 +66,21 @@ def test_the_plug_in_every_order(listening: bool) -> None:
 
 
 def test_what_was_plugged_outlives_everything_but_its_removal() -> None:
-    with site(OPENSTACK) as made:
-        made.scene.serve(NEIGHBOUR)
+    with openstack_host(OPENSTACK) as made:
+        made.topology.serve(NEIGHBOUR)
         made.greet()
         assert made.plug().returncode == 0
         kept = {0: (VF, "port-control")}
         watch, engine = int(made.instance.status()["watch"]["pid"]), made.instance.engine_pid
         os.kill(watch, signal.SIGKILL)
-        assert made.scene.ping(NEIGHBOUR).received, "a dead loop stops no relay"
+        assert made.topology.ping(NEIGHBOUR).received, "a dead loop stops no relay"
         wait_for("another watch", lambda: (s := made.instance.status()["watch"]) and s["running"] and s["pid"] != watch)
         assert made.relays() == kept
         os.kill(engine, signal.SIGKILL)
         made.greet()
         assert made.relays() == kept
-        made.scene.lines[7] = type(made.scene.lines[NEIGHBOUR])(7, "net_null7")
-        made.scene.save()
+        made.topology.lines[7] = type(made.topology.lines[NEIGHBOUR])(7, "net_null7")
+        made.topology.save()
         saved = {**kept, 7: ("net_null7", "file")}
         wait_for("the saved file", lambda: made.relays() == saved, 30.0)
         made.reboot()
@@ -98,7 +98,7 @@ def test_what_was_plugged_outlives_everything_but_its_removal() -> None:
 def test_a_plug_during_a_cold_start_is_answered_in_time() -> None:
     cache = Path("/var/tmp") / f"vio4wd-test-cold-{os.getpid()}"
     try:
-        with site(OPENSTACK, run=False, cache=cache) as made:
+        with openstack_host(OPENSTACK, run=False, cache=cache) as made:
             made.instance.run(wait=False)
             made.opened()
             assert made.instance.observed() is None, "the loops compile"
@@ -111,7 +111,7 @@ def test_a_plug_during_a_cold_start_is_answered_in_time() -> None:
                 made.instance.cache = SHARED_CACHE
                 made.instance.run(wait=False)
             wait_for("the engine", lambda: made.instance.observed() is not None, READY_S, 0.5)
-            made.scene.serve(NEIGHBOUR)
+            made.topology.serve(NEIGHBOUR)
             made.greet()
             assert made.relays() == {0: (VF, "port-control")}
             assert made.unplug().returncode == 0
@@ -122,7 +122,7 @@ def test_a_plug_during_a_cold_start_is_answered_in_time() -> None:
 
 def test_a_site_script_finds_all_sockets_and_adds_by_number(tmp_path: Path) -> None:
     """It knows the directory from the old configuration file, and waits for the relay's socket before it adds a VF."""
-    with site({"template_sockets": True, "name": "virtio-forwarder%u.sock"}) as made:
+    with openstack_host({"template_sockets": True, "name": "virtio-forwarder%u.sock"}) as made:
         defaults = tmp_path / "virtioforwarder"
         defaults.write_text(f"# made for the site\nVIRTIOFWD_SOCKET_DIR={made.instance.sockets}\n")
         found = re.search(r'^VIRTIOFWD_SOCKET_DIR="?([^"\n]*)"?$', defaults.read_text(), re.MULTILINE)
@@ -155,7 +155,7 @@ BOND = ["--pci-addr", VF, "--pci-addr", OTHER, "--name", "net_bonding3", "--virt
 
 
 def test_a_bond_is_added_by_its_members_and_removed_by_its_name() -> None:
-    with site({"template_sockets": True}) as made:
+    with openstack_host({"template_sockets": True}) as made:
         assert made.ask("add", *BOND[:4], "--virtio-id", "3").returncode == 1, "it needs a name"
         assert made.ask("add", *BOND).returncode == 0
         assert set(made.relays()) == {3}
@@ -169,11 +169,11 @@ def test_a_bond_is_added_by_its_members_and_removed_by_its_name() -> None:
 
 
 def test_what_the_file_has_is_refused_at_once() -> None:
-    with site(OPENSTACK) as made:
-        made.scene.serve(NEIGHBOUR, "io")
-        line = type(made.scene.lines[NEIGHBOUR])
-        made.scene.lines[1] = line(1, OTHER, socket=f"{made.instance.sockets}/own")
-        made.scene.save()
+    with openstack_host(OPENSTACK) as made:
+        made.topology.serve(NEIGHBOUR, "io")
+        line = type(made.topology.lines[NEIGHBOUR])
+        made.topology.lines[1] = line(1, OTHER, socket=f"{made.instance.sockets}/own")
+        made.topology.save()
         wait_for("relay 1 of the file", lambda: made.relays() == {1: (OTHER, "file")}, 30.0)
         with undisturbed(made):
             for refused, why in (
@@ -189,9 +189,9 @@ def test_what_the_file_has_is_refused_at_once() -> None:
 
 def test_what_port_control_has_the_file_is_refused_and_the_plan_says_so() -> None:
     """Relay, VF and socket, one after the other: whoever came first keeps it, and the rest of the file is applied."""
-    with site(OPENSTACK) as made:
-        made.scene.serve(NEIGHBOUR, "io")
-        line = type(made.scene.lines[NEIGHBOUR])
+    with openstack_host(OPENSTACK) as made:
+        made.topology.serve(NEIGHBOUR, "io")
+        line = type(made.topology.lines[NEIGHBOUR])
         assert made.plug().returncode == 0
         with undisturbed(made):
             for number, (wanted, why) in enumerate(
@@ -202,8 +202,8 @@ def test_what_port_control_has_the_file_is_refused_and_the_plan_says_so() -> Non
                 )
             ):
                 extra = line(10 + number, f"net_null{number}")
-                made.scene.lines = {NEIGHBOUR: made.scene.lines[NEIGHBOUR], wanted.id: wanted, extra.id: extra}
-                made.scene.save()
+                made.topology.lines = {NEIGHBOUR: made.topology.lines[NEIGHBOUR], wanted.id: wanted, extra.id: extra}
+                made.topology.save()
                 known = {0: (VF, "port-control"), extra.id: (extra.vf, "file")}
                 wait_for("the rest of the file", lambda known=known: made.relays() == known, 30.0)  # type: ignore[misc]
                 assert f"relay {wanted.id} of file is left out: {why}" in made.planned()

@@ -17,7 +17,7 @@ import pytest
 from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
 from tests.kit.guests.vhost_peer import RING_BYTES, USED, Peer
 from tests.kit.network.netns import VethWire
-from tests.kit.testbed import GUEST_CPUS, Scene, scene
+from tests.kit.topology import GUEST_CPUS, Topology, topology
 from tests.kit.waiting import wait_for
 
 FLOWS, QUEUES = 24, 4
@@ -43,8 +43,8 @@ def flow_and_number(frame: bytes) -> tuple[int, int] | None:
 
 
 @pytest.fixture(scope="module")
-def relayed() -> Iterator[Scene]:
-    with scene() as made:
+def relayed() -> Iterator[Topology]:
+    with topology() as made:
         yield made
 
 
@@ -52,7 +52,7 @@ def back_again(seen: Mapping[int, list[int]], least: int) -> bool:
     return sum(map(len, seen.values())) >= least
 
 
-def send_and_collect(made: Scene, wire: VethWire) -> dict[int, list[int]]:
+def send_and_collect(made: Topology, wire: VethWire) -> dict[int, list[int]]:
     """Sends all flows in turns and gives, for each, the numbers in the order in which they came back."""
     seen: defaultdict[int, list[int]] = defaultdict(list)
     done = threading.Event()
@@ -87,7 +87,7 @@ def send_and_collect(made: Scene, wire: VethWire) -> dict[int, list[int]]:
     return seen
 
 
-def test_flows_spread_over_the_guests_queues_and_keep_their_order(relayed: Scene) -> None:
+def test_flows_spread_over_the_guests_queues_and_keep_their_order(relayed: Topology) -> None:
     path = relayed.instance.socket(1)
     wait_for_socket(path)
     with TestpmdGuest([path], "io", GUEST_CPUS, queues=QUEUES) as guest:
@@ -102,7 +102,7 @@ def test_flows_spread_over_the_guests_queues_and_keep_their_order(relayed: Scene
     print(f"frames by queue: {by_queue}")
 
 
-def test_no_ring_of_a_guest_wants_to_be_kicked(relayed: Scene) -> None:
+def test_no_ring_of_a_guest_wants_to_be_kicked(relayed: Topology) -> None:
     """VRING_USED_F_NO_NOTIFY, the first bit of a used ring's flags: in the rings that the guest receives from too."""
     path = relayed.instance.socket(1)
     wait_for_socket(path)

@@ -22,7 +22,7 @@ from tests.kit.instance import Instance
 from tests.kit.paths import ROOT
 from tests.kit.spec_file import save
 from tests.kit.system import ovsdb_server as ovsdb
-from tests.kit.testbed import CPUS, GUEST_CPUS, MAIN_CPU, WORKER_CPU, Scene, scene
+from tests.kit.topology import CPUS, GUEST_CPUS, MAIN_CPU, WORKER_CPU, Topology, topology
 from tests.kit.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
@@ -35,11 +35,11 @@ COMMAND_FILE = Path("/tmp/vio_cmd")
 """Where the configuration file has it, with no variable to move it."""
 
 
-class Site:
+class HostUnderTest:
     """A host that keeps its configuration file."""
 
-    def __init__(self, made: Scene, sys: Path) -> None:
-        self.scene = made
+    def __init__(self, made: Topology, sys: Path) -> None:
+        self.topology = made
         self.instance = made.instance
         self.host = Sysfs(sys)
         self.file = made.instance.directory / "virtioforwarder"
@@ -65,7 +65,7 @@ class Site:
 
     def vf(self, relay: int) -> str:
         """A veth, of which /sys says that it is this VF of a PF. Gives the name of its network device."""
-        wire = self.scene.wire(relay)
+        wire = self.topology.wire(relay)
         self.host.vf("0000:05:00.0", relay, wire.vf_device)
         self.host.netdev(f"eth{relay}", device=wire.vf_device)
         return f"eth{relay}"
@@ -79,9 +79,9 @@ class Site:
 
     def passes(self, relay: int) -> None:
         """Packets go both ways. That none is lost is shown elsewhere, on guests with a CPU of their own."""
-        self.scene.wait_ping(relay)
-        answered = self.scene.ping(relay, 20)
-        assert answered.received, f"{answered} {self.scene.counters(relay)}"
+        self.topology.wait_ping(relay)
+        answered = self.topology.ping(relay, 20)
+        assert answered.received, f"{answered} {self.topology.counters(relay)}"
         print(f"relay {relay}: {answered}")
 
     def endpoint(self, name: str) -> str:
@@ -94,17 +94,17 @@ class Site:
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HostUnderTest]:
     monkeypatch.setenv("VIO4WD_SYS_DIR", str(tmp_path / "sys"))
-    with scene(relays=(), run=False, mtu=JUMBO) as made:
-        yield Site(made, tmp_path / "sys")
+    with topology(relays=(), run=False, mtu=JUMBO) as made:
+        yield HostUnderTest(made, tmp_path / "sys")
 
 
-def test_a_static_vf_with_everything_that_it_can_be_given(site: Site) -> None:
-    services = {f"ZMQ_{name}_EP": site.endpoint(name) for name in ("STATS", "CONFIG", "CORE_SCHED")}
-    wire = site.scene.wire(3)
-    site.variables["VIO4WD_CORE_SCHED_ENABLE"] = "true"
-    site.run(
+def test_a_static_vf_with_everything_that_it_can_be_given(host: HostUnderTest) -> None:
+    services = {f"ZMQ_{name}_EP": host.endpoint(name) for name in ("STATS", "CONFIG", "CORE_SCHED")}
+    wire = host.topology.wire(3)
+    host.variables["VIO4WD_CORE_SCHED_ENABLE"] = "true"
+    host.run(
         STATIC_VFS=f"({wire.vf_device}=3)",
         CPU_MASK=hex(1 << WORKER_CPU),
         CPU_PINS=f"'3:{WORKER_CPU}'",
@@ -114,163 +114,163 @@ def test_a_static_vf_with_everything_that_it_can_be_given(site: Site) -> None:
         VFIO_VF_TOKEN="0",
         **services,
     )
-    site.wait_relay(3)
-    guest = TestpmdGuest.started([site.instance.socket(3)], cpus=GUEST_CPUS, device=",mrg_rxbuf=1")
-    site.scene.guests[3] = guest
-    site.passes(3)
-    status = site.scene.wait_condition(3, "Ready")
+    host.wait_relay(3)
+    guest = TestpmdGuest.started([host.instance.socket(3)], cpus=GUEST_CPUS, device=",mrg_rxbuf=1")
+    host.topology.guests[3] = guest
+    host.passes(3)
+    status = host.topology.wait_condition(3, "Ready")
     assert (status["owner"], status["cpus"]) == ("static", [WORKER_CPU, WORKER_CPU])
 
-    seen = site.instance.observed()
+    seen = host.instance.observed()
     assert seen is not None
     (port,) = seen.state.ports.values()
     assert (port.mtu, port.checksums, port.tso) == (JUMBO, True, True)
-    assert seen.state.sockets[str(site.instance.socket(3))].features == ("csum", "mrgbuf", "tso")
-    assert int(site.scene.live_socket(3).features, 16) & MRG_RXBUF
+    assert seen.state.sockets[str(host.instance.socket(3))].features == ("csum", "mrgbuf", "tso")
+    assert int(host.topology.live_socket(3).features, 16) & MRG_RXBUF
     assert (seen.state.engine.main_cpu, seen.state.engine.vfio_vf_token) == (MAIN_CPU, TOKEN)
     assert {worker.cpu for worker in seen.state.workers} == {WORKER_CPU}
 
-    stats, sched = f"--stats-ep={site.endpoint('STATS')}", f"--sched-ep={site.endpoint('CORE_SCHED')}"
-    shown = site.client("stats", stats)
+    stats, sched = f"--stats-ep={host.endpoint('STATS')}", f"--sched-ep={host.endpoint('CORE_SCHED')}"
+    shown = host.client("stats", stats)
     assert re.search(r"^relay_3\.vf_to_vm\.\S*pkts_rx_from_vf=[1-9]", shown.stdout, re.MULTILINE), shown
-    assert str(WORKER_CPU) in site.client("config", f"--config-ep={site.endpoint('CONFIG')}").stdout
-    assert site.client("core_pinner", stats, sched, f"--virtio-cpu=3:{WORKER_CPU},{WORKER_CPU}").returncode == 0
-    assert site.client("core_pinner", stats, sched, f"--virtio-cpu=3:{MAIN_CPU},{MAIN_CPU}").returncode == 1
+    assert str(WORKER_CPU) in host.client("config", f"--config-ep={host.endpoint('CONFIG')}").stdout
+    assert host.client("core_pinner", stats, sched, f"--virtio-cpu=3:{WORKER_CPU},{WORKER_CPU}").returncode == 0
+    assert host.client("core_pinner", stats, sched, f"--virtio-cpu=3:{MAIN_CPU},{MAIN_CPU}").returncode == 1
 
-    session = site.scene.session(3)
-    other = site.scene.wire(4)
-    site.save(STATIC_VFS=f"({wire.vf_device}=3 {other.vf_device}=4)")
-    site.wait_relay(4)
-    site.save(STATIC_VFS=f"({wire.vf_device}=3 ")
-    line = list(site.variables).index("VIRTIOFWD_STATIC_VFS") + 1
-    said = f"{site.file}:{line}:1: an array is opened and never closed"
-    wait_for(said, lambda: said in site.instance.call("status").stdout.replace("\n", ""), 60.0, 0.2)
-    site.save(STATIC_VFS=f"({wire.vf_device}=3)")
-    site.wait_relay(4, there=False)
-    assert site.scene.session(3) == session, "a relay that stays is not touched"
-    plan = site.instance.call("plan", "--defaults", str(site.file))
+    session = host.topology.session(3)
+    other = host.topology.wire(4)
+    host.save(STATIC_VFS=f"({wire.vf_device}=3 {other.vf_device}=4)")
+    host.wait_relay(4)
+    host.save(STATIC_VFS=f"({wire.vf_device}=3 ")
+    line = list(host.variables).index("VIRTIOFWD_STATIC_VFS") + 1
+    said = f"{host.file}:{line}:1: an array is opened and never closed"
+    wait_for(said, lambda: said in host.instance.call("status").stdout.replace("\n", ""), 60.0, 0.2)
+    host.save(STATIC_VFS=f"({wire.vf_device}=3)")
+    host.wait_relay(4, there=False)
+    assert host.topology.session(3) == session, "a relay that stays is not touched"
+    plan = host.instance.call("plan", "--defaults", str(host.file))
     assert "Nothing to do" in plan.stdout, plan
 
-    site.save(STATIC_VFS="")
-    wait_for("the guest to hold it back", lambda: bool(site.instance.status()["watch"]["held"]), 60.0, 0.2)
-    assert site.scene.session(3) == session
-    done = site.instance.call("apply", "--defaults", str(site.file), "--allow-destroy", "relay:3")
+    host.save(STATIC_VFS="")
+    wait_for("the guest to hold it back", lambda: bool(host.instance.status()["watch"]["held"]), 60.0, 0.2)
+    assert host.topology.session(3) == session
+    done = host.instance.call("apply", "--defaults", str(host.file), "--allow-destroy", "relay:3")
     assert done.returncode == 0, done
-    site.wait_relay(3, there=False)
+    host.wait_relay(3, there=False)
 
 
 @pytest.mark.skipif(ovsdb.missing() is not None, reason=f"needs {ovsdb.missing()}")
-def test_sockets_are_there_before_any_vf_and_port_control_adds_one(site: Site) -> None:
+def test_sockets_are_there_before_any_vf_and_port_control_adds_one(host: HostUnderTest) -> None:
     """The guest comes first, as those do whose script waits for the socket and adds the VF afterwards."""
-    netdev = site.vf(5)
-    directory = site.instance.directory / "db"
+    netdev = host.vf(5)
+    directory = host.instance.directory / "db"
     directory.mkdir()
     with ovsdb.OvsdbServer(directory) as database:
-        site.run(OVSDB_SOCK_PATH=str(database.socket), CPU_PINS=f"5:{WORKER_CPU}")
-        wait_for("all sockets", lambda: len(list(site.instance.sockets.iterdir())) == MAX_RELAYS, 60.0)
-        assert all(site.instance.socket(id_).is_socket() for id_ in range(MAX_RELAYS))
-        assert f"{MAX_RELAYS} that no relay uses yet (owner: template)" in site.instance.call("status").stdout
-        site.scene.boot(5)
-        session = site.scene.session(5)
+        host.run(OVSDB_SOCK_PATH=str(database.socket), CPU_PINS=f"5:{WORKER_CPU}")
+        wait_for("all sockets", lambda: len(list(host.instance.sockets.iterdir())) == MAX_RELAYS, 60.0)
+        assert all(host.instance.socket(id_).is_socket() for id_ in range(MAX_RELAYS))
+        assert f"{MAX_RELAYS} that no relay uses yet (owner: template)" in host.instance.call("status").stdout
+        host.topology.boot(5)
+        session = host.topology.session(5)
         database.bridge()
         mark = "external_ids:virtio_forwarder=1"
         database.vsctl("add-port", ovsdb.BRIDGE, netdev, "--", "set", "interface", netdev, mark)
-        site.passes(5)
-        assert site.scene.session(5) == session, "the guest did not see its socket go"
-        assert site.scene.wait_condition(5, "Ready")["owner"] == "ovsdb"
+        host.passes(5)
+        assert host.topology.session(5) == session, "the guest did not see its socket go"
+        assert host.topology.wait_condition(5, "Ready")["owner"] == "ovsdb"
         database.vsctl("remove", "interface", netdev, "external_ids", "virtio_forwarder")
-        site.wait_relay(5, there=False)
-        assert site.instance.socket(5).is_socket(), "the template's stays"
-        assert site.scene.session(5) == session
+        host.wait_relay(5, there=False)
+        assert host.instance.socket(5).is_socket(), "the template's stays"
+        assert host.topology.session(5) == session
 
 
-def test_port_control_by_the_command_file(site: Site) -> None:
+def test_port_control_by_the_command_file(host: HostUnderTest) -> None:
     assert not os.path.lexists(COMMAND_FILE), f"{COMMAND_FILE} is in the way of this test"
-    netdev = site.vf(6)
-    site.run(IPC_PORT_CONTROL="y")
+    netdev = host.vf(6)
+    host.run(IPC_PORT_CONTROL="y")
     try:
         COMMAND_FILE.write_text(f"add_port {netdev}\n")
-        site.wait_relay(6)
-        site.scene.boot(6)
-        site.passes(6)
+        host.wait_relay(6)
+        host.topology.boot(6)
+        host.passes(6)
         COMMAND_FILE.write_text(f"del_port {netdev}\n")
-        site.wait_relay(6, there=False)
+        host.wait_relay(6, there=False)
     finally:
         COMMAND_FILE.unlink(missing_ok=True)
 
 
-def test_dynamic_sockets_and_client_mode(site: Site) -> None:
+def test_dynamic_sockets_and_client_mode(host: HostUnderTest) -> None:
     """QEMU makes the sockets; none is there before port control asks for it."""
-    wire = site.scene.wire(7)
-    endpoint = site.endpoint("port_control")
-    sched = site.endpoint("core_sched")
-    site.variables["VIO4WD_CORE_SCHED_ENABLE"] = "yes"
-    site.run(
+    wire = host.topology.wire(7)
+    endpoint = host.endpoint("port_control")
+    sched = host.endpoint("core_sched")
+    host.variables["VIO4WD_CORE_SCHED_ENABLE"] = "yes"
+    host.run(
         ZMQ_CORE_SCHED_EP=sched,
         DYNAMIC_SOCKETS="true",
         VHOST_CLIENT="y",
         ZMQ_PORT_CONTROL_EP=endpoint,
         STATIC_VFS=f"{wire.vf_device}=7",
     )
-    site.wait_relay(7)
-    assert list(site.instance.sockets.iterdir()) == []
-    guest = TestpmdGuest.started([site.instance.socket(7)], cpus=GUEST_CPUS, device=",server=1")
-    site.scene.guests[7] = guest
-    site.passes(7)
+    host.wait_relay(7)
+    assert list(host.instance.sockets.iterdir()) == []
+    guest = TestpmdGuest.started([host.instance.socket(7)], cpus=GUEST_CPUS, device=",server=1")
+    host.topology.guests[7] = guest
+    host.passes(7)
     wait_for("port control", lambda: Path(endpoint.removeprefix("ipc://")).exists(), 60.0)
     assert not Path(sched.removeprefix("ipc://")).exists(), "only exactly true opens it"
-    path = f"--vhost-path={site.instance.sockets}/vhu1"
-    assert site.client("port_control", f"--zmq_ep={endpoint}", "add_sock", "--pci-addr=05:08.1", path).returncode == 0
-    shown = {relay["id"]: relay["owner"] for relay in site.instance.status()["relays"]}
+    path = f"--vhost-path={host.instance.sockets}/vhu1"
+    assert host.client("port_control", f"--zmq_ep={endpoint}", "add_sock", "--pci-addr=05:08.1", path).returncode == 0
+    shown = {relay["id"]: relay["owner"] for relay in host.instance.status()["relays"]}
     assert shown == {0: "port-control", 7: "static"}
     taken = ("add", "--virtio-id=7", "--pci-addr=05:08.2")
-    refused = site.client("port_control", f"--zmq_ep={endpoint}", *taken)
+    refused = host.client("port_control", f"--zmq_ep={endpoint}", *taken)
     assert refused.returncode == 1
     assert "wanted by static" in refused.stdout + refused.stderr
-    assert site.client("port_control", f"--zmq_ep={endpoint}", "remove_sock", path).returncode == 0
-    guest = site.scene.guests.pop(7)
+    assert host.client("port_control", f"--zmq_ep={endpoint}", "remove_sock", path).returncode == 0
+    guest = host.topology.guests.pop(7)
     guest.kill()
-    site.instance.socket(7).unlink(missing_ok=True)
+    host.instance.socket(7).unlink(missing_ok=True)
 
 
 class Logged:
     """What was logged, by severity, as far as it came after a point."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.begins = len(site.instance.log)
+    def __init__(self, host: HostUnderTest) -> None:
+        self.host = host
+        self.begins = len(host.instance.log)
 
     def since(self) -> set[str]:
-        text = self.site.instance.log[self.begins :]
+        text = self.host.instance.log[self.begins :]
         ours = set(re.findall(r"^\S+ \S+ vio4wd\.\w+ ([A-Z]+) ", text, re.MULTILINE))
         return ours | ({"DPDK"} if re.search(r"^(EAL|VHOST_\w+|\w*ethdev\w*): ", text, re.MULTILINE | re.I) else set())
 
 
-def test_the_log_level_is_a_threshold_for_everybody(site: Site) -> None:
+def test_the_log_level_is_a_threshold_for_everybody(host: HostUnderTest) -> None:
     """Each save gives rise to an info (it is in force), a warning (a remark), an error (an endpoint that can't be) and,
     since a socket goes and comes, to what DPDK says for debugging."""
-    site.variables["VIRTIOFWD_ZERO_COPY"] = "y"
-    (site.instance.directory / "file").touch()
-    site.run(LOG_LEVEL="6")
-    found = [_logged_at(site, level) for level in (7, 6, 5, 4, 3, 2, 1, 0, 6)]
+    host.variables["VIRTIOFWD_ZERO_COPY"] = "y"
+    (host.instance.directory / "file").touch()
+    host.run(LOG_LEVEL="6")
+    found = [_logged_at(host, level) for level in (7, 6, 5, 4, 3, 2, 1, 0, 6)]
     expected = [{"DPDK", "INFO", "WARNING", "ERROR"}, {"INFO", "WARNING", "ERROR"}, {"WARNING", "ERROR"}]
     expected += [{"WARNING", "ERROR"}, {"ERROR"}, set(), set(), set(), {"INFO", "WARNING", "ERROR"}]
-    assert found == expected, site.instance.log[-6000:]
+    assert found == expected, host.instance.log[-6000:]
 
 
-def _logged_at(site: Site, level: int) -> set[str]:
+def _logged_at(host: HostUnderTest, level: int) -> set[str]:
     """First the level alone; then something happens."""
-    site.save(LOG_LEVEL=str(level))
+    host.save(LOG_LEVEL=str(level))
     name = LEVELS[level]
-    site.instance.wait_state(name, lambda state: state.engine.log_level == name)
-    wait_for("the watch to have done that", lambda: bool(site.in_force()), 30.0)
-    logged = Logged(site)
+    host.instance.wait_state(name, lambda state: state.engine.log_level == name)
+    wait_for("the watch to have done that", lambda: bool(host.in_force()), 30.0)
+    logged = Logged(host)
     pattern = f"at{level}-{logged.begins}-%u"
-    missing = f"{site.instance.directory}/file/{logged.begins}"
-    site.save(SOCKET_FNAME_PATTERN=pattern, ZMQ_STATS_EP=f"ipc://{missing}")
-    path = site.instance.sockets / pattern.replace("%u", "63")
+    missing = f"{host.instance.directory}/file/{logged.begins}"
+    host.save(SOCKET_FNAME_PATTERN=pattern, ZMQ_STATS_EP=f"ipc://{missing}")
+    path = host.instance.sockets / pattern.replace("%u", "63")
     wait_for(f"the sockets of level {level}", path.is_socket, 60.0)
-    wait_for("the fault", lambda: any(missing in each for each in site.instance.status()["problems"]), 60.0, 0.2)
+    wait_for("the fault", lambda: any(missing in each for each in host.instance.status()["problems"]), 60.0, 0.2)
     return logged.since()
 
 

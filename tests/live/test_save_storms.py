@@ -15,7 +15,7 @@ import pytest
 
 from tests.kit.repetitions import times
 from tests.kit.system.terminal import Terminal
-from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, descriptors, scene, wait_frames
+from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, descriptors, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 SAVES = times(10, 50)
@@ -163,19 +163,19 @@ SAVED_BY: tuple[Save, ...] = (
 
 
 @pytest.fixture(scope="module")
-def relayed() -> Iterator[Scene]:
-    with scene(worker_cpus=[MAIN_CPU, WORKER_CPU]) as made:
+def relayed() -> Iterator[Topology]:
+    with topology(worker_cpus=[MAIN_CPU, WORKER_CPU]) as made:
         made.boot(1, "io")
         yield made
 
 
-def watch_descriptors(made: Scene) -> list[str]:
+def watch_descriptors(made: Topology) -> list[str]:
     """What the watch holds open, without the numbers of sockets and pipes."""
     return sorted(name.partition("[")[0] for name in descriptors(made.instance.status()["watch"]["pid"]))
 
 
 @pytest.mark.parametrize("save", SAVED_BY, ids=lambda each: each.__name__)
-def test_a_storm_of_saves_ends_in_the_last_content(relayed: Scene, save: Save) -> None:
+def test_a_storm_of_saves_ends_in_the_last_content(relayed: Topology, save: Save) -> None:
     """Each save moves relay 1 to its other CPU; whichever of them are applied, nothing else may be done."""
     instance = relayed.instance
     done, session, held = relayed.changes(), relayed.session(1), watch_descriptors(relayed)

@@ -15,7 +15,7 @@ from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
 from tests.kit.instance import Instance
 from tests.kit.repetitions import LONG
 from tests.kit.spec_file import RelayLine
-from tests.kit.testbed import CPUS, GUEST_CPUS, MAIN_CPU
+from tests.kit.topology import CPUS, GUEST_CPUS, MAIN_CPU
 from tests.kit.waiting import wait_for
 
 EVERYBODY = range(64)

@@ -10,20 +10,20 @@ import pytest
 from engine.process import eal_prefix
 from tests.kit.repetitions import times
 from tests.kit.system import host
-from tests.kit.testbed import Scene, scene, wait_frames
+from tests.kit.topology import Topology, topology, wait_frames
 from tests.kit.waiting import wait_for
 
 ENDINGS = times(2, 20)
 
 
-def remains(made: Scene) -> list[str]:
+def remains(made: Topology) -> list[str]:
     """What bears this instance's name or the name of its EAL."""
     nothing = host.Leftovers(*(frozenset[str]() for _ in range(5)))
     prefix = eal_prefix(made.instance.run_dir, 0)
     return [*made.instance.left_behind(), *host.snapshot().naming(prefix).since(nothing)]
 
 
-def flooded(made: Scene) -> None:
+def flooded(made: Topology) -> None:
     """A guest that sends without end on relay 1, frames from the wire to a guest that sends them back on relay 2."""
     made.boot(1, "txonly")
     made.boot(2, "io")
@@ -31,7 +31,7 @@ def flooded(made: Scene) -> None:
 
 
 def test_end_while_traffic_runs() -> None:
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         for _ in range(ENDINGS):
             made.instance.run()
             flooded(made)
@@ -47,7 +47,7 @@ def test_end_while_traffic_runs() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_engine_and_watch_apart_end_apart(number: signal.Signals) -> None:
     """The watch ends and the engine forwards on; then the engine ends too."""
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         instance = made.instance
         instance.start("engine")
         instance.start("watch", str(instance.file))
@@ -72,7 +72,7 @@ def test_engine_and_watch_apart_end_apart(number: signal.Signals) -> None:
 
 def test_end_during_the_start() -> None:
     """Told to end before the engine is ready: the same."""
-    with scene(run=False) as made:
+    with topology(run=False) as made:
         for _ in range(ENDINGS):
             made.instance.run(wait=False)
             wait_for("the engine's process", lambda: len(made.instance.pids()) >= 3)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.kit.repetitions import LONG
-from tests.kit.testbed import Scene, scene
+from tests.kit.topology import Topology, topology
 
 
-def saved(made: Scene, before: str, after: str) -> list[tuple[str, str, str]]:
+def saved(made: Topology, before: str, after: str) -> list[tuple[str, str, str]]:
     """Saves the spec with one change. Gives what was planned for it: verb, resource, impact."""
     text = made.text.replace(before, after)
     draft = made.instance.directory / "draft.yaml"
@@ -20,7 +20,7 @@ def saved(made: Scene, before: str, after: str) -> list[tuple[str, str, str]]:
 
 
 def test_rings_of_another_size_cost_only_their_own_relay_a_moment() -> None:
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         made.boot(1)
         made.boot(2, "io")
         sessions = made.session(1), made.session(2)
@@ -38,7 +38,7 @@ def test_rings_of_another_size_cost_only_their_own_relay_a_moment() -> None:
 @pytest.mark.parametrize("burst", [8, 64])
 def test_another_burst(burst: int) -> None:
     """It is compiled for this, which takes most of the test's time when it was not before."""
-    with scene() as made:
+    with topology() as made:
         boot = made.instance.client.hello().boot_id
         assert saved(made, '"log_level"', f'"burst": {burst}, "log_level"') == [("replace", "engine:0", "host")]
         assert made.instance.client.hello().boot_id != boot

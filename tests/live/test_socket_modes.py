@@ -8,7 +8,7 @@ from typing import Any
 
 from schema.model import MAX_RELAYS
 from tests.kit.guests.guest import TestpmdGuest
-from tests.kit.testbed import GUEST_CPUS, Scene, scene
+from tests.kit.topology import GUEST_CPUS, Topology, topology
 from tests.kit.waiting import wait_for
 
 CLIENT = {"mode": "client"}
@@ -16,17 +16,17 @@ MRG_RXBUF, RING_PACKED = 1 << 15, 1 << 34
 """Feature bits of linux/virtio_net.h and linux/virtio_config.h."""
 
 
-def changed(made: Scene, **vhost_user: Any) -> None:
+def changed(made: Topology, **vhost_user: Any) -> None:
     made.keys["vhost_user"] = vhost_user
     made.save()
 
 
-def features(made: Scene, relay: int = 1) -> int:
+def features(made: Topology, relay: int = 1) -> int:
     return int(made.live_socket(relay).features, 16)
 
 
 def test_a_client_connects_to_a_socket_that_appears_and_to_the_next_one() -> None:
-    with scene(vhost_user=CLIENT) as made:
+    with topology(vhost_user=CLIENT) as made:
         path = made.instance.socket(1)
         assert not path.exists()
         for connects in (1, 2):
@@ -42,7 +42,7 @@ def test_a_client_connects_to_a_socket_that_appears_and_to_the_next_one() -> Non
 
 
 def test_a_client_leaves_what_is_no_socket_alone_and_names_it() -> None:
-    with scene((1, 2), run=False, vhost_user=CLIENT) as made:
+    with topology((1, 2), run=False, vhost_user=CLIENT) as made:
         path = made.instance.socket(1)
         path.write_text("somebody's file")
         made.instance.run(wait=False)
@@ -53,7 +53,7 @@ def test_a_client_leaves_what_is_no_socket_alone_and_names_it() -> None:
 
 
 def test_the_mode_of_a_live_socket_changes_there_and_back() -> None:
-    with scene((1, 2)) as made:
+    with topology((1, 2)) as made:
         path = made.instance.socket(1)
         made.boot(1)
         made.boot(2)
@@ -74,7 +74,7 @@ def test_the_mode_of_a_live_socket_changes_there_and_back() -> None:
 
 def test_a_socket_that_a_guest_serves_is_not_taken_from_it() -> None:
     """The change is refused before anything is closed, so the guest goes on."""
-    with scene(vhost_user=CLIENT) as made:
+    with topology(vhost_user=CLIENT) as made:
         path = made.instance.socket(1)
         made.serve(1)
         made.wait_ping(1)
@@ -91,7 +91,7 @@ def test_a_socket_that_a_guest_serves_is_not_taken_from_it() -> None:
 
 
 def test_offered_features_come_from_the_spec_alone() -> None:
-    with scene() as made:
+    with topology() as made:
         made.boot(1)
         assert features(made) & (MRG_RXBUF | RING_PACKED) == 0
         made.lines[1] = type(made.lines[1])(1, made.lines[1].vf, made.lines[1].cpus, packed=True)
@@ -106,7 +106,7 @@ def test_offered_features_come_from_the_spec_alone() -> None:
 
 
 def test_template_sockets_are_there_before_any_vf_and_guests_may_come_first() -> None:
-    with scene((), vhost_user={"template_sockets": True}) as made:
+    with topology((), vhost_user={"template_sockets": True}) as made:
         assert all(made.instance.socket(id_).is_socket() for id_ in range(MAX_RELAYS))
         made.boot(1)
         session = made.session(1)
@@ -118,7 +118,7 @@ def test_template_sockets_are_there_before_any_vf_and_guests_may_come_first() ->
 
 
 def test_a_template_socket_in_whose_place_something_lies_is_refused_by_name() -> None:
-    with scene(run=False, vhost_user={"template_sockets": True}) as made:
+    with topology(run=False, vhost_user={"template_sockets": True}) as made:
         file, stale = made.instance.socket(7), made.instance.socket(8)
         file.write_text("somebody's file")
         with socket.socket(socket.AF_UNIX) as dead:

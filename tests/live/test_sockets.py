@@ -9,7 +9,7 @@ import socket
 import stat
 from pathlib import Path
 
-from tests.kit.testbed import Scene, scene
+from tests.kit.topology import Topology, topology
 
 
 def with_vhost_user(text: str, keys: str) -> str:
@@ -22,7 +22,7 @@ def of(path: Path) -> tuple[int, int, int]:
     return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
 
 
-def changes(made: Scene) -> list[tuple[str, str, str]]:
+def changes(made: Topology) -> list[tuple[str, str, str]]:
     """What is planned now: action, resource, impact."""
     plan = made.instance.report("plan", str(made.instance.file))
     return [(each["action"], each["resource"], each["impact"]) for each in plan["changes"]]
@@ -30,7 +30,7 @@ def changes(made: Scene) -> list[tuple[str, str, str]]:
 
 def test_owner_group_and_permissions_are_the_specs() -> None:
     user, group = pwd.getpwnam("nobody"), grp.getgrnam("daemon")
-    with scene(run=False) as made:
+    with topology(run=False) as made:
         keys = f'"owner": "{user.pw_name}", "group": "{group.gr_name}", "permissions": "0620"'
         made.instance.save(with_vhost_user(made.text, keys))
         made.instance.run()
@@ -39,7 +39,7 @@ def test_owner_group_and_permissions_are_the_specs() -> None:
 
 def test_drift_is_planned_as_an_update_and_repaired_in_place() -> None:
     """Without a watch, which would repair it before anybody has seen a plan."""
-    with scene(run=False) as made:
+    with topology(run=False) as made:
         path = made.instance.socket(1)
         made.instance.start("engine")
         assert made.instance.call("apply", str(made.instance.file)).returncode == 0
@@ -55,7 +55,7 @@ def test_drift_is_planned_as_an_update_and_repaired_in_place() -> None:
 
 
 def test_changed_permissions_do_not_disturb_the_guest() -> None:
-    with scene() as made:
+    with topology() as made:
         path = made.instance.socket(1)
         made.boot(1)
         session = made.session(1)
@@ -68,7 +68,7 @@ def test_changed_permissions_do_not_disturb_the_guest() -> None:
 
 def test_a_stale_socket_is_replaced() -> None:
     """Left by a process that died: nobody listens on it any more."""
-    with scene(run=False) as made:
+    with topology(run=False) as made:
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(made.instance.socket(1)))
             stale.listen()
@@ -79,7 +79,7 @@ def test_a_stale_socket_is_replaced() -> None:
 
 
 def test_what_is_no_socket_is_left_alone_and_named() -> None:
-    with scene((1, 2), run=False) as made:
+    with topology((1, 2), run=False) as made:
         path = made.instance.socket(1)
         path.write_text("somebody's file")
         made.instance.run(wait=False)
@@ -98,7 +98,7 @@ def test_what_is_no_socket_is_left_alone_and_named() -> None:
 
 
 def test_a_socket_that_another_process_serves_is_left_to_it() -> None:
-    with scene((1, 2), run=False) as made, socket.socket(socket.AF_UNIX) as other:
+    with topology((1, 2), run=False) as made, socket.socket(socket.AF_UNIX) as other:
         path = made.instance.socket(1)
         other.bind(str(path))
         other.listen()
@@ -114,7 +114,7 @@ def test_a_socket_that_was_swapped_for_a_link_leads_nowhere_and_comes_back(tmp_p
     secret = tmp_path / "shadow"
     secret.touch(0o600)
     keys = '"owner": "nobody", "permissions": "0666"'
-    with scene(run=False) as made:
+    with topology(run=False) as made:
         made.instance.save(with_vhost_user(made.text, keys))
         made.instance.run()
         path, before = made.instance.socket(1), of(secret)

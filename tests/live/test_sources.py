@@ -14,7 +14,7 @@ from schema.model import State
 from tests.kit.paths import ROOT
 from tests.kit.repetitions import times
 from tests.kit.system.git_repository import Repository
-from tests.kit.testbed import CPUS, MAIN_CPU, WORKER_CPU, Scene, scene, wait_frames
+from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, topology, wait_frames
 
 PUSHES = times(3, 20)
 
@@ -27,17 +27,17 @@ def repository(tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-def relayed() -> Iterator[Scene]:
-    with scene(run=False, worker_cpus=[MAIN_CPU, WORKER_CPU]) as made:
+def relayed() -> Iterator[Topology]:
+    with topology(run=False, worker_cpus=[MAIN_CPU, WORKER_CPU]) as made:
         yield made
 
 
-def relays(made: Scene) -> dict[str, str]:
-    """What the repository has: the relays of the scene."""
+def relays(made: Topology) -> dict[str, str]:
+    """What the repository has: the relays of the topology."""
     return {"relays.yaml": "apiVersion: vio4wd/v1\nrelays:" + made.text.partition("relays:")[2]}
 
 
-def save(made: Scene, repository: Repository, interval_s: int) -> None:
+def save(made: Topology, repository: Repository, interval_s: int) -> None:
     """What the file has: all else."""
     named = f"sources: [{{git: {{url: {repository.url}, interval_s: {interval_s}}}}}]\n"
     made.instance.save(made.text.partition("relays:")[0] + named)
@@ -47,7 +47,7 @@ def is_on(cpu: int, state: State) -> bool:
     return state.pins[1].vf_to_vm == cpu
 
 
-def push_pins(made: Scene, repository: Repository, pushes: int) -> list[float]:
+def push_pins(made: Topology, repository: Repository, pushes: int) -> list[float]:
     """Moves relay 1 by pushes, each waited for until it is live; how long each took, in seconds."""
     took = []
     for number in range(pushes):
@@ -62,7 +62,7 @@ def push_pins(made: Scene, repository: Repository, pushes: int) -> list[float]:
 
 
 @pytest.mark.parametrize("way", ["hook", "poll"])
-def test_pushes_move_a_relay_under_traffic(relayed: Scene, repository: Repository, way: str) -> None:
+def test_pushes_move_a_relay_under_traffic(relayed: Topology, repository: Repository, way: str) -> None:
     repository.push(relays(relayed))
     save(relayed, repository, interval_s=86400 if way == "hook" else 1)
     relayed.instance.run()
@@ -86,7 +86,7 @@ def test_pushes_move_a_relay_under_traffic(relayed: Scene, repository: Repositor
     assert latest["plan"]["spec"]["revisions"] == {source["name"]: source["applied"]}
 
 
-def test_a_host_starts_with_its_repository_gone(relayed: Scene, repository: Repository) -> None:
+def test_a_host_starts_with_its_repository_gone(relayed: Topology, repository: Repository) -> None:
     revision = repository.push(relays(relayed))
     save(relayed, repository, interval_s=1)
     relayed.instance.run()

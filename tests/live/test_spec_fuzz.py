@@ -30,8 +30,8 @@ from tests.kit.repetitions import times
 from tests.kit.report import report_json
 from tests.kit.system import ovsdb_server as ovsdb
 from tests.kit.system.git_repository import ALONE, Repository
-from tests.kit.system.sandbox import Cell, Change
-from tests.kit.testbed import MAIN_CPU, WORKER_CPU
+from tests.kit.system.sandbox import Change, Sandbox
+from tests.kit.topology import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
 from tests.live.hostile_specs import FILE_NAMES, NAMES, PATHS, WORDS, documents
 
@@ -71,8 +71,8 @@ class Place:
         environment = {k: v for k, v in environment.items() if k not in ("VIO4WD_RUN_DIR", "VIO4WD_STATE_DIR")}
         run = f"until test -e /{OWN}; do sleep 0.1; done; exec {sys.executable} -m reconciler run /{OWN}"
         line = ["/bin/sh", "-c", run]
-        self.cell = stack.enter_context(Cell(line, environment, [self.directory, SHARED_CACHE]))
-        self.root = self.cell.root
+        self.sandbox = stack.enter_context(Sandbox(line, environment, [self.directory, SHARED_CACHE]))
+        self.root = self.sandbox.root
         self._furnish(stack)
         self._frontend = ""
         self.base: dict[str, Any] = {}
@@ -215,7 +215,7 @@ class Place:
 
     def check(self, own: bool) -> None:
         """`own`: by the host's own file, which may have sockets and directories anywhere, but no more."""
-        changes = [each for each in self.cell.changes() if not self._is_kept(each)]
+        changes = [each for each in self.sandbox.changes() if not self._is_kept(each)]
         unwanted = [each for each in changes if not (own and each.kind in ("socket", "directory"))]
         assert unwanted == [], [str(each) for each in unwanted]
         for name in ("run/precious", "tmp/precious"):
@@ -224,9 +224,9 @@ class Place:
             assert (about.st_mode & 0o7777, about.st_uid) == (0o644, 0), name
         assert os.lstat(self.root / "run/foreign.sock").st_ino == self.foreign_inode
         assert os.readlink(self.root / "tmp/nobodys") == "/etc"
-        log = self.cell.log
+        log = self.sandbox.log
         assert "Traceback" not in log, log[log.index("Traceback") - 2000 :][:6000]
-        strangers = [line for line in self.cell.programs().values() if line and not self._is_known(line)]
+        strangers = [line for line in self.sandbox.programs().values() if line and not self._is_known(line)]
         assert strangers == []
 
     def _is_kept(self, change: Change) -> bool:
@@ -241,7 +241,7 @@ class Place:
 
     def forget_own_files(self) -> None:
         """What the host's own file has had made stays; the next look is for what is new."""
-        for change in self.cell.changes():
+        for change in self.sandbox.changes():
             if not self._is_kept(change) and change.kind in ("socket", "directory"):
                 with contextlib.suppress(OSError):
                     path = self.root / change.path.lstrip("/")
@@ -325,7 +325,7 @@ def test_who_means_harm_gets_no_more_than_a_relay() -> None:
             tally[way] = tally.get(way, 0) + 1
 
         each()
-        log = made.cell.log
+        log = made.sandbox.log
         print(f"{tally}; {log.count(' in force: ')} specs in force, {log.count(' applied: ')} applied")
         if os.environ.get("VIO4WD_TEST_KEEP_LOG"):
             Path(os.environ["VIO4WD_TEST_KEEP_LOG"]).write_text(log)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.kit.repetitions import LONG
 from tests.kit.system.small_disk import small_disk
-from tests.kit.testbed import scene
+from tests.kit.topology import topology
 from tests.kit.waiting import wait_for
 
 
@@ -14,7 +14,7 @@ from tests.kit.waiting import wait_for
 @pytest.mark.skipif(not LONG, reason="waits for half a minute: scripts/test --long; test_parameters.py has the parts")
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_relays_run_meanwhile_and_what_is_to_be_kept_is_kept_afterwards(how: str) -> None:
-    with scene(run=False) as made, small_disk(made.instance.state_dir) as disk:
+    with topology(run=False) as made, small_disk(made.instance.state_dir) as disk:
         disk.fill() if how == "full" else disk.read_only()
         made.instance.run()
         made.wait_condition(1, "Pending")

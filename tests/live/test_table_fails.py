@@ -17,7 +17,7 @@ import pytest
 from tests.kit.guests import vhost_peer as vhost
 from tests.kit.guests.vhost_peer import Peer
 from tests.kit.repetitions import times
-from tests.kit.testbed import Scene, scene
+from tests.kit.topology import Topology, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import NEIGHBOUR, neighbour
 from tests.live.test_hostile import check_honest
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs st
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Scene]:
-    with scene((1, NEIGHBOUR)) as scene_:
+def made() -> Iterator[Topology]:
+    with topology((1, NEIGHBOUR)) as scene_:
         scene_.boot(NEIGHBOUR, "io")
         yield scene_
 
@@ -59,7 +59,7 @@ def no_memory(thread_id: int, which: int) -> Iterator[None]:
         tracer.wait()
 
 
-def test_a_table_that_fails_nonetheless_costs_its_guest_alone(made: Scene) -> None:
+def test_a_table_that_fails_nonetheless_costs_its_guest_alone(made: Topology) -> None:
     """Of 40 such failures a worker met the memory that was gone in 27."""
     vhost_thread = thread(made.instance.engine_pid, VHOST_THREAD)
     other = vhost.memory_table(vhost.region(0, 2 * vhost.MEMORY_BYTES, vhost.USER_ADDRESS, 0))

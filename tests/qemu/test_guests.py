@@ -12,23 +12,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.qemu.guest_testbed import Stage, stage, told
+from tests.qemu.qemu_topology import QemuTopology, qemu_topology, told
 
 CSUM, MRG_RXBUF = 1 << 0, 1 << 15
 """Feature bits of linux/virtio_net.h."""
 
 
 @pytest.fixture(scope="module", params=["server", "client"])
-def staged(request: pytest.FixtureRequest) -> Iterator[Stage]:
+def staged(request: pytest.FixtureRequest) -> Iterator[QemuTopology]:
     """In the mode of vio4wd's end. In client mode nothing lies at the socket's path before QEMU starts; there guests
     are offered what they ask for by default too, so that the relay finishes the checksums that they leave open."""
     client = request.param == "client"
-    with stage(client, csum=client, mrgbuf=client) as found:
+    with qemu_topology(client, csum=client, mrgbuf=client) as found:
         yield found
 
 
 @pytest.fixture
-def at(staged: Stage) -> Stage:
+def at(staged: QemuTopology) -> QemuTopology:
     """With a guest that answers: the one before, else a new one."""
     if staged.guest is None:
         staged.boot(talks=True)
@@ -37,19 +37,19 @@ def at(staged: Stage) -> Stage:
 
 
 @pytest.fixture
-def talking(at: Stage) -> Stage:
+def talking(at: QemuTopology) -> QemuTopology:
     """With a guest in which an iperf3 listens."""
     if not at.talks:
         at.boot(talks=True)
     return at
 
 
-def test_every_ping_is_answered(at: Stage) -> None:
+def test_every_ping_is_answered(at: QemuTopology) -> None:
     report = at.answers(50)
     assert (report.received, report.duplicates) == (50, 0)
 
 
-def test_tcp_flows_both_ways_with_the_guest_s_default_features(talking: Stage) -> None:
+def test_tcp_flows_both_ways_with_the_guest_s_default_features(talking: QemuTopology) -> None:
     offered = talking.serves
     assert [bool(talking.features & bit) for bit in (CSUM, MRG_RXBUF)] == [offered, offered]
     wrong = talking.wrong_checksums()
@@ -58,7 +58,7 @@ def test_tcp_flows_both_ways_with_the_guest_s_default_features(talking: Stage) -
     assert talking.wrong_checksums() == wrong
 
 
-def test_the_engine_is_killed_and_the_guest_s_traffic_is_back(talking: Stage) -> None:
+def test_the_engine_is_killed_and_the_guest_s_traffic_is_back(talking: QemuTopology) -> None:
     at = talking
     assert at.guest is not None
     features, qemu = at.live().features, at.guest.pid
@@ -72,7 +72,7 @@ def test_the_engine_is_killed_and_the_guest_s_traffic_is_back(talking: Stage) ->
     assert at.tcp() > 0
 
 
-def test_qemu_is_killed_and_a_new_guest_is_served_at_once(at: Stage) -> None:
+def test_qemu_is_killed_and_a_new_guest_is_served_at_once(at: QemuTopology) -> None:
     assert at.guest is not None
     before, session = at.live(), at.made.session(1)
     at.guest.kill()
@@ -84,7 +84,7 @@ def test_qemu_is_killed_and_a_new_guest_is_served_at_once(at: Stage) -> None:
     assert at.live().features == before.features
 
 
-def test_both_are_killed_and_come_back_in_either_order(at: Stage) -> None:
+def test_both_are_killed_and_come_back_in_either_order(at: QemuTopology) -> None:
     assert at.guest is not None
     features, session = at.live().features, at.made.session(1)
     os.kill(at.made.instance.engine_pid, signal.SIGKILL)

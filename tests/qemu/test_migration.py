@@ -17,7 +17,7 @@ from tests.kit.guests.qemu import QemuGuest, Qmp
 from tests.kit.instance import Instance
 from tests.kit.network.netns import Namespace, Tap, VethWire
 from tests.kit.spec_file import RelayLine
-from tests.kit.testbed import MAIN_CPU, WORKER_CPU
+from tests.kit.topology import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
 
 BRIDGE = "br0"

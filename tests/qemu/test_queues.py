@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
-from tests.qemu.guest_testbed import Stage, stage
+from tests.qemu.qemu_topology import QemuTopology, qemu_topology
 
 QUEUES = 4
 COUNT = times(500, 20_000)
@@ -21,14 +21,14 @@ NUMBERED = str(Path(__file__).with_name("numbered.py"))
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[Stage]:
-    with stage(serves=False) as found:
+def at() -> Iterator[QemuTopology]:
+    with qemu_topology(serves=False) as found:
         found.boot(talks=True, queues=QUEUES, first=f"python3 {NUMBERED} echo {' '.join(PORTS)}")
         wait_for("all queues to be enabled", lambda: found.live().queues == QUEUES, 60.0)
         yield found
 
 
-def test_four_streams_flow_over_four_queues(at: Stage) -> None:
+def test_four_streams_flow_over_four_queues(at: QemuTopology) -> None:
     wrong = at.wrong_checksums()
     assert at.tcp("-P", str(QUEUES)) > 0
     assert at.tcp("-P", str(QUEUES), "-R") > 0
@@ -36,7 +36,7 @@ def test_four_streams_flow_over_four_queues(at: Stage) -> None:
     assert at.answers().duplicates == 0
 
 
-def test_each_of_four_flows_keeps_its_order_both_ways(at: Stage) -> None:
+def test_each_of_four_flows_keeps_its_order_both_ways(at: QemuTopology) -> None:
     """The guest sends each back from another CPU, and so by another queue: its driver goes by CPUs."""
     before = by_queue(at)
     line = ["python3", NUMBERED, "send", at.address, str(COUNT), *PORTS]
@@ -49,7 +49,7 @@ def test_each_of_four_flows_keeps_its_order_both_ways(at: Stage) -> None:
     print(f"packets by queue, as the guest counts them: {used}")
 
 
-def by_queue(at: Stage) -> dict[str, int]:
+def by_queue(at: QemuTopology) -> dict[str, int]:
     """Packets of each of the guest's queues by name: `rx_queue_0` in Debian 12, `rx0` in later kernels."""
     line = ["python3", NUMBERED, "queues", at.address, PORTS[0]]
     said = wait_for("the guest's counters", lambda: at.made.namespace.run(line).stdout.strip(), 120.0)

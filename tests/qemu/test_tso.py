@@ -13,7 +13,7 @@ import pytest
 from tests.kit import cleanup
 from tests.kit.network.pcap import read
 from tests.kit.waiting import wait_for
-from tests.qemu.guest_testbed import RELAY, Stage, stage
+from tests.qemu.qemu_topology import RELAY, QemuTopology, qemu_topology
 
 HOST_TSO4, HOST_TSO6, GUEST_TSO4 = 1 << 11, 1 << 12, 1 << 7
 """Feature bits of linux/virtio_net.h."""
@@ -22,8 +22,8 @@ FRAME_BYTES = 1514
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[Stage]:
-    with stage(serves=False, csum=True, mrgbuf=True, tso=True) as found:
+def at() -> Iterator[QemuTopology]:
+    with qemu_topology(serves=False, csum=True, mrgbuf=True, tso=True) as found:
         inner = found.made.wires[RELAY].inner
         found.made.namespace.run(["sh", "-c", f"echo 0 > /proc/sys/net/ipv6/conf/{inner}/disable_ipv6"])
         found.made.namespace.run(["ip", "address", "add", f"{NETWORK_6}/64", "dev", inner, "nodad"])
@@ -32,7 +32,7 @@ def at() -> Iterator[Stage]:
 
 
 @contextlib.contextmanager
-def captured(at: Stage, path: Path) -> Iterator[None]:
+def captured(at: QemuTopology, path: Path) -> Iterator[None]:
     """What the guest hands over meanwhile, its first bytes, goes to a file."""
     words = ("capture", str(RELAY), "--direction", "vm-to-vf", "--snaplen", "64", "-w", str(path))
     instance = at.made.instance
@@ -46,7 +46,9 @@ def captured(at: Stage, path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("address", ["", GUEST_6], ids=["IPv4", "IPv6"])
-def test_tcp_flows_both_ways_and_every_segment_s_checksum_is_right(address: str, at: Stage, tmp_path: Path) -> None:
+def test_tcp_flows_both_ways_and_every_segment_s_checksum_is_right(
+    address: str, at: QemuTopology, tmp_path: Path
+) -> None:
     assert at.features & (HOST_TSO4 | HOST_TSO6 | GUEST_TSO4) == HOST_TSO4 | HOST_TSO6
     wrong, before = at.wrong_checksums(), at.made.counters(RELAY)["vm_to_vf"]
     assert at.tcp(address=address) > 0

@@ -10,16 +10,16 @@ import pytest
 
 from tests.kit.command_line import Shell
 from tests.kit.fakes.fake_engine import Served
-from tests.kit.fakes.watch_harness import Steered, document
+from tests.kit.fakes.watch_harness import WatchHarness, document
 
 
 @pytest.fixture
-def steered() -> Iterator[Steered]:
+def harness() -> Iterator[WatchHarness]:
     with tempfile.TemporaryDirectory(prefix="v4-") as name:
         directory = Path(name)
         file = directory / "vio4wd.yaml"
         file.write_text(document(1))
-        made = Steered(directory, file)
+        made = WatchHarness(directory, file)
         with Served(made.engine, made.run_dir) as made.served:
             made.start()
             try:

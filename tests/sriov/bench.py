@@ -10,7 +10,7 @@ from tests.kit.guests.testpmd import Cpus
 from tests.kit.instance import Instance
 from tests.kit.network.netns import Namespace
 from tests.kit.network.numbered_frames import SequencedFlow
-from tests.kit.testbed import GUEST_MAC, wait_frames
+from tests.kit.topology import GUEST_MAC, wait_frames
 from tests.sriov.machine import PciWire, yielding
 from tests.sriov.waits import LONG_S, wait_condition
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.kit.instance import Instance
-from tests.kit.testbed import wait_frames
+from tests.kit.topology import wait_frames
 from tests.kit.waiting import wait_for
 from tests.sriov.bench import Bench, bound
 from tests.sriov.machine import DEVICES, Qmp, bind, driver

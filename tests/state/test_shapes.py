@@ -21,9 +21,7 @@ from state import (
     netdevs,
     pending,
     pins,
-)
-from state import (
-    relay_requests as relay_requests,
+    relay_requests,
 )
 from state import (
     rollback_hold as hold,

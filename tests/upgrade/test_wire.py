@@ -27,7 +27,7 @@ from state.pending import current_pending
 from state.relay_requests import put
 from state.store import Store
 from tests.kit.fakes.fake_engine import FakeEngine, Served
-from tests.kit.fakes.watch_harness import Steered
+from tests.kit.fakes.watch_harness import WatchHarness
 from tests.upgrade.recorded import (
     FIRST,
     HERE,
@@ -155,9 +155,9 @@ def test_events_are_heard(directory: Path) -> None:
 
 
 @pytest.fixture
-def started(directory: Path) -> Iterator[Steered]:
+def started(directory: Path) -> Iterator[WatchHarness]:
     """A watch of the first spec, that is not started yet."""
-    made = Steered(directory, directory / "vio4wd.yaml")
+    made = WatchHarness(directory, directory / "vio4wd.yaml")
     made.file.write_text(spec(FIRST))
     try:
         yield made
@@ -170,7 +170,7 @@ def spec(sha256: str) -> str:
         return history.spec_text(store, sha256)
 
 
-def test_a_watch_has_it_do_what_the_watch_of_then_had_it_do(started: Steered) -> None:
+def test_a_watch_has_it_do_what_the_watch_of_then_had_it_do(started: WatchHarness) -> None:
     """Each request is one that the recorded watch sent to an engine of this generation, or it is refused."""
     engine = Replay()
     with Served(engine, started.run_dir) as served:  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ def test_a_watch_has_it_do_what_the_watch_of_then_had_it_do(started: Steered) ->
     assert engine.refused == []
 
 
-def test_a_watch_finds_the_state_of_then_and_an_engine_that_runs(started: Steered) -> None:
+def test_a_watch_finds_the_state_of_then_and_an_engine_that_runs(started: WatchHarness) -> None:
     """Whoever held the rollback, the pending apply and the requests of others back then: it goes on as it was meant."""
     state = state_directory(started.directory / "state", str(started.file))
     (state / "paused.json").unlink()

@@ -14,7 +14,7 @@ import pytest
 
 from engine.api import parameters
 from engine.api.fault import Refused
-from engine.dataplane import socket_file as socket_file
+from engine.dataplane import socket_file
 from engine.dataplane.sockets import OpenSocket, observed
 from schema.model import Engine, Socket, Worker
 from tests.kit import cleanup

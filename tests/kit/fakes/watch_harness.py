@@ -29,7 +29,7 @@ def document(*relays: int, more: str = "") -> str:
     return head + (f"\n{lines}" if relays else " []\n")
 
 
-class Steered:
+class WatchHarness:
     """A directory with a spec, an engine, and a watch between them."""
 
     def __init__(self, directory: Path, file: Path) -> None:

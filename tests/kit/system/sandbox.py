@@ -53,7 +53,7 @@ class Change:
         return f"{self.kind} {self.path}"
 
 
-class Cell:
+class Sandbox:
     """One program in a host of its own, as its root. `binds`: directories of this host that it has too."""
 
     def __init__(self, line: Sequence[str], environment: dict[str, str], binds: Sequence[Path]) -> None:

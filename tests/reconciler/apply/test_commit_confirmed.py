@@ -22,7 +22,7 @@ from state.rollback_hold import current_hold
 from state.store import FILE, Store
 from tests.kit.command_line import ONE, TWO, Shell, document
 from tests.kit.fakes.fake_engine import Served
-from tests.kit.fakes.watch_harness import Steered
+from tests.kit.fakes.watch_harness import WatchHarness
 from tests.kit.waiting import wait_for
 
 
@@ -229,10 +229,10 @@ def text(*ids: int) -> str:
 
 
 @pytest.fixture
-def steered(alone: Shell) -> Iterator[Steered]:
+def harness(alone: Shell) -> Iterator[WatchHarness]:
     """A watch over a relay, beside a shell in the same directories."""
     alone.file.write_text(text(1))
-    made = Steered(alone.directory, alone.file)
+    made = WatchHarness(alone.directory, alone.file)
     made.engine = alone.engine
     with Served(alone.engine, alone.run_dir):
         made.start(Timing(poll_s=3600.0, look_s=0.2))
@@ -256,58 +256,58 @@ def begun(shell: Shell, confirm: str, file: Path) -> subprocess.Popen[str]:
 
 
 def test_the_watch_rolls_back_for_a_dead_applier_and_does_not_try_the_content_again(
-    steered: Steered, alone: Shell
+    harness: WatchHarness, alone: Shell
 ) -> None:
     process = begun(alone, "3s", draft(alone, 1, 2))
-    steered.file.write_text(text(1, 2))
+    harness.file.write_text(text(1, 2))
     process.kill()
     process.wait()
-    steered.until_relays(1)
-    steered.until("a reason", lambda: "not confirmed" in str(steered.report.get("instead")))
+    harness.until_relays(1)
+    harness.until("a reason", lambda: "not confirmed" in str(harness.report.get("instead")))
     assert looked(alone) == (None, True)
     assert "not tried again" in alone("status").stdout
-    steered.file.write_text(text(1, 2, 3))
-    steered.until_relays(1, 2, 3)
-    steered.until("an end of the hold", lambda: looked(alone) == (None, False))
+    harness.file.write_text(text(1, 2, 3))
+    harness.until_relays(1, 2, 3)
+    harness.until("an end of the hold", lambda: looked(alone) == (None, False))
 
 
 def test_what_was_rolled_back_is_not_tried_again_because_something_else_is_rolled_back(
-    steered: Steered, alone: Shell
+    harness: WatchHarness, alone: Shell
 ) -> None:
     process = begun(alone, "3s", draft(alone, 1, 2))
-    steered.file.write_text(text(1, 2))
+    harness.file.write_text(text(1, 2))
     process.communicate(timeout=30)
-    steered.until("a reason", lambda: "not confirmed" in str(steered.report.get("instead")))
+    harness.until("a reason", lambda: "not confirmed" in str(harness.report.get("instead")))
     assert alone("apply", "--confirm", "0.2s", draft(alone, 1, 3)).returncode == 1
     assert alone("apply", "--force", draft(alone, 1, 3)).returncode == 0
-    steered.until_relays(1)
-    assert "not confirmed" in str(steered.report.get("instead"))
-    added = [action.resource for action in steered.engine.executed if action.verb is Verb.ADD]
+    harness.until_relays(1)
+    assert "not confirmed" in str(harness.report.get("instead"))
+    added = [action.resource for action in harness.engine.executed if action.verb is Verb.ADD]
     assert added.count("relay:2") == 1
 
 
-def test_confirmed_the_watch_keeps_what_the_file_says_by_then(steered: Steered, alone: Shell) -> None:
+def test_confirmed_the_watch_keeps_what_the_file_says_by_then(harness: WatchHarness, alone: Shell) -> None:
     process = begun(alone, "60s", draft(alone, 1, 2))
-    steered.file.write_text(text(1, 2))
+    harness.file.write_text(text(1, 2))
     assert alone("confirm").returncode == 0
     process.communicate(timeout=30)
     assert process.returncode == 0
-    steered.until("the draft in force", lambda: "2" in (steered.report.get("in_force") or {}).get("relays", {}))
-    assert set(steered.engine.state.relays) == {1, 2}
-    assert steered.removed == []
+    harness.until("the draft in force", lambda: "2" in (harness.report.get("in_force") or {}).get("relays", {}))
+    assert set(harness.engine.state.relays) == {1, 2}
+    assert harness.removed == []
 
 
-def test_rollback_is_a_plan_that_is_asked_for_and_holds_against_the_watch(steered: Steered, alone: Shell) -> None:
-    steered.file.write_text(text(1, 2))
-    steered.until_relays(1, 2)
-    steered.until("a record", lambda: len(alone.json("history")["applies"]) == 2)
+def test_rollback_is_a_plan_that_is_asked_for_and_holds_against_the_watch(harness: WatchHarness, alone: Shell) -> None:
+    harness.file.write_text(text(1, 2))
+    harness.until_relays(1, 2)
+    harness.until("a record", lambda: len(alone.json("history")["applies"]) == 2)
     done = alone("rollback")
     assert (done.returncode, "- relay:2" in done.stdout, "--yes" in done.stderr) == (1, True, True), done
-    assert set(steered.engine.state.relays) == {1, 2}
+    assert set(harness.engine.state.relays) == {1, 2}
     done = alone("rollback", "--yes")
     assert (done.returncode, "This holds until the content" in done.stdout) == (0, True), done
-    steered.file.write_text(text(1, 2) + "\n")
-    steered.until_relays(1, 2)
+    harness.file.write_text(text(1, 2) + "\n")
+    harness.until_relays(1, 2)
 
 
 def test_rollback_goes_to_nothing_that_was_rolled_back(applied: Shell) -> None:

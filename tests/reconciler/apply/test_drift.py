@@ -16,7 +16,7 @@ from reconciler.planning.planned_action import alone
 from reconciler.watch.schedule import Timing
 from schema.model import Key, Kind, Port, State, Verb
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
-from tests.kit.fakes.watch_harness import Steered, document
+from tests.kit.fakes.watch_harness import WatchHarness, document
 from tests.reconciler.apply.test_executor import state
 
 SOON = Timing(poll_s=3600.0, look_s=3600.0, resync_s=0.1)
@@ -119,36 +119,36 @@ def test_what_time_does_not_heal_is_not_tried_again(code: str, tries: int) -> No
     assert asked.count("port:net_null2") == tries + 1, "another spec, another try"
 
 
-def restarted(steered: Steered, more: str = "") -> None:
-    steered.stop()
-    steered.file.write_text(document(1, 2, more=more))
-    steered.start(SOON)
-    steered.until("relay 2", lambda: "'relay': 2, 'applied': True" in str(steered.report.get("last_apply")))
+def restarted(harness: WatchHarness, more: str = "") -> None:
+    harness.stop()
+    harness.file.write_text(document(1, 2, more=more))
+    harness.start(SOON)
+    harness.until("relay 2", lambda: "'relay': 2, 'applied': True" in str(harness.report.get("last_apply")))
 
 
-def test_the_watch_notices_what_no_event_tells_and_sets_it_right(steered: Steered) -> None:
-    restarted(steered)
-    socket = next(iter(steered.engine.state.sockets))
-    change(steered.engine, Kind.SOCKET, socket, permissions=0o600)
-    steered.until("repair", lambda: steered.engine.state.sockets[socket].permissions == 0o660)
+def test_the_watch_notices_what_no_event_tells_and_sets_it_right(harness: WatchHarness) -> None:
+    restarted(harness)
+    socket = next(iter(harness.engine.state.sockets))
+    change(harness.engine, Kind.SOCKET, socket, permissions=0o600)
+    harness.until("repair", lambda: harness.engine.state.sockets[socket].permissions == 0o660)
 
 
-def test_the_watch_only_reports_if_asked_until_the_content_changes(steered: Steered) -> None:
-    restarted(steered, "drift: report\n")
-    socket = next(iter(steered.engine.state.sockets))
-    change(steered.engine, Kind.SOCKET, socket, permissions=0o600)
-    steered.until("the report", lambda: bool(steered.report["drift"]))
-    assert steered.report["drift"] == [f"update socket:{socket}  permissions 0600 -> 0660"]
-    relay = next(r for r in steered.report["last_apply"]["relays"] if r["relay"] == 1)
+def test_the_watch_only_reports_if_asked_until_the_content_changes(harness: WatchHarness) -> None:
+    restarted(harness, "drift: report\n")
+    socket = next(iter(harness.engine.state.sockets))
+    change(harness.engine, Kind.SOCKET, socket, permissions=0o600)
+    harness.until("the report", lambda: bool(harness.report["drift"]))
+    assert harness.report["drift"] == [f"update socket:{socket}  permissions 0600 -> 0660"]
+    relay = next(r for r in harness.report["last_apply"]["relays"] if r["relay"] == 1)
     assert "somebody changed it" in relay["message"]
-    assert steered.report["next_retry"] is None
-    done = len(steered.engine.executed)
-    steered.stop()
-    steered.run_dir.joinpath("watch.json").unlink()
-    steered.start(SOON)
-    steered.until("the report of another watch", lambda: bool(steered.report.get("drift")))
-    assert len(steered.engine.executed) == done
-    steered.file.write_text(document(1, 2, more="drift: report\n# read again\n"))
-    steered.until("repair", lambda: steered.engine.state.sockets[socket].permissions == 0o660)
-    assert len(steered.engine.executed) == done + 1
-    steered.until("the end of the report", lambda: not steered.report["drift"])
+    assert harness.report["next_retry"] is None
+    done = len(harness.engine.executed)
+    harness.stop()
+    harness.run_dir.joinpath("watch.json").unlink()
+    harness.start(SOON)
+    harness.until("the report of another watch", lambda: bool(harness.report.get("drift")))
+    assert len(harness.engine.executed) == done
+    harness.file.write_text(document(1, 2, more="drift: report\n# read again\n"))
+    harness.until("repair", lambda: harness.engine.state.sockets[socket].permissions == 0o660)
+    assert len(harness.engine.executed) == done + 1
+    harness.until("the end of the report", lambda: not harness.report["drift"])

@@ -23,7 +23,7 @@ from state.store import Store
 from tests.kit.command_line import ONE, TWO, Shell
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.fakes.table_host import TableHost
-from tests.kit.fakes.watch_harness import Steered, document
+from tests.kit.fakes.watch_harness import WatchHarness, document
 from tests.reconciler.apply.test_executor import state
 
 
@@ -75,7 +75,7 @@ def test_what_is_rolled_back_is_planned_once(plans: list[State], shell: Shell, m
 
 
 def test_the_watch_plans_once_whenever_it_reconciles(
-    plans: list[State], monkeypatch: pytest.MonkeyPatch, steered: Steered
+    plans: list[State], monkeypatch: pytest.MonkeyPatch, harness: WatchHarness
 ) -> None:
     """What it decided, it carries out: nothing is planned to see whether a spec fits, or for an engine's start."""
     turns: list[DesiredState] = []
@@ -86,10 +86,10 @@ def test_the_watch_plans_once_whenever_it_reconciles(
 
     monkeypatch.setattr("reconciler.watch.controller.choose_goal", chosen)
     plans.clear()
-    steered.file.write_text(document(1, 2))
-    steered.until_relays(1, 2)
-    steered.until("the record", lambda: bool(steered.report["last_apply"]["summary"]["add"]))
-    steered.stop()
+    harness.file.write_text(document(1, 2))
+    harness.until_relays(1, 2)
+    harness.until("the record", lambda: bool(harness.report["last_apply"]["summary"]["add"]))
+    harness.stop()
     assert 0 < len(plans) == len(turns)
 
 

@@ -27,9 +27,9 @@ from reconciler.observe.snapshot import HostSnapshot
 from schema import Spec
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from schema.system.typed_json import decoded
-from state import relay_requests as relay_requests
+from state import relay_requests
 from state.store import Store
-from tests.reconciler.frontends.test_services import Stage
+from tests.reconciler.frontends.test_services import ServicesHarness
 
 TEMPLATE, DYNAMIC = "template_sockets: true", "dynamic_sockets: true"
 VF = "0000:5e:0a.3"
@@ -45,7 +45,7 @@ def spec(kind: str) -> Spec:
     return schema.parse(f"apiVersion: vio4wd/v1\n{keys}", "spec")
 
 
-class OldHost(Stage):
+class OldHost(ServicesHarness):
     """A host whose port control has made these requests."""
 
     def __init__(self, directory: Path, kind: str) -> None:

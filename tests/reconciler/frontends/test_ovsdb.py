@@ -17,7 +17,7 @@ import pytest
 from reconciler.frontends import ovsdb
 from reconciler.frontends.ovsdb import Ovsdb
 from reconciler.frontends.tickets import Tickets
-from state import relay_requests as relay_requests
+from state import relay_requests
 from state.store import Store
 from tests.kit.cleanup import short_directory
 from tests.kit.fakes.sysfs import Sysfs

@@ -25,14 +25,14 @@ from reconciler.watch.schedule import Timing
 from schema.paths import sync_file
 from schema.system.locks import APPLY, locked
 from tests.kit.fakes.fake_engine import Served
-from tests.kit.fakes.watch_harness import NEVER_POLL, Steered, document
+from tests.kit.fakes.watch_harness import NEVER_POLL, WatchHarness, document
 from tests.kit.system.small_disk import SmallDisk, small_disk
 from tests.kit.waiting import wait_for
 
 ADD, REMOVE = PortControlRequest.ADD, PortControlRequest.REMOVE
 
 
-class Asked(Steered):
+class Asked(WatchHarness):
     """A watch with port control, which may be asked from any thread."""
 
     @property

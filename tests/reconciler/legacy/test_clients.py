@@ -9,12 +9,12 @@ import pytest
 
 from reconciler.legacy.clients import config, core_pinner, monitor_load, port_control, stats
 from reconciler.legacy.virtioforwarder_pb2 import RelayState, StatsResponse
-from tests.reconciler.frontends.test_services import Stage
+from tests.reconciler.frontends.test_services import ServicesHarness
 
 
 @pytest.fixture
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    found = Stage(tmp_path_factory.mktemp("z"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServicesHarness]:
+    found = ServicesHarness(tmp_path_factory.mktemp("z"))
     yield found
     found.close()
 
@@ -105,11 +105,13 @@ def test_bars_are_of_measured_load() -> None:
     assert list(monitor_load.bars([1, 2, 3], reply, measured)) == [f"CPU1: {'-' * 30}", f"CPU2: {'-' * 60}", "CPU3: "]
 
 
-def test_port_control_ends_with_0_on_ok_and_else_with_1(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    endpoint = f"--zmq_ep=ipc://{stage.path('port_control')}"
+def test_port_control_ends_with_0_on_ok_and_else_with_1(
+    harness: ServicesHarness, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = f"--zmq_ep=ipc://{harness.path('port_control')}"
     plug = [endpoint, "--pci-addr=05:08.1", "--vhost-path=/tmp/vhu1"]
     assert port_control.main(["add_sock", *plug]) == 0
-    assert stage.front.wanted == {0: {"vf": "0000:05:08.1", "socket": "/tmp/vhu1"}}
+    assert harness.front.wanted == {0: {"vf": "0000:05:08.1", "socket": "/tmp/vhu1"}}
     assert port_control.main(["add_sock", *plug]) == 1
     assert capsys.readouterr().out.startswith("status: ERROR\nerror_code: 16\n")
     assert port_control.main(["add_sock", *plug, "--conditional"]) == 1
@@ -135,21 +137,21 @@ def test_port_control_ends_with_0_on_ok_and_else_with_1(stage: Stage, capsys: py
     assert port_control.main(["add", endpoint, "--pci-addr=05:08.1", "--virtio-id=-1"]) == 1
 
 
-def test_the_others_print_what_they_are_told(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    stage.front.cpus = {3: (1, 2)}
-    assert config.main([f"--config-ep=ipc://{stage.path('config')}"]) == 0
+def test_the_others_print_what_they_are_told(harness: ServicesHarness, capsys: pytest.CaptureFixture[str]) -> None:
+    harness.front.cpus = {3: (1, 2)}
+    assert config.main([f"--config-ep=ipc://{harness.path('config')}"]) == 0
     assert "relay_number: 3\n  vf2virtio_cpu: 1\n  virtio2vf_cpu: 2\n" in capsys.readouterr().out
-    endpoint = f"--stats-ep=ipc://{stage.path('stats')}"
+    endpoint = f"--stats-ep=ipc://{harness.path('stats')}"
     assert stats.main([endpoint, "--include-inactive", "--delay=20"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[:2] == ["relay_0.active=False", "relay_0.vhost.vhost_socket_name=/t/0"]
     assert stats.main([endpoint, "--output-format=protobuf", "--delay=20"]) == 0
     assert capsys.readouterr().out.startswith("status: OK")
-    both = [endpoint, f"--sched-ep=ipc://{stage.path('core_sched')}"]
+    both = [endpoint, f"--sched-ep=ipc://{harness.path('core_sched')}"]
     assert core_pinner.main(both) == 0
     assert capsys.readouterr().out.startswith("Worker cores affinities:\n====")
     assert core_pinner.main([*both, "--virtio-cpu=5:2", "--virtio-cpu=6:1,2"]) == 0
-    assert stage.front.cpus == {3: (1, 2), 5: (2, 2), 6: (1, 2)}
+    assert harness.front.cpus == {3: (1, 2), 5: (2, 2), 6: (1, 2)}
     assert "Setting relay 5=2,2\nSetting relay 6=1,2\nScheduler response: OK\n" in capsys.readouterr().out
     assert core_pinner.main([*both, "--virtio-cpu=9:1"]) == 1
     assert "Scheduler response: ERROR (migrate_relay_cpus(): relay 9 is wanted by nobody)" in capsys.readouterr().out

@@ -25,7 +25,7 @@ from reconciler.watch.schedule import Timing
 from schema.model import Engine, Relay, State, Worker
 from schema.paths import engine_parameters
 from tests.kit.fakes.fake_engine import Served
-from tests.kit.fakes.watch_harness import Steered, document
+from tests.kit.fakes.watch_harness import WatchHarness, document
 from tests.kit.system.small_disk import small_disk
 
 
@@ -97,20 +97,20 @@ def test_without_an_engine_they_are_made_again_whatever_became_of_them(
 ) -> None:
     """No event tells of it, and the file of the spec does not change."""
     monkeypatch.setattr("reconciler.observe.engine_start.EVERY_S", 0.1)
-    steered = Steered(tmp_path, tmp_path / "vio4wd.yaml")
-    steered.file.write_text(document(1))
+    harness = WatchHarness(tmp_path, tmp_path / "vio4wd.yaml")
+    harness.file.write_text(document(1))
     path = engine_parameters(tmp_path / "state")
-    steered.start()
+    harness.start()
     try:
-        steered.until("parameters", path.exists)
+        harness.until("parameters", path.exists)
         before = path.read_bytes()
         DAMAGES[damage](path)
-        steered.until("parameters again", lambda: path.is_file() and path.read_bytes() == before)
+        harness.until("parameters again", lambda: path.is_file() and path.read_bytes() == before)
         aside = sorted(each.name for each in path.parent.glob("engine-0.json.*"))
         assert aside == (["engine-0.json.unreadable-1"] if damage == "a directory" else [])
-        steered.until("a Problem", lambda: ("was set aside" in str(steered.report.get("faults"))) is bool(aside))
+        harness.until("a Problem", lambda: ("was set aside" in str(harness.report.get("faults"))) is bool(aside))
     finally:
-        steered.stop()
+        harness.stop()
 
 
 def test_an_engine_that_answers_only_now_and_then_ends_no_watch(
@@ -127,12 +127,12 @@ def test_an_engine_that_answers_only_now_and_then_ends_no_watch(
         return HostSnapshot()
 
     monkeypatch.setattr(Engines, "observe", see_now_and_then)
-    steered = Steered(tmp_path, tmp_path / "vio4wd.yaml")
-    steered.file.write_text(document(1))
-    with Served(steered.engine, steered.run_dir) as steered.served:
-        steered.start(Timing(look_s=0.02, absent_s=0.02))
+    harness = WatchHarness(tmp_path, tmp_path / "vio4wd.yaml")
+    harness.file.write_text(document(1))
+    with Served(harness.engine, harness.run_dir) as harness.served:
+        harness.start(Timing(look_s=0.02, absent_s=0.02))
         try:
-            steered.until_relays(1)
-            steered.until("further looks", lambda: next(looks) > 100)
+            harness.until_relays(1)
+            harness.until("further looks", lambda: next(looks) > 100)
         finally:
-            steered.stop()
+            harness.stop()

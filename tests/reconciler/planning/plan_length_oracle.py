@@ -19,7 +19,7 @@ Ids = frozenset[int]
 T = TypeVar("T")
 
 
-def shortest(desired: State, observed: State) -> int:
+def least_actions(desired: State, observed: State) -> int:
     """How many actions at least lead from `observed` to `desired`."""
     count = int(desired.engine != observed.engine) + len(desired.workers ^ observed.workers)
     count += _differences(desired.sockets, observed.sockets) + _differences(desired.ports, observed.ports)

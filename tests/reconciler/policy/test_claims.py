@@ -18,7 +18,7 @@ from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.plan import plan
 from reconciler.policy.claims import MergedRelays, merge_requests
-from reconciler.terminal import plan_text as plan_text
+from reconciler.terminal import plan_text
 from schema import Spec, SpecError, requested_relay
 from schema.model import Kind
 from schema.rules.claims import of_spec, of_state

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.policy.pause import Pause, end_pause, pause_file, put_pause, read_pause
-from tests.kit.fakes.watch_harness import Steered, document
+from tests.kit.fakes.watch_harness import WatchHarness, document
 
 
 def test_a_pause_outlives_whoever_made_it_and_keeps_its_beginning(tmp_path: Path) -> None:
@@ -28,29 +28,29 @@ def test_a_pause_that_can_not_be_read_is_one_all_the_same(tmp_path: Path, conten
     assert str(pause_file(tmp_path)) in pause.reason
 
 
-def test_while_paused_nothing_is_changed_and_the_difference_is_shown(steered: Steered) -> None:
-    state_dir = steered.directory / "state"
-    done = len(steered.engine.executed)
+def test_while_paused_nothing_is_changed_and_the_difference_is_shown(harness: WatchHarness) -> None:
+    state_dir = harness.directory / "state"
+    done = len(harness.engine.executed)
     put_pause(state_dir, "ann", "switch")
-    steered.file.write_text(document(1, 2))
-    steered.until("the difference", lambda: len(steered.report["waiting"]) == 3)
-    assert steered.report["waiting"][0] == "add port:net_null2"
-    steered.stop()
-    steered.start()
-    steered.file.write_text(document(1, 2, 3))
-    steered.until("the difference", lambda: len(steered.report["waiting"]) == 6)
-    assert len(steered.engine.executed) == done
+    harness.file.write_text(document(1, 2))
+    harness.until("the difference", lambda: len(harness.report["waiting"]) == 3)
+    assert harness.report["waiting"][0] == "add port:net_null2"
+    harness.stop()
+    harness.start()
+    harness.file.write_text(document(1, 2, 3))
+    harness.until("the difference", lambda: len(harness.report["waiting"]) == 6)
+    assert len(harness.engine.executed) == done
     end_pause(state_dir)
-    steered.until_relays(1, 2, 3)
-    steered.until("nothing to wait for", lambda: not steered.report["waiting"])
+    harness.until_relays(1, 2, 3)
+    harness.until("nothing to wait for", lambda: not harness.report["waiting"])
 
 
-def test_an_engine_that_starts_anew_while_paused_stays_empty(steered: Steered) -> None:
-    put_pause(steered.directory / "state", "ann", "")
-    steered.stop()
-    steered.engine.restart()
-    steered.start()
-    steered.until("the difference", lambda: len(steered.report["waiting"]) == 3)
-    assert not steered.engine.state.relays
-    end_pause(steered.directory / "state")
-    steered.until_relays(1)
+def test_an_engine_that_starts_anew_while_paused_stays_empty(harness: WatchHarness) -> None:
+    put_pause(harness.directory / "state", "ann", "")
+    harness.stop()
+    harness.engine.restart()
+    harness.start()
+    harness.until("the difference", lambda: len(harness.report["waiting"]) == 3)
+    assert not harness.engine.state.relays
+    end_pause(harness.directory / "state")
+    harness.until_relays(1)

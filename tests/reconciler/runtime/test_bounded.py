@@ -15,7 +15,7 @@ from reconciler.sources.file_watch import FileWatch
 from reconciler.watch.schedule import Timing
 from tests.kit.cleanup import short_directory
 from tests.kit.fakes.fake_engine import FakeEngine, Served
-from tests.kit.fakes.watch_harness import Steered, document
+from tests.kit.fakes.watch_harness import WatchHarness, document
 from tests.kit.paths import ROOT
 from tests.kit.system.hung_disk import hung
 
@@ -109,7 +109,7 @@ def test_while_the_file_hangs_an_engine_that_died_is_rebuilt_from_what_was_in_fo
     file = tmp_path / "etc" / "vio4wd.yaml"
     file.parent.mkdir()
     file.write_text(document(1))
-    made = Steered(short_directory(), file)
+    made = WatchHarness(short_directory(), file)
     first, second = made.engine, FakeEngine()
     try:
         with Served(first, made.run_dir):

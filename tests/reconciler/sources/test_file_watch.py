@@ -16,143 +16,143 @@ from reconciler.sources.file_watch import FileWatch, watched_names
 from reconciler.watch.schedule import Timing
 from schema.model import Verb
 from tests.kit.fakes.fake_engine import Served
-from tests.kit.fakes.watch_harness import Steered, document
+from tests.kit.fakes.watch_harness import WatchHarness, document
 from tests.kit.system.small_disk import small_disk
 
 
-def test_written_in_place(steered: Steered) -> None:
-    steered.file.write_text(document(1, 2))
-    steered.until_relays(1, 2)
-    assert steered.removed == []
+def test_written_in_place(harness: WatchHarness) -> None:
+    harness.file.write_text(document(1, 2))
+    harness.until_relays(1, 2)
+    assert harness.removed == []
 
 
-def test_sed(steered: Steered) -> None:
+def test_sed(harness: WatchHarness) -> None:
     for id_ in range(2, 6):
         line = f'  - {{id: {id_}, vf: "net_null{id_}", cpus: [2]}}'
-        subprocess.run(["sed", "-i", f"$a\\{line}", str(steered.file)], check=True)
-    steered.until_relays(1, 2, 3, 4, 5)
-    assert steered.removed == []
+        subprocess.run(["sed", "-i", f"$a\\{line}", str(harness.file)], check=True)
+    harness.until_relays(1, 2, 3, 4, 5)
+    assert harness.removed == []
 
 
-def test_vim(steered: Steered) -> None:
+def test_vim(harness: WatchHarness) -> None:
     vim = shutil.which("vim") or shutil.which("vi")
     if vim is None:
         pytest.skip("vim is missing")
     commands = "$put ='  - {id: 2, vf: net_null2}'\nw\nq\n"
-    subprocess.run([vim, "-u", "NONE", "-N", "-es", str(steered.file)], input=commands, text=True, timeout=30)
-    assert "net_null2" in steered.file.read_text()
-    steered.until_relays(1, 2)
-    assert steered.removed == []
+    subprocess.run([vim, "-u", "NONE", "-N", "-es", str(harness.file)], input=commands, text=True, timeout=30)
+    assert "net_null2" in harness.file.read_text()
+    harness.until_relays(1, 2)
+    assert harness.removed == []
 
 
-def test_moved_over(steered: Steered) -> None:
-    other = steered.directory / "new.yaml"
+def test_moved_over(harness: WatchHarness) -> None:
+    other = harness.directory / "new.yaml"
     other.write_text(document(1, 3))
-    other.rename(steered.file)
-    steered.until_relays(1, 3)
-    assert steered.removed == []
+    other.rename(harness.file)
+    harness.until_relays(1, 3)
+    assert harness.removed == []
 
 
-def test_copied_over(steered: Steered) -> None:
-    other = steered.directory / "new.yaml"
+def test_copied_over(harness: WatchHarness) -> None:
+    other = harness.directory / "new.yaml"
     other.write_text(document(1, 4))
-    subprocess.run(["cp", str(other), str(steered.file)], check=True)
-    steered.until_relays(1, 4)
-    assert steered.removed == []
+    subprocess.run(["cp", str(other), str(harness.file)], check=True)
+    harness.until_relays(1, 4)
+    assert harness.removed == []
 
 
-def test_truncated_and_written_slowly(steered: Steered) -> None:
+def test_truncated_and_written_slowly(harness: WatchHarness) -> None:
     """Half of it is a valid file with fewer relays: what is still open for writing must not be believed."""
-    steered.file.write_text(document(1, 2))
-    steered.until_relays(1, 2)
+    harness.file.write_text(document(1, 2))
+    harness.until_relays(1, 2)
     text = document(1, 2, 3)
     half = text.index("  - {id: 2")
-    with steered.file.open("w") as file:
+    with harness.file.open("w") as file:
         file.write(text[:half])
         file.flush()
         time.sleep(0.3)
         file.write(text[half:])
-    steered.until_relays(1, 2, 3)
-    assert steered.removed == []
+    harness.until_relays(1, 2, 3)
+    assert harness.removed == []
 
 
 @pytest.mark.parametrize(
     "content",
     ["", "\n", "# nothing\n", document(1)[:-12], "relays: [", "apiVersion: vio4wd/v1\nrelays:\n  - {id: 1", "\x00\xff"],
 )
-def test_what_is_no_spec_changes_nothing(steered: Steered, content: str) -> None:
-    steered.file.write_text(content)
-    assert str(steered.file) in steered.until_refused()
-    steered.file.write_text(document(1, 2))
-    steered.until_relays(1, 2)
-    steered.until("the refusal is over", lambda: not steered.report["refused"])
-    assert steered.removed == []
+def test_what_is_no_spec_changes_nothing(harness: WatchHarness, content: str) -> None:
+    harness.file.write_text(content)
+    assert str(harness.file) in harness.until_refused()
+    harness.file.write_text(document(1, 2))
+    harness.until_relays(1, 2)
+    harness.until("the refusal is over", lambda: not harness.report["refused"])
+    assert harness.removed == []
 
 
-def test_a_way_to_the_file_that_can_not_be_looked_at_changes_nothing(steered: Steered) -> None:
+def test_a_way_to_the_file_that_can_not_be_looked_at_changes_nothing(harness: WatchHarness) -> None:
     """Here by a link to a name that is too long; a server or a daemon behind a mount that has gone is as bad."""
-    steered.until_relays(1)
-    steered.file.unlink()
-    steered.file.symlink_to("x" * 300)
-    assert "File name too long" in steered.until_refused()
-    steered.file.unlink()
-    steered.file.write_text(document(1, 2))
-    steered.until_relays(1, 2)
-    assert steered.removed == []
+    harness.until_relays(1)
+    harness.file.unlink()
+    harness.file.symlink_to("x" * 300)
+    assert "File name too long" in harness.until_refused()
+    harness.file.unlink()
+    harness.file.write_text(document(1, 2))
+    harness.until_relays(1, 2)
+    assert harness.removed == []
 
 
-def test_deleted_and_back(steered: Steered) -> None:
-    steered.file.unlink()
-    assert "does not exist" in steered.until_refused()
-    steered.file.write_text(document(1, 2))
-    steered.until_relays(1, 2)
-    assert steered.removed == []
+def test_deleted_and_back(harness: WatchHarness) -> None:
+    harness.file.unlink()
+    assert "does not exist" in harness.until_refused()
+    harness.file.write_text(document(1, 2))
+    harness.until_relays(1, 2)
+    assert harness.removed == []
 
 
-def test_an_empty_list_is_no_accident(steered: Steered) -> None:
-    steered.file.write_text(document())
-    steered.until_relays()
+def test_an_empty_list_is_no_accident(harness: WatchHarness) -> None:
+    harness.file.write_text(document())
+    harness.until_relays()
 
 
-def test_restarted_with_an_empty_file_the_last_good_spec_stays(steered: Steered) -> None:
-    steered.stop()
-    steered.file.write_text("")
-    steered.engine.restart()
-    steered.start()
-    steered.until_relays(1)
-    assert steered.report["in_force"]["origin"] == "last-good"
-    assert steered.until_refused()
+def test_restarted_with_an_empty_file_the_last_good_spec_stays(harness: WatchHarness) -> None:
+    harness.stop()
+    harness.file.write_text("")
+    harness.engine.restart()
+    harness.start()
+    harness.until_relays(1)
+    assert harness.report["in_force"]["origin"] == "last-good"
+    assert harness.until_refused()
 
 
-def test_a_restarted_engine_is_rebuilt(steered: Steered) -> None:
-    assert steered.watch is not None
-    steered.engine.restart()
-    steered.file.touch()
-    steered.stop()
-    steered.start(Timing(look_s=0.05))
-    steered.until_relays(1)
-    steered.engine.restart()
-    steered.until_relays(1)
+def test_a_restarted_engine_is_rebuilt(harness: WatchHarness) -> None:
+    assert harness.watch is not None
+    harness.engine.restart()
+    harness.file.touch()
+    harness.stop()
+    harness.start(Timing(look_s=0.05))
+    harness.until_relays(1)
+    harness.engine.restart()
+    harness.until_relays(1)
 
 
-def test_a_save_storm_ends_in_the_last_content(steered: Steered) -> None:
+def test_a_save_storm_ends_in_the_last_content(harness: WatchHarness) -> None:
     for round_ in range(60):
-        other = steered.directory / f"new-{round_}.yaml"
+        other = harness.directory / f"new-{round_}.yaml"
         other.write_text(document(1, 2 + round_ % 5))
-        other.rename(steered.file)
-    steered.file.write_text(document(1, 9))
-    steered.until_relays(1, 9)
-    assert "relay:1" not in steered.removed
+        other.rename(harness.file)
+    harness.file.write_text(document(1, 9))
+    harness.until_relays(1, 9)
+    assert "relay:1" not in harness.removed
 
 
-def test_what_fails_is_retried_until_it_works(steered: Steered) -> None:
-    steered.engine.broken[Verb.ADD, "port:net_null2"] = "no-device"
-    steered.file.write_text(document(1, 2, 3))
-    steered.until_relays(1, 3)
-    steered.until("a retry", lambda: bool(steered.report.get("next_retry")))
-    steered.engine.broken.clear()
-    steered.until_relays(1, 2, 3)
-    assert steered.removed == []
+def test_what_fails_is_retried_until_it_works(harness: WatchHarness) -> None:
+    harness.engine.broken[Verb.ADD, "port:net_null2"] = "no-device"
+    harness.file.write_text(document(1, 2, 3))
+    harness.until_relays(1, 3)
+    harness.until("a retry", lambda: bool(harness.report.get("next_retry")))
+    harness.engine.broken.clear()
+    harness.until_relays(1, 2, 3)
+    assert harness.removed == []
 
 
 def swap(mount: Path, name: str, text: str) -> None:
@@ -171,7 +171,7 @@ def test_configmap() -> None:
         mount.mkdir()
         swap(mount, "..2024_01", document(1))
         (mount / "vio4wd.yaml").symlink_to("..data/vio4wd.yaml")
-        made = Steered(Path(name), mount / "vio4wd.yaml")
+        made = WatchHarness(Path(name), mount / "vio4wd.yaml")
         with Served(made.engine, made.run_dir):
             made.start()
             try:
@@ -244,7 +244,7 @@ def test_a_status_that_could_not_be_written_is_written_once_there_is_room(tmp_pa
     file = tmp_path / "vio4wd.yaml"
     file.write_text(document(1))
     with tempfile.TemporaryDirectory(prefix="v4-") as name, small_disk(Path(name) / "run") as disk:
-        made = Steered(Path(name), file)
+        made = WatchHarness(Path(name), file)
         with Served(made.engine, made.run_dir):
             made.start(Timing(look_s=0.05))
             try:
@@ -261,26 +261,26 @@ def test_a_status_that_could_not_be_written_is_written_once_there_is_room(tmp_pa
                 made.stop()
 
 
-def held_back(steered: Steered) -> list[str]:
-    return [each["resource"] for each in steered.report.get("held") or ()]
+def held_back(harness: WatchHarness) -> list[str]:
+    return [each["resource"] for each in harness.report.get("held") or ()]
 
 
-def test_a_save_does_not_take_a_connected_guest_its_relay_until_it_is_allowed_by_name(steered: Steered) -> None:
-    steered.engine.guests.add("/tmp/virtio-forwarder1.sock")
-    steered.file.write_text(document(2))
-    steered.until_relays(1, 2)
-    steered.until("what is held back", lambda: held_back(steered) == ["relay:1"])
-    assert steered.removed == []
-    steered.file.write_text(document(2, more="allow_destroy: [relay:1]\n"))
-    steered.until_relays(2)
-    steered.until("nothing held back", lambda: held_back(steered) == [])
+def test_a_save_does_not_take_a_connected_guest_its_relay_until_it_is_allowed_by_name(harness: WatchHarness) -> None:
+    harness.engine.guests.add("/tmp/virtio-forwarder1.sock")
+    harness.file.write_text(document(2))
+    harness.until_relays(1, 2)
+    harness.until("what is held back", lambda: held_back(harness) == ["relay:1"])
+    assert harness.removed == []
+    harness.file.write_text(document(2, more="allow_destroy: [relay:1]\n"))
+    harness.until_relays(2)
+    harness.until("nothing held back", lambda: held_back(harness) == [])
 
 
-def test_an_emptied_list_does_not_take_down_most_of_what_runs(steered: Steered) -> None:
-    steered.file.write_text(document(1, 2, 3))
-    steered.until_relays(1, 2, 3)
-    steered.file.write_text(document())
-    steered.until("what is held back", lambda: held_back(steered) == ["relay:1", "relay:2", "relay:3"])
-    assert steered.removed == []
-    steered.file.write_text(document(1, 2, 3))
-    steered.until("nothing held back", lambda: held_back(steered) == [])
+def test_an_emptied_list_does_not_take_down_most_of_what_runs(harness: WatchHarness) -> None:
+    harness.file.write_text(document(1, 2, 3))
+    harness.until_relays(1, 2, 3)
+    harness.file.write_text(document())
+    harness.until("what is held back", lambda: held_back(harness) == ["relay:1", "relay:2", "relay:3"])
+    assert harness.removed == []
+    harness.file.write_text(document(1, 2, 3))
+    harness.until("nothing held back", lambda: held_back(harness) == [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.sources import git_tree as git_tree
+from reconciler.sources import git_tree
 from reconciler.sources.git import GitSource
 from reconciler.sources.source import SourceError
 from schema import SpecError

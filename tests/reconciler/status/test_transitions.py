@@ -7,7 +7,7 @@ from dataclasses import replace
 from reconciler.status.conditions import Condition, RelayStatus
 from reconciler.status.transitions import counted, standings, with_since
 from reconciler.terminal.output import ago
-from tests.kit.fakes.watch_harness import Steered
+from tests.kit.fakes.watch_harness import WatchHarness
 
 ONE = RelayStatus(1, "net_null1", "up", "/tmp/1.sock", True, (1, 1), Condition.READY, "")
 
@@ -44,21 +44,21 @@ def test_ago() -> None:
 
 
 def test_the_watch_says_how_relays_stand_when_a_guest_comes_and_goes_and_across_its_own_restart(
-    steered: Steered,
+    harness: WatchHarness,
 ) -> None:
     def condition() -> str:
-        return str(steered.report.get("standings", {}).get("1", {}).get("condition"))
+        return str(harness.report.get("standings", {}).get("1", {}).get("condition"))
 
-    steered.until("a first condition", lambda: condition() == "Pending")
-    since = steered.report["standings"]["1"]["since"]
-    steered.stop()
-    steered.start()
-    steered.until("the engine", lambda: steered.report.get("engine") == "ready")
-    assert steered.report["standings"]["1"]["since"] == since
-    steered.engine.guests.add("/tmp/virtio-forwarder1.sock")
-    steered.served.say("guest-connected", "socket:/tmp/virtio-forwarder1.sock", 1)
-    steered.until("Ready", lambda: condition() == "Ready")
-    assert steered.report["standings"]["1"]["since"] > since
-    steered.engine.lost.add("net_null1")
-    steered.served.say("members-changed", "port:net_null1", 1)
-    steered.until("what is wrong", lambda: condition() == "Degraded")
+    harness.until("a first condition", lambda: condition() == "Pending")
+    since = harness.report["standings"]["1"]["since"]
+    harness.stop()
+    harness.start()
+    harness.until("the engine", lambda: harness.report.get("engine") == "ready")
+    assert harness.report["standings"]["1"]["since"] == since
+    harness.engine.guests.add("/tmp/virtio-forwarder1.sock")
+    harness.served.say("guest-connected", "socket:/tmp/virtio-forwarder1.sock", 1)
+    harness.until("Ready", lambda: condition() == "Ready")
+    assert harness.report["standings"]["1"]["since"] > since
+    harness.engine.lost.add("net_null1")
+    harness.served.say("members-changed", "port:net_null1", 1)
+    harness.until("what is wrong", lambda: condition() == "Degraded")

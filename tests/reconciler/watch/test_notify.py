@@ -17,7 +17,7 @@ from reconciler.status.systemd import READY_WITHIN_S, ServiceStatus
 from reconciler.watch.notify_proxy import NotifyProxy
 from reconciler.watch.schedule import Timing
 from schema.wire.notify import INHERITED, MAX_MESSAGES, Notifier, NotifySocket
-from tests.kit.fakes.watch_harness import PATIENCE_S, Steered
+from tests.kit.fakes.watch_harness import PATIENCE_S, WatchHarness
 from tests.kit.waiting import wait_for
 
 
@@ -169,26 +169,26 @@ def heard(manager: NotifySocket, said: list[str], word: str) -> bool:
     return any(message.startswith(word) for message in said)
 
 
-def test_the_watch_is_ready_when_the_first_reconcile_has_ended(steered: Steered, manager: NotifySocket) -> None:
-    steered.stop()
-    steered.engine.restart()
-    steered.start(Timing(poll_s=3600.0, look_s=0.05), notifier(manager, 0.2))
+def test_the_watch_is_ready_when_the_first_reconcile_has_ended(harness: WatchHarness, manager: NotifySocket) -> None:
+    harness.stop()
+    harness.engine.restart()
+    harness.start(Timing(poll_s=3600.0, look_s=0.05), notifier(manager, 0.2))
     said: list[str] = []
     wait_for("READY", lambda: heard(manager, said, "READY"), PATIENCE_S)
-    assert set(steered.engine.state.relays) == {1}
+    assert set(harness.engine.state.relays) == {1}
     wait_for("a status", lambda: heard(manager, said, "STATUS=1 Pending"), PATIENCE_S)
     wait_for("a ping", lambda: heard(manager, said, "WATCHDOG"), PATIENCE_S)
-    steered.stop()
+    harness.stop()
     said += manager.drain()
     assert said.count("READY=1") == 1
     assert said[-1] == "STOPPING=1"
 
 
-def test_a_file_that_was_never_valid_is_no_reason_to_wait(steered: Steered, manager: NotifySocket) -> None:
-    steered.stop()
-    steered.file = steered.directory / "other.yaml"
-    steered.file.write_text("nothing")
-    steered.start(notifier=notifier(manager))
+def test_a_file_that_was_never_valid_is_no_reason_to_wait(harness: WatchHarness, manager: NotifySocket) -> None:
+    harness.stop()
+    harness.file = harness.directory / "other.yaml"
+    harness.file.write_text("nothing")
+    harness.start(notifier=notifier(manager))
     said: list[str] = []
     wait_for("READY", lambda: heard(manager, said, "READY"), PATIENCE_S)
     wait_for("a status", lambda: heard(manager, said, "STATUS="), PATIENCE_S)

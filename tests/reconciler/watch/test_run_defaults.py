@@ -15,14 +15,14 @@ from reconciler.desired.local import Local
 from reconciler.desired.resolve import read_now
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.policy.claims import merge_requests, unfit
-from reconciler.terminal import plan_text as plan_text
+from reconciler.terminal import plan_text
 from schema import SpecError, compose
 from schema.rules.claims import of_spec
 from state.relay_requests import RelayRequest, put
 from state.store import Store
 from tests.kit.fakes.fake_engine import Served
 from tests.kit.fakes.table_host import TableHost
-from tests.kit.fakes.watch_harness import Steered
+from tests.kit.fakes.watch_harness import WatchHarness
 from tests.kit.spec_file import save
 
 OURS = "VIRTIOFWD_CPU_MASK=1,2\nVIRTIOFWD_SOCKET_OWNER=\nVIRTIOFWD_SOCKET_GROUP=\n"
@@ -34,9 +34,9 @@ def static(*relays: int) -> str:
 
 
 @pytest.fixture
-def site() -> Iterator[Steered]:
+def site() -> Iterator[WatchHarness]:
     with tempfile.TemporaryDirectory(prefix="v4-") as name:
-        made = Steered(Path(name), Path(name, "virtioforwarder"))
+        made = WatchHarness(Path(name), Path(name, "virtioforwarder"))
         made.file.write_text(static(1, 2))
         with Served(made.engine, made.run_dir):
             made.start(defaults=True)
@@ -47,11 +47,11 @@ def site() -> Iterator[Steered]:
                 made.stop()
 
 
-def owners(site: Steered) -> dict[str, str]:
+def owners(site: WatchHarness) -> dict[str, str]:
     return {id_: relay["owner"] for id_, relay in site.report["in_force"]["relays"].items()}
 
 
-def test_static_vfs_have_an_owner_of_their_own(site: Steered) -> None:
+def test_static_vfs_have_an_owner_of_their_own(site: WatchHarness) -> None:
     site.until("the owners", lambda: owners(site) == {"1": "static", "2": "static"})
     with contextlib.closing(Store(site.directory / "other")) as store:
         found = read_now(Local(site.file, defaults=True), TableHost(), store, print)
@@ -61,7 +61,7 @@ def test_static_vfs_have_an_owner_of_their_own(site: Steered) -> None:
     assert lines.count("vhost_user.template_sockets asks for it (owner: template)") == 62
 
 
-def test_a_saved_file_is_in_force(site: Steered) -> None:
+def test_a_saved_file_is_in_force(site: WatchHarness) -> None:
     save(site.file, static(2, 3))
     site.until_relays(2, 3)
     site.until("the owners", lambda: owners(site) == {"2": "static", "3": "static"})
@@ -81,7 +81,7 @@ def test_a_saved_file_is_in_force(site: Steered) -> None:
         (None, ":1:1: the file does not exist; check the path"),
     ],
 )
-def test_what_is_not_right_changes_nothing(site: Steered, content: str | None, sentence: str) -> None:
+def test_what_is_not_right_changes_nothing(site: WatchHarness, content: str | None, sentence: str) -> None:
     if content is None:
         site.file.unlink()
     else:
@@ -116,7 +116,7 @@ def test_its_directories_and_endpoints_lie_where_it_says_without_a_policy(
             assert ("must lie below" in why) == refused, why
 
 
-def test_what_this_host_can_not_have_is_said_of_the_variable(site: Steered) -> None:
+def test_what_this_host_can_not_have_is_said_of_the_variable(site: WatchHarness) -> None:
     save(site.file, static(1).replace("SOCKET_OWNER=", "SOCKET_OWNER=qemu"))
     said = f"{site.file}:2:1: VIRTIOFWD_SOCKET_OWNER: this host has no user 'qemu'; create it, name another, or set it"
     assert f"{said} to nothing" in site.until_refused()
@@ -125,7 +125,7 @@ def test_what_this_host_can_not_have_is_said_of_the_variable(site: Steered) -> N
     site.until(said, lambda: said in site.until_refused())
 
 
-def test_nobody_prunes_what_is_anothers(site: Steered) -> None:
+def test_nobody_prunes_what_is_anothers(site: WatchHarness) -> None:
     with contextlib.closing(Store(site.directory / "state")) as store:
         put(store, "port-control", 5, {"vf": "net_null5"})
         put(store, "port-control", 6, {"vf": "net_null1"})

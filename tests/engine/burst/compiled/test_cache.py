@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.burst.compiled import burst_size as burst_size
-from engine.burst.compiled import cache
+from engine.burst.compiled import burst_size, cache
 from tests.engine.burst.compiled.conftest import Compiled, compile_with
 from tests.kit.guests.guest import TestpmdGuest
 from tests.kit.guests.testpmd import Cpus

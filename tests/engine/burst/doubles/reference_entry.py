@@ -34,7 +34,7 @@ class Surroundings:
 
 
 @dataclass(slots=True)
-class SlowEntry:
+class ReferenceEntry:
     direction: int
     inbox: deque[Packet] = field(default_factory=deque)
     waiting: list[Packet] = field(default_factory=list)

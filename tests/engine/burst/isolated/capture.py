@@ -17,7 +17,7 @@ from schema.paths import cache_dir
 from tests.engine.burst.doubles.reference_entry import Packet, Surroundings
 
 with numba_cache(cache_dir(), library.load().version):
-    from tests.engine.burst.doubles import fake_dpdk as stand_ins  # isort: skip - its symbols must be there first
+    from tests.engine.burst.doubles import fake_dpdk  # isort: skip - its symbols must be there first
     from engine.burst import loops
     from engine.burst.capture import capture
     from engine.burst.compiled import layout as at
@@ -143,12 +143,12 @@ def test_an_entry_that_nobody_captures_stays_as_it_is(burst: list[Chain]) -> Non
 @given(direction=DIRECTIONS, story=st.lists(SURROUNDINGS, max_size=12))
 def test_every_packet_that_a_turn_receives_is_captured(direction: int, story: list[Surroundings]) -> None:
     """Sent, dropped or kept waiting."""
-    world, ring, records = stand_ins.fresh(), Ring(64), Records()
+    world, ring, records = fake_dpdk.fresh(), Ring(64), Records()
     pair = Pair.of(world, direction)
     pair.place.entry.write(at.ENTRY_CAPTURE, ring.block.address)
     for now in story:
         pair.surround(now)
-        loops.poll(pair.place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL)
+        loops.poll(pair.place.entry.address, world.fp_ops.address, fake_dpdk.DRAIN_POOL)
         records.feed(ring.take(2**22)[0])
     received = [packet.length for packet in arrived(pair)]
     assert [each.length for each in records.waiting] == received

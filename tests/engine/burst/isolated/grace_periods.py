@@ -21,7 +21,7 @@ from schema.paths import cache_dir
 from tests.kit.waiting import wait_for
 
 with numba_cache(cache_dir(), library.load().version):
-    from tests.engine.burst.doubles import compiled_spies as witnesses  # isort: skip - its symbols must be there first
+    from tests.engine.burst.doubles import compiled_spies  # isort: skip - its symbols must be there first
     from engine.burst.compiled import layout as at
     from engine.burst.compiled.memory import Block
     from engine.burst.compiled.quiesce import publish_anywhere, publish_table
@@ -35,7 +35,7 @@ _i64, _int = ctypes.c_int64, ctypes.c_int
 run_work = ctypes.CFUNCTYPE(_int, _i64)(work.address)
 publish = ctypes.CFUNCTYPE(None, _i64, _i64)(publish_table.address)
 publish_word = ctypes.CFUNCTYPE(None, _i64, _i64, _i64)(publish_anywhere.address)
-leave_pass = ctypes.CFUNCTYPE(None, _i64)(witnesses.leave_pass_of.address)
+leave_pass = ctypes.CFUNCTYPE(None, _i64)(compiled_spies.leave_pass_of.address)
 
 
 class Worker:
@@ -43,11 +43,11 @@ class Worker:
 
     def __init__(self, longest_sleep_us: int = 0) -> None:
         self.block = Block(at.WORKER_SIZE)
-        self.table = witnesses.table_of([])
+        self.table = compiled_spies.table_of([])
         cpus = sum(1 << cpu for cpu in os.sched_getaffinity(0))
         self.block.write_bytes(at.WORKER_CPUSET, cpus.to_bytes(128, "little"))
         self.block.write(at.WORKER_TABLE, self.table.address)
-        self.block.write(at.WORKER_FP_OPS, witnesses.FP_OPS.address)
+        self.block.write(at.WORKER_FP_OPS, compiled_spies.FP_OPS.address)
         self.block.write(at.WORKER_SLEEP_US, longest_sleep_us)
         self.block.write(at.WORKER_CYCLES_PER_US, 1)  # so that its sleeps reach their longest soon
         self.thread: threading.Thread | None = None
@@ -100,12 +100,12 @@ def point(context: Block, *workers: Worker) -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_witnesses() -> None:
-    witnesses.forget()
+    compiled_spies.forget()
 
 
 def wait_until_used(site: int) -> None:
-    seen = witnesses.seen(site)
-    wait_for(f"site {site} to be used", lambda: witnesses.seen(site) > seen)
+    seen = compiled_spies.seen(site)
+    wait_for(f"site {site} to be used", lambda: compiled_spies.seen(site) > seen)
 
 
 # Tables
@@ -114,26 +114,26 @@ def wait_until_used(site: int) -> None:
 def swap_tables(worker: Worker, swap: Any, times: int) -> int:
     """Swaps between two sets of entries; what was swapped out is marked as retired. Gives how often such was used."""
     sites = [0, 1]
-    tables = [witnesses.table_of([witnesses.Entry(port=site) for _ in range(3)]) for site in sites]
+    tables = [compiled_spies.table_of([compiled_spies.Entry(port=site) for _ in range(3)]) for site in sites]
     worker.publish(tables[0])
     for turn in range(1, times + 1):
         old, new = (turn - 1) % 2, turn % 2
-        witnesses.retire(sites[new], False)
+        compiled_spies.retire(sites[new], False)
         swap(worker, tables[new])
-        witnesses.retire(sites[old], True)
-        if witnesses.wrongs(sites[old]):
+        compiled_spies.retire(sites[old], True)
+        if compiled_spies.wrongs(sites[old]):
             break
         if turn % 16 == 0:  # let it run a while
             wait_until_used(sites[new])
-    return sum(witnesses.wrongs(site) for site in sites)
+    return sum(compiled_spies.wrongs(site) for site in sites)
 
 
 def test_after_publish_no_pass_uses_the_old_table() -> None:
     worker = Worker()
     with running(worker):
         assert swap_tables(worker, Worker.publish, SWAPS) == 0
-    assert witnesses.seen(0) > 0
-    assert witnesses.seen(1) > 0
+    assert compiled_spies.seen(0) > 0
+    assert compiled_spies.seen(1) > 0
 
 
 def test_without_the_wait_the_old_table_is_found_in_use() -> None:
@@ -150,15 +150,15 @@ def test_without_the_wait_the_old_table_is_found_in_use() -> None:
 def test_a_table_may_be_overwritten_once_it_is_not_the_workers() -> None:
     """A freed table would hold anything; here it holds entries that nobody may visit."""
     worker, trap = Worker(), 5
-    witnesses.retire(trap, True)
+    compiled_spies.retire(trap, True)
     with running(worker):
         for _ in range(SWAPS // 3):
             old = worker.table
-            worker.publish(witnesses.table_of([witnesses.Entry(port=0) for _ in range(2)]))
+            worker.publish(compiled_spies.table_of([compiled_spies.Entry(port=0) for _ in range(2)]))
             for index in range(old.read(at.TABLE_COUNT)):
-                old.write(at.TABLE_ENTRIES + 8 * index, witnesses.Entry(port=trap).address)
-    assert witnesses.seen(trap) == 0
-    assert witnesses.seen(0) > 0
+                old.write(at.TABLE_ENTRIES + 8 * index, compiled_spies.Entry(port=trap).address)
+    assert compiled_spies.seen(trap) == 0
+    assert compiled_spies.seen(0) > 0
 
 
 # Words
@@ -167,21 +167,21 @@ def test_a_table_may_be_overwritten_once_it_is_not_the_workers() -> None:
 def test_after_publish_word_no_worker_uses_the_old_value() -> None:
     """Two workers poll the same VF, which is exchanged for another one under them."""
     workers = [Worker(), Worker()]
-    context, entries = context_of(*workers), [witnesses.Entry(port=0), witnesses.Entry(port=0)]
+    context, entries = context_of(*workers), [compiled_spies.Entry(port=0), compiled_spies.Entry(port=0)]
     port = entries[0].port
     entries[1].write(at.ENTRY_PORT, port.address)
     for worker, entry in zip(workers, entries, strict=True):
-        worker.table = witnesses.table_of([entry])
+        worker.table = compiled_spies.table_of([entry])
         worker.block.write(at.WORKER_TABLE, worker.table.address)
     with running(*workers):
         for turn in range(1, SWAPS // 3):
             old, new = (turn - 1) % 2, turn % 2
-            witnesses.retire(new, False)
+            compiled_spies.retire(new, False)
             publish_word(context.address, port.address + at.PORT_ID, new + 1)
-            witnesses.retire(old, True)
-    assert witnesses.wrongs(0) == witnesses.wrongs(1) == 0
-    assert witnesses.seen(0) > 0
-    assert witnesses.seen(1) > 0
+            compiled_spies.retire(old, True)
+    assert compiled_spies.wrongs(0) == compiled_spies.wrongs(1) == 0
+    assert compiled_spies.seen(0) > 0
+    assert compiled_spies.seen(1) > 0
 
 
 # Who need not be waited for
@@ -212,7 +212,7 @@ def test_a_sleeping_worker_costs_the_publisher_nothing() -> None:
     with running(worker):
         asleep = wait_for("the worker to sleep long", lambda: is_asleep(worker))
         for _ in range(1000):
-            worker.publish(witnesses.table_of([]))
+            worker.publish(compiled_spies.table_of([]))
         # Had each waited for a pass, there would have been a thousand of them.
         assert worker.passes() - asleep < 100
 
@@ -227,13 +227,13 @@ def is_asleep(worker: Worker) -> int:
 def test_a_stopped_worker_costs_the_publisher_nothing_and_may_start_again() -> None:
     worker = Worker()
     with running(worker):
-        worker.publish(witnesses.table_of([witnesses.Entry(port=0)]))
+        worker.publish(compiled_spies.table_of([compiled_spies.Entry(port=0)]))
     passes, sequence = worker.passes(), worker.sequence()
     assert sequence == 2 * passes
     for _ in range(1000):
-        worker.publish(witnesses.table_of([]))
+        worker.publish(compiled_spies.table_of([]))
     with running(worker):
-        worker.publish(witnesses.table_of([]))
+        worker.publish(compiled_spies.table_of([]))
     assert worker.passes() > passes
     assert worker.sequence() == 2 * worker.passes()
 
@@ -246,7 +246,7 @@ def guests() -> Iterator[Block]:
     """The guest blocks of three sockets whose names the stand-in of rte_vhost gives to devices 0 to 2."""
     block, event_fd = Block(3 * at.GUEST_SIZE), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     for vid in range(3):
-        block.write_bytes(vid * at.GUEST_SIZE + at.GUEST_PATH, witnesses.path_of(vid) + b"\0")
+        block.write_bytes(vid * at.GUEST_SIZE + at.GUEST_PATH, compiled_spies.path_of(vid) + b"\0")
         block.write(vid * at.GUEST_SIZE + at.GUEST_MOST_LOST, MOST_LOST)
     descriptors.claim()
     before = CALLBACK_CONTEXT.read_bytes(0, at.CONTEXT_SIZE)
@@ -285,7 +285,7 @@ def on_a_thread_of_c(address: int, vid: int) -> int:
 def test_a_callback_returns_while_python_holds_the_gil(name: str, guests: Block) -> None:
     worker = Worker()
     point(CALLBACK_CONTEXT, worker)
-    worker.table = witnesses.table_of([witnesses.Entry(port=0, guest=guests.address)])
+    worker.table = compiled_spies.table_of([compiled_spies.Entry(port=0, guest=guests.address)])
     worker.block.write(at.WORKER_TABLE, worker.table.address)
     with running(worker):
         for _ in range(200):
@@ -298,21 +298,21 @@ def test_after_destroy_device_no_worker_uses_the_guest(direction: int, guests: B
     workers = [Worker(), Worker()]
     point(CALLBACK_CONTEXT, *workers)
     for worker in workers:
-        worker.table = witnesses.table_of([witnesses.Entry(port=None, guest=guests.address + at.GUEST_SIZE)])
+        worker.table = compiled_spies.table_of([compiled_spies.Entry(port=None, guest=guests.address + at.GUEST_SIZE)])
         entry = worker.table.read(at.TABLE_ENTRIES)
         ctypes.c_int64.from_address(entry + at.ENTRY_DIRECTION).value = direction
         worker.block.write(at.WORKER_TABLE, worker.table.address)
-    vid, site = 1, witnesses.GUESTS + 1
+    vid, site = 1, compiled_spies.GUESTS + 1
     with running(*workers):
         for turn in range(SWAPS // 10):
-            witnesses.retire(site, False)
+            compiled_spies.retire(site, False)
             assert on_a_thread_of_c(CALLBACKS["new_device"].address, vid) == 0
             if turn % 16 == 0:
                 wait_until_used(site)
             on_a_thread_of_c(CALLBACKS["destroy_device"].address, vid)
-            witnesses.retire(site, True)
-    assert witnesses.wrongs(site) == 0
-    assert witnesses.seen(site) > 0
+            compiled_spies.retire(site, True)
+    assert compiled_spies.wrongs(site) == 0
+    assert compiled_spies.seen(site) > 0
 
 
 def test_a_guest_comes_and_goes(guests: Block) -> None:
@@ -321,14 +321,14 @@ def test_a_guest_comes_and_goes(guests: Block) -> None:
         return tuple(guests.read(vid * at.GUEST_SIZE + name) for name in names)
 
     call = {name: ctypes.CFUNCTYPE(_int, _int, ctypes.c_uint64, _int)(each.address) for name, each in CALLBACKS.items()}
-    logging = witnesses.FEATURES | 1 << 26
+    logging = compiled_spies.FEATURES | 1 << 26
     assert call["new_connection"](2, 0, 0) == 0
     assert guests.read(2 * at.GUEST_SIZE + at.GUEST_PEER) == 3
     for vring in (0, 1, 2):
         assert call["vring_state_changed"](2, vring, 1) == 0
     assert call["new_device"](2, 0, 0) == 0
-    assert words(2) == (3, witnesses.FEATURES, 1, 0b11, 0b1)
-    assert guests.read(2 * at.GUEST_SIZE + at.GUEST_RING) == witnesses.RING
+    assert words(2) == (3, compiled_spies.FEATURES, 1, 0b11, 0b1)
+    assert guests.read(2 * at.GUEST_SIZE + at.GUEST_RING) == compiled_spies.RING
     assert call["vring_state_changed"](2, 2, 0) == 0
     assert call["features_changed"](2, logging, 0) == 0
     assert words(2) == (3, logging, 1, 0b01, 0b1)

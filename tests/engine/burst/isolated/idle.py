@@ -31,7 +31,7 @@ usleep = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(_usleep)
 binding.add_symbol("usleep", ctypes.cast(usleep, ctypes.c_void_p).value or 0)
 
 with numba_cache(cache_dir(), library.load().version):
-    from tests.engine.burst.doubles import fake_dpdk as stand_ins  # isort: skip - its symbols must be there first
+    from tests.engine.burst.doubles import fake_dpdk  # isort: skip - its symbols must be there first
     from engine.burst.compiled import layout as at
     from engine.burst.compiled.memory import Block
     from engine.burst.idle import rest
@@ -78,7 +78,7 @@ def test_what_has_just_gone_quiet_is_only_paused_for(worker: Block) -> None:
     assert naps == []
 
 
-class Endless(stand_ins.Place):
+class Endless(fake_dpdk.Place):
     """A VF that has a packet at each look until it is `dry`; without a guest all of them are dropped at once."""
 
     dry = False
@@ -95,7 +95,7 @@ def busy(worker: Block) -> Iterator[Endless]:
     """An entry under a worker that would sleep at the first chance."""
     worker.write(at.WORKER_SLEEP_US, 1000)
     worker.write(at.WORKER_SPIN_CYCLES, 0)
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     place = Endless(world, 0, at.VF_TO_VM)
     world.places.append(place)
     place.surround(Surroundings(True, False, 0, (), 0, 32), [])

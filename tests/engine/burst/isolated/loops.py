@@ -18,11 +18,11 @@ from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
 from schema.system.descriptors import Wakeup
-from tests.engine.burst.doubles.reference_entry import Packet, SlowEntry, Surroundings
+from tests.engine.burst.doubles.reference_entry import Packet, ReferenceEntry, Surroundings
 from tests.kit.repetitions import times
 
 with numba_cache(cache_dir(), library.load().version):
-    from tests.engine.burst.doubles import fake_dpdk as stand_ins  # isort: skip - its symbols must be there first
+    from tests.engine.burst.doubles import fake_dpdk  # isort: skip - its symbols must be there first
     from engine.burst import counting, loops, to_guest, to_vf
     from engine.burst.compiled import layout as at
     from engine.burst.compiled.memory import Block
@@ -50,13 +50,13 @@ DIRECTIONS = st.sampled_from([at.VF_TO_VM, at.VM_TO_VF])
 class Pair:
     """A compiled entry and its slow twin, which see the same packets arrive."""
 
-    world: stand_ins.World
-    place: stand_ins.Place
-    twin: SlowEntry
+    world: fake_dpdk.World
+    place: fake_dpdk.Place
+    twin: ReferenceEntry
 
     @classmethod
-    def of(cls, world: stand_ins.World, direction: int) -> Pair:
-        return cls(world, world.add(direction), SlowEntry(direction))
+    def of(cls, world: fake_dpdk.World, direction: int) -> Pair:
+        return cls(world, world.add(direction), ReferenceEntry(direction))
 
     def surround(self, now: Surroundings) -> None:
         arriving = self.world.packets(now.arrives)
@@ -82,7 +82,7 @@ class Pair:
         assert sorted(ended + kept, key=lambda packet: packet.serial) == self.twin.received
 
 
-def check_mbufs(world: stand_ins.World, pairs: list[Pair]) -> None:
+def check_mbufs(world: fake_dpdk.World, pairs: list[Pair]) -> None:
     """An mbuf is in use for each packet that waits and for nothing else."""
     world.settle()
     waiting = [packet for pair in pairs for packet in pair.place.waiting()]
@@ -90,20 +90,20 @@ def check_mbufs(world: stand_ins.World, pairs: list[Pair]) -> None:
     assert by_serial == sorted(waiting, key=lambda packet: packet.serial)
 
 
-def compiled_turn(world: stand_ins.World, place: stand_ins.Place, how: str) -> int:
+def compiled_turn(world: fake_dpdk.World, place: fake_dpdk.Place, how: str) -> int:
     entry, fp_ops = place.entry.address, world.fp_ops.address
     if how == "turn":
-        return int(loops.poll(entry, fp_ops, stand_ins.DRAIN_POOL))
+        return int(loops.poll(entry, fp_ops, fake_dpdk.DRAIN_POOL))
     if how == "timed":
-        return int(loops.charged_turn(entry, fp_ops, stand_ins.DRAIN_POOL, 1, 0)[0])
+        return int(loops.charged_turn(entry, fp_ops, fake_dpdk.DRAIN_POOL, 1, 0)[0])
     if place.entry.read(at.ENTRY_DIRECTION) == at.VF_TO_VM:
         return int(to_guest.vf_to_vm(entry, fp_ops))
-    return int(to_vf.vm_to_vf(entry, fp_ops, stand_ins.DRAIN_POOL))
+    return int(to_vf.vm_to_vf(entry, fp_ops, fake_dpdk.DRAIN_POOL))
 
 
 @given(direction=DIRECTIONS, how=st.sampled_from(["turn", "direct"]), story=st.lists(SURROUNDINGS, max_size=30))
 def test_a_direction_does_what_its_twin_does(direction: int, how: str, story: list[Surroundings]) -> None:
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     pair = Pair.of(world, direction)
     for now in story:
         pair.surround(now)
@@ -118,7 +118,7 @@ def test_a_direction_does_what_its_twin_does(direction: int, how: str, story: li
 @given(direction=DIRECTIONS, story=st.lists(SURROUNDINGS, max_size=30))
 def test_a_port_that_needs_service_is_never_left_alone(direction: int, story: list[Surroundings]) -> None:
     """An interval of one cycle: every timed turn in which nothing moves ends with service."""
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     pair = Pair.of(world, direction)
     pair.place.port.write(at.PORT_SERVICE, 1)
     pair.twin.service = True
@@ -133,7 +133,7 @@ def test_a_port_that_needs_service_is_never_left_alone(direction: int, story: li
 
 
 def test_service_waits_for_its_time() -> None:
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     pair = Pair.of(world, at.VM_TO_VF)
     pair.place.port.write(at.PORT_SERVICE, 2**60)
     pair.surround(Surroundings(True, True, 0, (), 256, 32))
@@ -162,7 +162,7 @@ def slow_round(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
 def test_a_round_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
     directions: list[int], story: list[tuple[Surroundings, ...]], weight: int
 ) -> None:
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     pairs = [Pair.of(world, direction) for direction in directions]
     table = Block(at.TABLE_ENTRIES + 8 * len(pairs))
     table.write(at.TABLE_COUNT, len(pairs))
@@ -172,7 +172,7 @@ def test_a_round_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
         for pair, now in zip(pairs, nows, strict=False):
             pair.surround(now)
         before = [pair.place.counters() for pair in pairs]
-        moved = loops.one_round(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, weight)
+        moved = loops.one_round(table.address, world.fp_ops.address, fake_dpdk.DRAIN_POOL, weight)
         by_twin = slow_round(pairs, nows)
         assert moved == sum(by_twin)
         for pair, old, packets in zip(pairs, before, by_twin, strict=True):
@@ -184,7 +184,7 @@ def test_a_round_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
 
 
 def test_a_busy_entry_does_not_pay_for_idle_ones_with_each_burst() -> None:
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     busy, *idle = [world.add(at.VM_TO_VF) for _ in range(10)]
     table = Block(at.TABLE_ENTRIES + 8 * 10)
     table.write(at.TABLE_COUNT, 10)
@@ -192,7 +192,7 @@ def test_a_busy_entry_does_not_pay_for_idle_ones_with_each_burst() -> None:
         table.write(at.TABLE_ENTRIES + 8 * index, place.entry.address)
         place.surround(Surroundings(True, True, 0, (), 256, 32), [])
     busy.inbox += world.packets((64,) * 1000)
-    moved = loops.one_round(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, 1)
+    moved = loops.one_round(table.address, world.fp_ops.address, fake_dpdk.DRAIN_POOL, 1)
     assert moved == 10 * loops.ROUND_PACKETS
     assert [place.looked_at for place in idle] == [1] * 9
     assert world.wrongs == []
@@ -210,7 +210,7 @@ def test_every_pass_is_charged_for_once(story: list[bool]) -> None:
     assert untimed < loops.TIMED_PASSES
 
 
-class Trickle(stand_ins.Place):
+class Trickle(fake_dpdk.Place):
     """A guest that has so many packets at each look."""
 
     trickle: Iterator[int]
@@ -222,7 +222,7 @@ class Trickle(stand_ins.Place):
 
 @given(arrives=st.lists(st.integers(0, 12), min_size=1, max_size=40))
 def test_a_pass_goes_on_until_more_than_single_packets_come(arrives: list[int]) -> None:
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     place = Trickle(world, 0, at.VM_TO_VF)
     world.places.append(place)
     place.trickle = iter(arrives)
@@ -230,7 +230,7 @@ def test_a_pass_goes_on_until_more_than_single_packets_come(arrives: list[int]) 
     table = Block(at.TABLE_ENTRIES + 8)
     table.write(at.TABLE_COUNT, 1)
     table.write(at.TABLE_ENTRIES, place.entry.address)
-    moved = loops.one_pass(table.address, world.fp_ops.address, stand_ins.DRAIN_POOL, loops.UNTIMED)
+    moved = loops.one_pass(table.address, world.fp_ops.address, fake_dpdk.DRAIN_POOL, loops.UNTIMED)
     rounds = (arrives + [0] * loops.PASS_VISITS)[: loops.PASS_VISITS // 2]
     many = [index for index, packets in enumerate(rounds) if packets >= loops.BREATH_LEAST]
     seen = rounds[: many[0] + 1] if many else rounds
@@ -241,7 +241,7 @@ def test_a_pass_goes_on_until_more_than_single_packets_come(arrives: list[int]) 
 
 def test_what_is_fetched_ahead_is_not_read() -> None:
     """The stand-in says that the guest's ring is where no memory is."""
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     there, absent, disabled = [world.add(at.VF_TO_VM) for _ in range(3)]
     for place in (there, absent, disabled, world.add(at.VM_TO_VF)):
         place.surround(Surroundings(True, place is not absent, 0, (), 256, 32), [])
@@ -256,7 +256,7 @@ def test_count(counter: int, size: int, packets: int, add: int) -> None:
     for offset, value in enumerate((counter, size, 7)):
         block.write(8 * offset, value)
     counting.count(block.address, packets, add)
-    assert stand_ins.words(block.address, 3) == [counter + packets, size + add, 7]
+    assert fake_dpdk.words(block.address, 3) == [counter + packets, size + add, 7]
 
 
 WORDS = st.integers(-(2**63), 2**63 - 1)
@@ -270,7 +270,7 @@ def test_close_up(mbufs: list[int], cut: int, data: st.DataObject) -> None:
         entry.write(at.ENTRY_MBUFS + 8 * index, value)
     counting.close_up(entry.address + at.ENTRY_MBUFS, entry.address + at.ENTRY_WAITING, cut, last)
     assert entry.read(at.ENTRY_WAITING) == last - cut
-    assert stand_ins.words(entry.address + at.ENTRY_MBUFS, last - cut) == mbufs[cut:last]
+    assert fake_dpdk.words(entry.address + at.ENTRY_MBUFS, last - cut) == mbufs[cut:last]
 
 
 REASONS = {
@@ -282,7 +282,7 @@ REASONS = {
 
 @given(lengths=st.lists(LENGTHS, max_size=32), reason=st.sampled_from(sorted(REASONS)), through=st.booleans())
 def test_drop(lengths: list[int], reason: str, through: bool) -> None:
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     place = world.add(at.VF_TO_VM)
     for index, packet in enumerate(world.packets(tuple(lengths))):
         place.entry.write(at.ENTRY_MBUFS + 8 * index, world.mbufs.hold(packet))
@@ -385,9 +385,9 @@ def test_many_threads_push_and_none_of_their_events_is_lost_or_doubled() -> None
 
 def test_the_stand_ins_are_what_the_loops_call() -> None:
     """Else everything above would have proved nothing: the real library would have crashed or said no."""
-    world = stand_ins.fresh()
+    world = fake_dpdk.fresh()
     place = world.add(at.VM_TO_VF)
     place.surround(Surroundings(True, True, 0, (64,), 0, 32), world.packets((64,)))
-    assert loops.poll(place.entry.address, world.fp_ops.address, stand_ins.DRAIN_POOL) == 1
+    assert loops.poll(place.entry.address, world.fp_ops.address, fake_dpdk.DRAIN_POOL) == 1
     assert place.sent == [Packet(0, 64)]
     assert Path("/proc/self/maps").read_text().count("librte_vhost") > 0

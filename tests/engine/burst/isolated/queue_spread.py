@@ -97,8 +97,7 @@ with numba_cache(cache_dir(), library.load().version):
 
     for _name in CALLBACKS.keys() - {"rx", "full"}:
         binding.add_symbol(_name, address_of(_name))
-    from engine.burst import checksum, flow, to_vf
-    from engine.burst import queue_spread as queue_spread
+    from engine.burst import checksum, flow, queue_spread, to_vf
     from engine.burst.compiled.memory import Block
     from tests.engine.burst.doubles.fake_mempool import LCORE, CachedPool
 

@@ -39,7 +39,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class Scene:
+class Topology:
     """One namespace, a wire and at most one guest for each relay, and the instance that joins them."""
 
     instance: Instance
@@ -155,17 +155,17 @@ class Scene:
 
 
 @contextlib.contextmanager
-def scene(
+def topology(
     relays: Sequence[int] = (1,), run: bool = True, mtu: int = 1500, packed: bool | None = None, **keys: Any
-) -> Iterator[Scene]:
-    """A scene with a wire for each relay; with `run`, `vio4wd run` has applied them.
+) -> Iterator[Topology]:
+    """A topology with a wire for each relay; with `run`, `vio4wd run` has applied them.
 
     `mtu` is the wires', in bytes; with `packed` guests are offered packed rings.
     `keys` as `spec_text` takes them; by default one worker, on the CPU that the guests are not on.
     """
     keys = {"main_cpu": MAIN_CPU, "worker_cpus": [WORKER_CPU], **keys}
     with Namespace() as namespace, contextlib.ExitStack() as wires, Instance() as instance:
-        made = Scene(instance, namespace, wires, keys, mtu, packed)
+        made = Topology(instance, namespace, wires, keys, mtu, packed)
         for relay in relays:
             made.wire(relay)
         made.save()

@@ -15,7 +15,7 @@ from engine.api.live import LiveSocket
 from tests.kit.guests.qemu import QemuGuest
 from tests.kit.instance import READY_S
 from tests.kit.network.netns import PingReport, parse_ping
-from tests.kit.testbed import Scene, scene
+from tests.kit.topology import Topology, topology
 from tests.kit.waiting import wait_for
 
 RELAY = 1
@@ -25,10 +25,10 @@ BACK_S = 120.0
 
 
 @dataclass(slots=True)
-class Stage:
+class QemuTopology:
     """`serves`: QEMU makes the socket, and vio4wd is in client mode."""
 
-    made: Scene
+    made: Topology
     serves: bool
     guest: QemuGuest | None = None
     talks: bool = False
@@ -102,11 +102,11 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(serves: bool, mtu: int = 1500, packed: bool | None = None, **offers: bool) -> Iterator[Stage]:
+def qemu_topology(serves: bool, mtu: int = 1500, packed: bool | None = None, **offers: bool) -> Iterator[QemuTopology]:
     """A running vio4wd with one relay, and no guest yet. `offers` are keys of `vhost_user`."""
     keys = {"mode": "client" if serves else "server", **offers}
-    with scene((RELAY,), mtu=mtu, packed=packed, vhost_user=keys) as made:
-        found = Stage(made, serves)
+    with topology((RELAY,), mtu=mtu, packed=packed, vhost_user=keys) as made:
+        found = QemuTopology(made, serves)
         try:
             yield found
         finally:
