@@ -35,7 +35,7 @@ class Converger:
         """What the engines show, waiting while all that are there are still starting (`patient`: also for one that is
         not there). Raises what `Engines.see_any` raises."""
         deadline = time.monotonic() + self.wait_s
-        said = False
+        noticed = False
         while True:
             try:
                 return self.engines.observe_any()
@@ -43,9 +43,9 @@ class Converger:
                 starting = isinstance(error, EngineError) and error.code == "not-ready"
                 if not (starting or patient) or time.monotonic() >= deadline:
                     raise
-                if not said:
+                if not noticed:
                     self.notice("The engine is starting; waiting until it is ready." if starting else str(error))
-                    said = True
+                    noticed = True
             time.sleep(0.1)
 
     def say(self, sentence: str) -> None:
@@ -64,7 +64,7 @@ class Converger:
         waited = not replan
         for attempt in range(STALE_TRIES):
             self.leave_parameters(todo.targets)
-            outcome = apply_host(todo, snapshot.seen, self.engines.clients, self.on_step)
+            outcome = apply_host(todo, snapshot.observations, self.engines.clients, self.on_step)
             steps += outcome.steps
             if attempt == STALE_TRIES - 1 or not self._again(outcome, todo, snapshot, replan, waited):
                 break
@@ -78,7 +78,8 @@ class Converger:
     def _again(self, outcome: Outcome, todo: HostPlan, snapshot: HostSnapshot, replan: bool, waited: bool) -> bool:
         """Whether there is more to do, once it can be done."""
         if outcome.verdict is Verdict.RESTARTING:
-            self._wait_for_others({s: snapshot.seen[s].boot_id for s in sorted(todo.replaced) if s in snapshot.seen})
+            live = snapshot.observations
+            self._wait_for_others({s: live[s].boot_id for s in sorted(todo.replaced) if s in live})
             return True
         if outcome.verdict is Verdict.STALE:
             return replan
@@ -87,7 +88,7 @@ class Converger:
     def wait_for(self, missing: Mapping[int, str]) -> bool:
         """Waits until all these engines are ready; whether they came."""
         self.notice(f"Waiting up to {self.wait_s:g} s: {'; '.join(missing.values())}.")
-        return wait_until(lambda: missing.keys() <= self.engines.observe().seen.keys(), self.wait_s, 0.2)
+        return wait_until(lambda: missing.keys() <= self.engines.observe().observations.keys(), self.wait_s, 0.2)
 
     def _wait_for_others(self, boot_ids: Mapping[int, str]) -> None:
         """Waits until engines other than these answer. Raises EngineUnavailable when one does not come."""

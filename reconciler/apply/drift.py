@@ -54,8 +54,8 @@ def drifted(todo: HostPlan, snapshot: HostSnapshot, verified: LastVerified | Non
         spot
         for planned in todo.planned_actions
         if (spot := spot_of(planned)) not in verified.open
-        and planned.shard in snapshot.seen
-        and verified.boots.get(planned.shard) == snapshot.seen[planned.shard].boot_id
+        and planned.shard in snapshot.observations
+        and verified.boots.get(planned.shard) == snapshot.observations[planned.shard].boot_id
         and not _lost(planned.action, snapshot.states[planned.shard])
     )
 
@@ -116,7 +116,7 @@ def _reason(
 
 
 def _boot(snapshot: HostSnapshot, shard: int) -> str:
-    return snapshot.seen[shard].boot_id if shard in snapshot.seen else ""
+    return snapshot.observations[shard].boot_id if shard in snapshot.observations else ""
 
 
 def _refusal(shard: int, action: Action, boot_id: str) -> EngineRefusal:

@@ -40,22 +40,25 @@ OnStep = Callable[[Step], None]
 BROKEN = frozenset({StepResult.FAILED, StepResult.SKIPPED})
 
 
-def apply(todo: Plan, target: State, seen: Observation, engine: Applier, on_step: OnStep | None = None) -> Outcome:
+def apply(todo: Plan, target: State, observed: Observation, engine: Applier, on_step: OnStep | None = None) -> Outcome:
     """As `apply_host`, with a single engine."""
-    return apply_host(HostPlan(alone(todo), {0: target}), {0: seen}, {0: engine}, on_step)
+    return apply_host(HostPlan(alone(todo), {0: target}), {0: observed}, {0: engine}, on_step)
 
 
 def apply_host(
-    todo: HostPlan, seen: Mapping[int, Observation], engines: Mapping[int, Applier], on_step: OnStep | None = None
+    todo: HostPlan,
+    observations: Mapping[int, Observation],
+    engines: Mapping[int, Applier],
+    on_step: OnStep | None = None,
 ) -> Outcome:
-    """Carries out `todo`, which was planned for what was `seen` of each shard, and verifies that each engine then
+    """Carries out `todo`, which was planned for these observations of each shard, and verifies that each engine then
     matches its target.
 
     Never raises for what engines do: refusals, a change by others and an end are verdicts, and the end of one engine
     does not stop the others. `on_step` hears of each step as it ends.
     """
-    runs = {s: _Run(s, todo.targets[s], seen[s], engines[s]) for s in sorted(seen) if s in todo.targets}
-    shard_of = in_use({shard: observation.state for shard, observation in seen.items()})
+    runs = {s: _Run(s, todo.targets[s], observations[s], engines[s]) for s in sorted(observations) if s in todo.targets}
+    shard_of = in_use({shard: observation.state for shard, observation in observations.items()})
     steps: list[Step] = []
     for planned in todo.planned_actions:
         step = runs[planned.shard].carry_out(planned, shard_of) if planned.shard in runs else None
@@ -87,10 +90,10 @@ def _message(runs: Mapping[int, _Run], missing: Mapping[int, str]) -> str:
 class _Run:
     """One engine's part of a plan, in progress."""
 
-    def __init__(self, shard: int, target: State, seen: Observation, engine: Applier) -> None:
+    def __init__(self, shard: int, target: State, observed: Observation, engine: Applier) -> None:
         self.shard = shard
         self.target = target
-        self.seen = seen
+        self.observed = observed
         self.engine = engine
         self.steps: list[Step] = []
         self.spoiled: dict[Condition, Step] = {}
@@ -98,7 +101,7 @@ class _Run:
         self.message = ""
         self.left: frozenset[ResourceRef] | None = None
         """What still differs, once that was observed."""
-        self.boot_id, self.generation = seen.boot_id, seen.generation
+        self.boot_id, self.generation = observed.boot_id, observed.generation
 
     @property
     def version(self) -> EngineVersion:
@@ -116,7 +119,7 @@ class _Run:
         self.steps.append(step)
         action = planned.action
         if step.ending is not StepResult.DONE:
-            self.spoiled |= dict.fromkeys(spoils(action, self.seen.state.pins), step)
+            self.spoiled |= dict.fromkeys(spoils(action, self.observed.state.pins), step)
             return step
         release(planned, shard_of)
         if action.kind is Kind.ENGINE and action.verb is Verb.REPLACE:
@@ -186,8 +189,8 @@ class _Run:
 
     def _nobodys(self) -> str:
         """What failed and is no relay's, which would otherwise not be heard of."""
-        told = [step for step in self.steps if step.ending is StepResult.FAILED and step.action.relay is None]
-        return "".join(f"; {step.action.verb} {step.action.resource}: {step.message}" for step in told)
+        failed = [step for step in self.steps if step.ending is StepResult.FAILED and step.action.relay is None]
+        return "".join(f"; {step.action.verb} {step.action.resource}: {step.message}" for step in failed)
 
     def _observe(self) -> Observation | None:
         try:

@@ -141,13 +141,13 @@ def relay_outcomes(
 ) -> dict[int, RelayOutcome]:
     """The relays of one engine: one is applied when nothing that serves it failed and nothing of it is missing."""
     faults = {a.relay: f"{a.verb} {a.resource} is still to be done" for a in missing if a.relay is not None}
-    told: dict[int, Step] = {}
+    first: dict[int, Step] = {}
     # Of several, the first one counts, but what failed more than what is not there yet.
     for step in sorted(steps, key=lambda s: s.ending is not StepResult.FAILED or s.code == NO_DEVICE):
         if step.ending is not StepResult.DONE and step.action.relay is not None:
-            told.setdefault(step.action.relay, step)
-    faults |= {id_: f"{step.action.verb} {step.action.resource}: {step.message}" for id_, step in told.items()}
-    waits = {id_ for id_, step in told.items() if step.code == NO_DEVICE}
+            first.setdefault(step.action.relay, step)
+    faults |= {id_: f"{step.action.verb} {step.action.resource}: {step.message}" for id_, step in first.items()}
+    waits = {id_ for id_, step in first.items() if step.code == NO_DEVICE}
     relays = target.relays.keys() | faults.keys()
     return {
         id_: RelayOutcome(id_, not (stopped or id_ in faults), faults.get(id_, stopped), id_ in waits) for id_ in relays

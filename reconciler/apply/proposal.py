@@ -130,15 +130,15 @@ def _document(
 
 
 def _version(shard: int, snapshot: HostSnapshot) -> EngineVersion:
-    seen = snapshot.seen.get(shard)
-    return EngineVersion(shard, seen.boot_id, seen.generation) if seen is not None else EngineVersion(shard, None, 0)
+    found = snapshot.observations.get(shard)
+    return EngineVersion(shard, found.boot_id, found.generation) if found is not None else EngineVersion(shard, None, 0)
 
 
 def to_host_plan(saved: SavedPlan, snapshot: HostSnapshot) -> HostPlan:
     """A saved plan as one that can be carried out on what is seen."""
     plans = plans_of(saved.planned_actions)
     shards = [version.shard for version in saved.versions]
-    here = [shard for shard in shards if shard in snapshot.seen]
+    here = [shard for shard in shards if shard in snapshot.observations]
     later = plans_of(saved.follows)
     targets = {s: predict(predict(snapshot.states[s], plans.get(s, Plan())), later.get(s, Plan())) for s in here}
     for shard in (s for s in shards if s not in targets):

@@ -58,13 +58,13 @@ def _too_old(saved: SavedPlan, now: float) -> str:
 
 def _other_engines(saved: SavedPlan, snapshot: HostSnapshot) -> str:
     for version in saved.versions:
-        seen = snapshot.seen.get(version.shard)
-        born_since = seen is not None and version.boot_id is None and seen.generation > 0
-        other = seen is not None and version.boot_id is not None and seen.boot_id != version.boot_id
-        gone = seen is None and version.boot_id is not None
+        found = snapshot.observations.get(version.shard)
+        born_since = found is not None and version.boot_id is None and found.generation > 0
+        other = found is not None and version.boot_id is not None and found.boot_id != version.boot_id
+        gone = found is None and version.boot_id is not None
         if born_since or other or gone:
             return "this plan was made for an engine that has been started again since"
-        if seen is not None and version.generation != seen.generation:
-            was, is_ = version.generation, seen.generation
+        if found is not None and version.generation != found.generation:
+            was, is_ = version.generation, found.generation
             return f"this plan was made for generation {was} of the engine, which is at {is_} now"
     return ""

@@ -93,7 +93,7 @@ class Applier:
         """What is live; an engine that is still to come, or starts, is waited for, and finds what it needs."""
         engines = self.carrier.engines
         before = engines.observe()
-        if before.seen:
+        if before.observations:
             return before
         targets = shard_targets(target, before)
         self.carrier.say(ready(engines.mounts, target, before))

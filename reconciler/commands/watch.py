@@ -25,8 +25,8 @@ def execute(asked: argparse.Namespace) -> int:
 
     from schema.system.signals import obey
 
-    told: list[signal.Signals] = []
-    obey(told.append)  # before what takes its time: who is told to end while it starts ends in order too
+    heard: list[signal.Signals] = []
+    obey(heard.append)  # before what takes its time: who is told to end while it starts ends in order too
     from reconciler.host.host import ThisHost
     from reconciler.terminal.output import complain
     from reconciler.watch.controller import Controller
@@ -43,7 +43,7 @@ def execute(asked: argparse.Namespace) -> int:
     watch = Controller(file.path, run_dir(), state_dir(), ThisHost(), notifier=Notifier(), defaults=file.defaults)
     raise_limit()  # each client of a service is a descriptor, and 1024, the usual soft limit, are soon taken
     obey(lambda _: watch.stop(), watch.read_anew)
-    if told:
+    if heard:
         watch.stop()
     try:
         watch.run()

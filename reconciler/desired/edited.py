@@ -107,8 +107,8 @@ class Draft:
         """Writes above it what is wrong; lines are counted as the editor shows them."""
         found = list(problems)
         above = len(EXPLAINED) + len(found)
-        said = [str(replace(p, line=p.line + above) if isinstance(p, Problem) else p) for p in found]
-        remarks = [f"{MARK}{' '.join(each.splitlines())}\n" for each in (*EXPLAINED, *said)]
+        sentences = [str(replace(p, line=p.line + above) if isinstance(p, Problem) else p) for p in found]
+        remarks = [f"{MARK}{' '.join(each.splitlines())}\n" for each in (*EXPLAINED, *sentences)]
         self._shown = "".join(remarks) + self._written
         self._write()
 

@@ -76,7 +76,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
     for status in found.sources:
         if status.problem:
             notice(f"{status.name} stays as it was: {status.problem}")
-    own = found_by(names, {FILE: local, **{name: said.tree for name, said in found.readings.items()}})
+    own = found_by(names, {FILE: local, **{name: each.tree for name, each in found.readings.items()}})
     for each in (*outdated(host.name(), own), *found.left_out, *lacking(found.spec, host)):
         notice(str(each))
     return found
@@ -84,13 +84,13 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
 
 def remember(store: Store, found: DesiredState) -> None:
     """That this is in force."""
-    keep(store, {name: (said.revision, said.tree) for name, said in found.readings.items()})
+    keep(store, {name: (each.revision, each.tree) for name, each in found.readings.items()})
     claim(store, found.claimed)
 
 
 def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> DesiredState:
     """Raises SpecError or SpecUnfit when nothing can be made of it, Unread when a source has said nothing yet."""
-    new = {offer.name: _said(offer) for offer in offers}
+    new = {offer.name: _reading(offer) for offer in offers}
     try:
         return _resolved(local, offers, new, {}, judge)
     except (SpecError, SpecUnfit):
@@ -101,11 +101,11 @@ def resolve(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> Desir
 
 def _one_by_one(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> DesiredState:
     """Each source's news is used if all is well with it."""
-    using = {offer.name: offer.old or _said(offer) for offer in offers}
+    using = {offer.name: offer.old or _reading(offer) for offer in offers}
     faults: dict[str, str] = {}
     found = _resolved(local, offers, using, faults, judge)
     for offer in offers:
-        news = _said(offer)
+        news = _reading(offer)
         if news == using[offer.name]:
             continue
         try:
@@ -116,7 +116,7 @@ def _one_by_one(local: Tree, offers: Sequence[SourceReading], judge: Judge) -> D
     return _resolved(local, offers, using, faults, judge) if faults else found
 
 
-def _said(offer: SourceReading) -> Reading:
+def _reading(offer: SourceReading) -> Reading:
     if offer.new is not None:
         return offer.new
     if offer.attempt is None:

@@ -118,7 +118,7 @@ class SpecFile:
         self.refused, before = None, self.accepted
         since = keep(self._store, str(self.path), found.spec.sha256, found.spec.text).since
         remember(self._store, found)
-        trees = {FILE: local, **{name: said.tree for name, said in found.readings.items()}}
+        trees = {FILE: local, **{name: each.tree for name, each in found.readings.items()}}
         self._names = self._sources.hosts = found_by(self._names, trees)
         keep_names(self._store, self._names)
         self._sources.in_force = found.revisions

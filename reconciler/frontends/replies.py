@@ -46,7 +46,7 @@ def stats_reply(
 def config_reply(after: EngineCounts, pins: Mapping[int, tuple[int, int]]) -> ConfigResponse:
     """`pins`: those that are wanted; what is live comes first."""
     found = dict(pins)
-    for observed in after.snapshot.seen.values():
+    for observed in after.snapshot.observations.values():
         found |= {pin.relay: (pin.vf_to_vm, pin.vm_to_vf) for pin in observed.state.pins.values()}
     rows = (
         ConfigResponse.RelayCPU(relay_number=id_, vf2virtio_cpu=cpus[0], virtio2vf_cpu=cpus[1])
@@ -74,7 +74,7 @@ def _state(id_: int, after: EngineCounts, measured: Mapping[str, Any], sockets: 
             vm_to_vf=_direction(RelayState.VmToVf, "VIRTIO_UNINIT", False, {}, {}, "vm_to_vf"),
             socket_id=ANY_NODE,
         )
-    observed = after.snapshot.seen[shard]
+    observed = after.snapshot.observations[shard]
     relay, pin = observed.state.relays[id_], observed.state.pins.get(id_)
     port = observed.live.port(relay.port)
     vf = port.present and relay.port in observed.state.ports

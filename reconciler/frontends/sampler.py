@@ -112,12 +112,12 @@ class Sampler:
     @staticmethod
     def _answer(each: _Asked, latest: EngineCounts) -> None:
         try:
-            said = each.answer(latest)
+            reply = each.answer(latest)
         except Exception:  # one request must not end the service
             LOG.exception("a request could not be answered")
-            said = StatsResponse(status=StatsResponse.EBADR).SerializeToString()
-        if said is not None:
-            each.request.reply(said)
+            reply = StatsResponse(status=StatsResponse.EBADR).SerializeToString()
+        if reply is not None:
+            each.request.reply(reply)
 
     def stop(self) -> None:
         self._threads.forget(self._thread)

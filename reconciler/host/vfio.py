@@ -192,11 +192,11 @@ def to_give_back(facts: Facts, busy: bool) -> Refusal | None:
 def _not_bound(facts: Facts, policy: Policy) -> str:
     """Binding is proposed only where it would be done."""
     has = f"is bound to the driver {facts.driver}" if facts.driver else "has no driver"
-    said = f"{facts.address} {has}, and DPDK polls it through vfio-pci"
+    why = f"{facts.address} {has}, and DPDK polls it through vfio-pci"
     objection = to_bind(facts.address, facts, policy)
     if objection is not None:
-        return f"{said}, to which it is not to be bound: {objection.message}"
-    return f"{said}: write bind: true in its relay, or run: driverctl set-override {facts.address} vfio-pci"
+        return f"{why}, to which it is not to be bound: {objection.message}"
+    return f"{why}: write bind: true in its relay, or run: driverctl set-override {facts.address} vfio-pci"
 
 
 def _group(facts: Facts) -> Refusal | None:

@@ -51,7 +51,7 @@ class EngineStart:
 def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
     """Reserves and mounts what is wanted, unless an engine runs: then that is a matter of its plan. Gives a sentence on
     what is missing, which is no reason not to go on: the plan says it again."""
-    if snapshot.seen or snapshot.silent:
+    if snapshot.observations or snapshot.silent:
         return ""
     wrong = []
     for action in readied(target, State(pages=mounts.pages(), mounts=mounts.mounts())):
@@ -65,11 +65,11 @@ def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
 def leave_parameters(state_dir: Path, run_dir: Path, targets: Mapping[int, State]) -> str:
     """For every engine process that a plan needs, before it is carried out. Gives a sentence when that failed, which is
     no reason not to carry it out: those that run need none."""
-    said = ""
+    fault = ""
     for shard, target in targets.items():
         if needed(shard, target):
-            said = _leave(state_dir, run_dir, target, shard) or said
-    return said
+            fault = _leave(state_dir, run_dir, target, shard) or fault
+    return fault
 
 
 def _leave(state_dir: Path, run_dir: Path, target: State, shard: int) -> str:

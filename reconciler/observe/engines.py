@@ -76,21 +76,21 @@ class Engines:
     def observe(self) -> HostSnapshot:
         """What all engines show now. Raises nothing: who can't be asked is in `faults`."""
         self.faults, self.heard = {}, {}
-        seen: dict[int, Observation] = {}
+        observations: dict[int, Observation] = {}
         limits: dict[int, Mapping[str, int]] = {}
         silent: dict[int, str] = {}
         for shard in range(MAX_SHARDS):
             if shard and not engine_socket(self.run_dir, shard).exists():
                 continue
             try:
-                limits[shard], seen[shard] = self._ask(shard)
+                limits[shard], observations[shard] = self._ask(shard)
             except EngineError as error:
                 self.faults[shard], silent[shard] = error, f"shard {shard}: {error.message}"
             except EngineSilent as error:
                 self.faults[shard], silent[shard] = error, str(error)
             except EngineUnavailable as error:
                 self.faults[shard] = error
-        return HostSnapshot(seen, silent, limits, remembered_homes(self.run_dir, self.state_dir))
+        return HostSnapshot(observations, silent, limits, remembered_homes(self.run_dir, self.state_dir))
 
     def ping(self) -> dict[int, Hello]:
         """Who answers, by shard; as `see`, and cheaper."""
@@ -125,7 +125,7 @@ class Engines:
     def observe_any(self) -> HostSnapshot:
         """As `see`. Raises EngineUnavailable or EngineError when no engine says what is live on it."""
         snapshot = self.observe()
-        if not snapshot.seen:
+        if not snapshot.observations:
             raise self.faults[min(self.faults)]
         return snapshot
 
@@ -167,11 +167,11 @@ class HostEngine(EngineClient):
         self._mounts = mounts if shard == 0 else None
 
     def observe(self) -> Observation:
-        seen = super().observe()
-        state = replace(seen.state, vfs=self._vfs.bound())
+        observed = super().observe()
+        state = replace(observed.state, vfs=self._vfs.bound())
         if self._mounts is not None:
             state = replace(state, pages=self._mounts.pages(), mounts=self._mounts.mounts())
-        return replace(seen, state=state)
+        return replace(observed, state=state)
 
     def execute(self, action: Action, boot_id: str, generation: int, pin: Pin | None = None) -> tuple[int, int]:
         """As the engine's; what is done on the host is no action of the engine's, so the generation stays."""

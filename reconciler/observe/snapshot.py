@@ -11,9 +11,9 @@ from schema.model import MAX_SHARDS, PORTS, State
 
 @dataclass(frozen=True, slots=True)
 class HostSnapshot:
-    """By shard. Who is neither in `seen` nor in `silent` does not run."""
+    """By shard. Who is neither in `observations` nor in `silent` does not run."""
 
-    seen: Mapping[int, Observation] = field(default_factory=dict)
+    observations: Mapping[int, Observation] = field(default_factory=dict)
     """Those that are ready, and what is live on them."""
     silent: Mapping[int, str] = field(default_factory=dict)
     """Those that run but do not say what is live on them: they start, stop or hang. With a sentence on each."""
@@ -25,23 +25,29 @@ class HostSnapshot:
     @property
     def versions(self) -> tuple[EngineVersion, ...]:
         """Of those that said what is live on them."""
-        return tuple(EngineVersion(shard, seen.boot_id, seen.generation) for shard, seen in sorted(self.seen.items()))
+        return tuple(
+            EngineVersion(shard, each.boot_id, each.generation) for shard, each in sorted(self.observations.items())
+        )
 
     @property
     def live(self) -> dict[int, int]:
         """Relay id to the shard on which it is."""
-        return {id_: shard for shard in sorted(self.seen, reverse=True) for id_ in self.seen[shard].state.relays}
+        return {
+            id_: shard
+            for shard in sorted(self.observations, reverse=True)
+            for id_ in self.observations[shard].state.relays
+        }
 
     @property
     def states(self) -> dict[int, State]:
         """What is live on each shard that says so."""
-        return {shard: observation.state for shard, observation in sorted(self.seen.items())}
+        return {shard: observation.state for shard, observation in sorted(self.observations.items())}
 
     @property
     def room(self) -> tuple[int, ...]:
         """How many of DPDK's ports each shard may have; one that does not say is taken to be as the others."""
-        said = [limits["ports"] for _, limits in sorted(self.limits.items()) if "ports" in limits]
-        usual = said[0] if said else PORTS
+        ports = [limits["ports"] for _, limits in sorted(self.limits.items()) if "ports" in limits]
+        usual = ports[0] if ports else PORTS
         return tuple(self.limits.get(shard, {}).get("ports", usual) for shard in range(MAX_SHARDS))
 
     @property

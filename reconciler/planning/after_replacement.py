@@ -36,14 +36,14 @@ def seen_afterwards(
     """What the engines show when the new processes of the `replaced` shards are up, and before anything is done on
     them."""
     plans = plans_of(planned_actions)
-    seen = {}
-    for shard, observation in snapshot.seen.items():
+    observations = {}
+    for shard, observation in snapshot.observations.items():
         if shard in replaced:
-            seen[shard] = Observation(COMING, 0, _newborn(targets[shard], observation.state))
+            observations[shard] = Observation(COMING, 0, _newborn(targets[shard], observation.state))
         else:
-            seen[shard] = replace(observation, state=predict(observation.state, plans.get(shard, Plan())))
+            observations[shard] = replace(observation, state=predict(observation.state, plans.get(shard, Plan())))
     homes = {id_: shard for shard, target in targets.items() for id_ in target.relays}
-    return HostSnapshot(seen, snapshot.silent, snapshot.limits, homes)
+    return HostSnapshot(observations, snapshot.silent, snapshot.limits, homes)
 
 
 def _newborn(target: State, before: State) -> State:

@@ -75,11 +75,11 @@ def _free(todo: HostPlan, host: Host) -> dict[int, int]:
 
 def _by_node(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> dict[int | None, int]:
     """How many bytes more the plan's ports take on each NUMA node; None: wherever there are some."""
-    said = [limits for _, limits in sorted(snapshot.limits.items()) if "mbuf_bytes" in limits]
+    costs = [limits for _, limits in sorted(snapshot.limits.items()) if "mbuf_bytes" in limits]
     by_node: dict[int | None, int] = {}
-    for action in _ports(todo, snapshot) if said else ():
+    for action in _ports(todo, snapshot) if costs else ():
         node = host.node_of(_first_device(action))
-        by_node[node] = by_node.get(node, 0) + _bytes(action.after, said[0]) - _bytes(action.before, said[0])
+        by_node[node] = by_node.get(node, 0) + _bytes(action.after, costs[0]) - _bytes(action.before, costs[0])
     return by_node
 
 
@@ -107,7 +107,7 @@ def _memory_short(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> Iterabl
     free = _free(todo, host)
     changed = list(_ports(todo, snapshot))
     ports = sum((action.after is not None) - (action.before is not None) for action in changed)
-    shards = sum(shard not in snapshot.seen for shard in todo.targets)
+    shards = sum(shard not in snapshot.observations for shard in todo.targets)
     need = sum(by_node.values()) + shards * SHARD_BYTES
     if ports > 0 and need > sum(free.values()):
         yield PlanProblem("hugepages", _words(ports, shards, need, free))

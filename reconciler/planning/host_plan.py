@@ -81,9 +81,9 @@ def _plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
     live = {shard: snapshot.states.get(shard) or _newborn(target) for shard, target in targets.items()}
     able = [shard for shard in targets if shard not in snapshot.silent]
     planned_actions = _planned_actions({s: targets[s] for s in able}, {s: live[s] for s in able}, snapshot.room)
-    told = _host_last(tuple(_crossing(planned, division) for planned in planned_actions))
-    missing = {shard: _why(shard, snapshot) for shard in targets if shard not in snapshot.seen}
-    return HostPlan(told, targets, missing)
+    ordered = _host_last(tuple(_crossing(planned, division) for planned in planned_actions))
+    missing = {shard: _why(shard, snapshot) for shard in targets if shard not in snapshot.observations}
+    return HostPlan(ordered, targets, missing)
 
 
 def _why(shard: int, snapshot: HostSnapshot) -> str:

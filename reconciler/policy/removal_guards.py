@@ -75,7 +75,7 @@ def relay_ids(names: Iterable[str]) -> frozenset[int]:
 
 def guard(target: State, snapshot: HostSnapshot, policy: Policy, last: LastTarget | None = None) -> Guarded:
     """The target with everything put back that a guard does not allow to go."""
-    live = join(snapshot.states.values()) if snapshot.seen else State()
+    live = join(snapshot.states.values()) if snapshot.observations else State()
     known = _known(live, last)
     protected = policy.protected | (last.protected if last is not None else frozenset())
     going = removals(target, known) - policy.allowed
@@ -115,9 +115,9 @@ def _connected(snapshot: HostSnapshot) -> frozenset[int]:
     """The relays whose guest is there."""
     return frozenset(
         id_
-        for seen in snapshot.seen.values()
-        for id_, relay in seen.state.relays.items()
-        if seen.live.socket(relay.socket).guest
+        for observation in snapshot.observations.values()
+        for id_, relay in observation.state.relays.items()
+        if observation.live.socket(relay.socket).guest
     )
 
 

@@ -43,7 +43,7 @@ class SupervisedThread:
         self._failures = 0
         """In a row."""
         self._problem = ""
-        self._said = ""
+        self._error = ""
         self._logged: set[str] = set()
 
     def start(self) -> None:
@@ -92,7 +92,7 @@ class SupervisedThread:
         self._failures = 1 if ran_s > WELL_S else self._failures + 1
         wait_s = min(FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 20), LAST_WAIT_S)
         at = time.strftime("%H:%M:%S", time.localtime(time.time() + wait_s))
-        self._problem = f"{self.name} failed: {self._said}; it is started again at {at}, and the log says more"
+        self._problem = f"{self.name} failed: {self._error}; it is started again at {at}, and the log says more"
         with contextlib.suppress(Exception):  # whoever is to hear it may be gone already
             self._news()
         self._stop.wait(wait_s)
@@ -100,12 +100,12 @@ class SupervisedThread:
     def _failed(self, error: BaseException | None) -> None:
         if self._stop.is_set() and error is None:
             return
-        self._said = one_line(error)
+        self._error = one_line(error)
         where = "".join(traceback.format_tb(error.__traceback__)) if error is not None else ""
-        if f"{where}{self._said}" in self._logged or len(self._logged) >= MAX_LOGGED:
+        if f"{where}{self._error}" in self._logged or len(self._logged) >= MAX_LOGGED:
             return
-        self._logged.add(f"{where}{self._said}")
-        LOG.error("%s failed, and is started again: %s", self.name, self._said, exc_info=error)
+        self._logged.add(f"{where}{self._error}")
+        LOG.error("%s failed, and is started again: %s", self.name, self._error, exc_info=error)
 
 
 class Threads:

@@ -131,8 +131,8 @@ class _Reader:
     def _listen(self) -> None:
         """Until it has ended, on a thread of its own; then the answer that is waited for is an empty one."""
         assert self._process.stdout is not None, "it was asked for"
-        with self._process.stdout as said:
-            for line in said:
+        with self._process.stdout as output:
+            for line in output:
                 value = json.loads(line)
                 if "touched" not in value:
                     self._answers.put(value)

@@ -96,16 +96,16 @@ class GitSource:
         tidy(self._git.directory)
         if self._holds("rev-parse", "--is-bare-repository"):
             try:
-                return self._said(remote, in_force)
+                return self._read_revision(remote, in_force)
             except GitTooLargeError:
                 pass  # what gathered over time may be more than what there is to fetch
             except GitRefusalError:
                 if not self._is_damaged():  # a power cut leaves empty files
                     raise
         self._make_clone()
-        return self._said(remote, in_force)
+        return self._read_revision(remote, in_force)
 
-    def _said(self, remote: Remote, in_force: str) -> Reading:
+    def _read_revision(self, remote: Remote, in_force: str) -> Reading:
         self._revision = revision = self._brought(remote)
         self._refuse_rewrite(remote, revision, in_force)
         self._refuse_unsigned(revision)

@@ -63,7 +63,7 @@ BOUNDED = (
     f'echo 500 2>/dev/null >/proc/self/oom_score_adj; ulimit -v {MEMORY_KIB}; ulimit -t {CPU_S}; ulimit -c 0; exec "$@"'
 )
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
-MAX_SAID_BYTES = 64 * 1024
+MAX_MESSAGES_BYTES = 64 * 1024
 LOOK_S = 0.5
 """How often it is looked how far it is."""
 ENDS_WITHIN_S = 5.0
@@ -101,13 +101,13 @@ class _Output:
     """What a command has printed so far."""
 
     out: bytearray = field(default_factory=bytearray)
-    said: bytearray = field(default_factory=bytearray)
+    messages: bytearray = field(default_factory=bytearray)
 
     def take(self, which: str, more: bytes) -> None:
         """Raises GitError when that is too much."""
-        if which == "said":
-            self.said += more
-            del self.said[:-MAX_SAID_BYTES]
+        if which == "messages":
+            self.messages += more
+            del self.messages[:-MAX_MESSAGES_BYTES]
             return
         self.out += more
         if len(self.out) > MAX_OUTPUT_BYTES:
@@ -141,11 +141,11 @@ class Git:
             _waited(process, arguments[0])
         if process.returncode != 0:
             kind = GitRefusalError if process.returncode > 0 else GitError
-            raise kind(_last_words(output.said) or f"git {arguments[0]} ended with {process.returncode}")
+            raise kind(_last_words(output.messages) or f"git {arguments[0]} ended with {process.returncode}")
         if patience.room_bytes is not None:
             _refuse_large(bytes_of(self.directory), patience.room_bytes)
-        if strict and b"error:" in output.said:
-            raise GitRefusalError(_last_words(output.said))
+        if strict and b"error:" in output.messages:
+            raise GitRefusalError(_last_words(output.messages))
         return bytes(output.out)
 
     def _followed(self, process: subprocess.Popen[bytes], patience: Patience, name: str) -> _Output:
@@ -155,7 +155,7 @@ class Git:
         size = 0
         with selectors.DefaultSelector() as selector:
             selector.register(_pipe(process.stdout), selectors.EVENT_READ, "out")
-            selector.register(_pipe(process.stderr), selectors.EVENT_READ, "said")
+            selector.register(_pipe(process.stderr), selectors.EVENT_READ, "messages")
             looked = began
             while selector.get_map():
                 ready = selector.select(LOOK_S)
@@ -289,9 +289,9 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _last_words(said: bytes | bytearray) -> str:
+def _last_words(messages: bytes | bytearray) -> str:
     """The lines that name the fault, without git's prefixes."""
-    text = said.decode(errors="replace").replace("\r", "\n")
+    text = messages.decode(errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))] or lines[-2:]
     return shown("; ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in telling[:2]))

@@ -102,7 +102,7 @@ def _engine_problems(faults: Mapping[int, Exception]) -> list[str]:
 
 def _missing_shards(shards: set[int], snapshot: HostSnapshot) -> list[str]:
     """Of the first one something else is said."""
-    absent = sorted(shard for shard in shards | set(snapshot.silent) if shard and shard not in snapshot.seen)
+    absent = sorted(shard for shard in shards | set(snapshot.silent) if shard and shard not in snapshot.observations)
     return [snapshot.silent.get(shard, missing_words(shard)) for shard in absent]
 
 
@@ -130,7 +130,7 @@ def _workers(snapshot: HostSnapshot) -> list[WorkerStatus]:
     """Sorted by CPU."""
     found = [
         WorkerStatus(cpu, shard, each.state, each.entries, each.slept, each.astray)
-        for shard, observation in snapshot.seen.items()
+        for shard, observation in snapshot.observations.items()
         for cpu, each in observation.live.workers.items()
     ]
     return sorted(found, key=lambda worker: (worker.cpu, worker.shard))

@@ -75,7 +75,7 @@ def relay_statuses(snapshot: HostSnapshot, report: Report | None) -> list[RelayS
     for id_ in sorted(wanted.keys() | homes.keys()):
         if id_ in homes:
             unwanted = report is not None and id_ not in wanted and f"relay:{id_}" not in held_back
-            found.append(_live(id_, homes[id_], snapshot.seen[homes[id_]], faults.get(id_), unwanted))
+            found.append(_live(id_, homes[id_], snapshot.observations[homes[id_]], faults.get(id_), unwanted))
         else:
             shard = snapshot.remembered.get(id_, 0)
             found.append(_missing(id_, shard, wanted[id_], faults.get(id_), _absence(shard, snapshot)))
@@ -97,9 +97,9 @@ def _faults(last_apply: LastApply) -> dict[int, Fault]:
 
 def _absence(shard: int, snapshot: HostSnapshot) -> str:
     """Why what belongs on this shard can't be live; empty when its engine is ready."""
-    if shard in snapshot.seen:
+    if shard in snapshot.observations:
         return ""
-    if not snapshot.seen and not snapshot.silent:
+    if not snapshot.observations and not snapshot.silent:
         return "no engine answers"
     return snapshot.silent.get(shard, missing_words(shard))
 
@@ -111,14 +111,14 @@ def _live(id_: int, shard: int, observed: Observation, fault: Fault | None, unwa
     link = port.link if port.present else "gone"
     pin = observed.state.pins.get(relay.id)
     well = link == "up" and not unwanted
-    wrong = _members_wrong(members) or _renamed(port) or _astray(pin, observed) or _far(port, socket)
-    said = (fault[0] if fault else None) or (wrong if well else None)
-    if said is None and not unwanted and not socket.reachable:
+    warning = _members_wrong(members) or _renamed(port) or _astray(pin, observed) or _far(port, socket)
+    wrong = (fault[0] if fault else None) or (warning if well else None)
+    if wrong is None and not unwanted and not socket.reachable:
         how = socket.in_the_way or "was removed or replaced"
-        said = f"{relay.socket} {how}: a guest that is connected goes on, no other finds it; remove what lies there"
-    if said is None and not guest and socket.shut is not None:
-        said = f"{relay.socket}: {socket.shut}"
-    condition, message = _judged(link, guest, said, unwanted)
+        wrong = f"{relay.socket} {how}: a guest that is connected goes on, no other finds it; remove what lies there"
+    if wrong is None and not guest and socket.shut is not None:
+        wrong = f"{relay.socket}: {socket.shut}"
+    condition, message = _judged(link, guest, wrong, unwanted)
     if condition is Condition.PENDING and socket.in_the_way:
         message = f"{message}; {socket.in_the_way}"
     cpus = (pin.vf_to_vm, pin.vm_to_vf) if pin is not None else None

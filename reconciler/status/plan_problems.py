@@ -83,7 +83,7 @@ def _of_action(
 def broken(todo: HostPlan, snapshot: HostSnapshot) -> Iterator[PlanProblem]:
     """What is live as it is wanted, to which the plan does nothing, and which does not work all the same."""
     touched = {action.relay for action in todo.all_actions}
-    for observation in snapshot.seen.values():
+    for observation in snapshot.observations.values():
         for id_, relay in sorted(observation.state.relays.items()):
             if id_ in touched:
                 continue

@@ -125,11 +125,11 @@ def _carried_out(target: State) -> HostSnapshot:
     """What engines would show that were started for this target, and on which it was applied. Raises SpecUnfit."""
     todo = plan_host(target, HostSnapshot())
     plans = plans_of(todo.planned_actions)
-    seen = {}
+    observations = {}
     for shard, wanted in todo.targets.items():
         born = State(engine=wanted.engine, workers=wanted.workers)
-        seen[shard] = Observation(IMAGINED, 0, predict(born, plans.get(shard, Plan())))
-    return HostSnapshot(seen)
+        observations[shard] = Observation(IMAGINED, 0, predict(born, plans.get(shard, Plan())))
+    return HostSnapshot(observations)
 
 
 def _with_names(saved: SavedPlan, names: Mapping[int, str]) -> SavedPlan:

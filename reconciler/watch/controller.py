@@ -233,7 +233,7 @@ class Controller:
             self._pulse.read(accepted is None)
         self._store.heal()
 
-    def _prepare(self, engines: Engines, seen: HostSnapshot | None = None) -> None:
+    def _prepare(self, engines: Engines, observed: HostSnapshot | None = None) -> None:
         """Readies the host and leaves parameters for the engines that this will need, so that they can start. Where one
         runs that can be done by applying, which comes next."""
         accepted = self._file.accepted
@@ -241,7 +241,7 @@ class Controller:
             return
         if undone_instead(self._store, accepted.spec.sha256):
             return
-        snapshot = engines.observe() if seen is None else seen
+        snapshot = engines.observe() if observed is None else observed
         self._tell("memory", prepare_start(self._readying, accepted.target, engines.mounts, snapshot), "%s", "")
 
     def _look(self, engines: Engines) -> None:
@@ -300,7 +300,9 @@ class Controller:
         todo = hold_back(found.todo, found.snapshot, known, drift)
         self._shards = tuple(todo.targets)
         self._readying.leave(todo.targets)
-        outcome = apply_host(todo, found.snapshot.seen, engines.clients, lambda _: self._pulse.beat(time.monotonic()))
+        outcome = apply_host(
+            todo, found.snapshot.observations, engines.clients, lambda _: self._pulse.beat(time.monotonic())
+        )
         if outcome.verdict is Verdict.APPLIED:
             self._readying.forget(todo.targets)
         self._verified = learned(self._verified, found.target, outcome, drift)

@@ -96,9 +96,9 @@ def prepare_start(start: EngineStart, target: State, mounts: HostMounts, snapsho
     except SpecUnfit as error:
         start.fault = f"an engine that starts now finds no parameters: {error}"
         return ""
-    said = ready(mounts, target, snapshot)
+    lacking = ready(mounts, target, snapshot)
     start.leave(targets)
-    return said
+    return lacking
 
 
 def undone_instead(store: Store, sha256: str) -> bool:

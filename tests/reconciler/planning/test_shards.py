@@ -116,7 +116,7 @@ class Host:
             if needed(shard, state) and shard not in self.engines:
                 self.engines[shard] = FakeEngine.of(State(state.engine, state.workers), limits={"ports": self.ports})
         todo = self.plan(target)
-        outcome = apply_host(todo, self.snapshot().seen, self.clients)
+        outcome = apply_host(todo, self.snapshot().observations, self.clients)
         assert outcome.verdict is Verdict.APPLIED, [s for s in outcome.steps if s.message] or outcome.message
         self.remembered = {id_: shard for shard, state in todo.targets.items() for id_ in state.relays}
         for shard in [shard for shard in self.engines if not needed(shard, todo.targets.get(shard, State()))]:
@@ -205,7 +205,7 @@ def test_one_that_is_down_keeps_its_relays_and_stops_nobody() -> None:
     todo = host.plan(wanted(1, 2, 4, 5, 6))
     assert todo.missing == {1: "shard 1 hangs"}
     assert {planned.shard for planned in todo.planned_actions} == {0}
-    outcome = apply_host(todo, host.snapshot().seen, host.clients)
+    outcome = apply_host(todo, host.snapshot().observations, host.clients)
     assert outcome.verdict is Verdict.FAILED
     assert [(r.relay, r.applied, r.pending) for r in outcome.relays] == [
         (1, True, False),
@@ -231,7 +231,7 @@ def test_one_that_dies_does_not_stop_the_others() -> None:
     target = wanted(1, 2, 3, 7, 8, 9, bonds={8: 2})
     todo = plan_host(target, snapshot)
     host.engines[1].before_execute = die
-    outcome = apply_host(todo, snapshot.seen, host.clients)
+    outcome = apply_host(todo, snapshot.observations, host.clients)
     assert outcome.verdict is Verdict.FAILED
     assert "shard 1: no engine answers" in outcome.message
     assert {r.relay for r in outcome.relays if r.applied} >= {1, 2, 3}
