@@ -35,11 +35,13 @@ STATE = ("state/relay_requests.py", "state/store.py", "tests/upgrade/state.sql",
 TABLE = (
     Retired("aim(s|ed)?", "goal"),
     Retired("doors?", "frontend"),
+    Retired("errands?", "planned action"),
     Retired("fleets?", "engines"),
     Retired("gobetween", "notify proxy"),
     Retired("hostplan|savedplan|specfile|onhost", "host plan, saved plan, spec file, host engine"),
     Retired("knots?", "circle, component of a graph"),
     Retired("lasttarget|lastgood", "last applied, last good"),
+    Retired("(let|lets|letting) go|lets? (it|them|him) go", "release, detach, remove"),
     Retired("sightings?", "snapshot"),
     Retired("steering", "applying, reconciling"),
     Retired("wish(es|ed|ing)?", "request", kept=(*STATE, "tests/state/test_shapes.py")),
@@ -75,7 +77,7 @@ def faults(tree: Path) -> list[str]:
                 continue
             for match in words.finditer(apart):
                 line = apart.count("\n", 0, match.start())
-                found.append(f"{name}:{line}: '{match[0]}' is retired; it is called '{retired.new}'")
+                found.append(f"{name}:{line}: '{' '.join(match[0].split())}' is retired; it is called '{retired.new}'")
     return found
 
 

@@ -135,7 +135,7 @@ class _Run:
             return self._step(action, StepResult.HELD_BACK, planned.held_back)
         taken = elsewhere(planned, shard_of)
         if taken is not None:
-            return self._step(action, StepResult.SKIPPED, f"shard {shard_of[taken]} has not let go of it")
+            return self._step(action, StepResult.SKIPPED, f"shard {shard_of[taken]} has not released it")
         try:
             self.generation, took_us = self.engine.execute(action, self.boot_id, self.generation, planned.pin)
         except EngineError as error:

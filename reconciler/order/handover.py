@@ -17,8 +17,8 @@ from reconciler.resources.actions import BROKEN, add_port, change_port, change_r
 from reconciler.resources.diff import Difference, difference
 from schema.model import Action, Kind, Port, Relay, State
 
-TAKEN = "its VF becomes another relay's or a bond's member, and has to be let go first"
-CIRCLE = "bonds exchange members in a circle, and one has to let go first"
+TAKEN = "its VF becomes another relay's or a bond's member, and must be detached first"
+CIRCLE = "bonds exchange members in a circle, and one must be removed first"
 
 
 @dataclass(frozen=True, slots=True)

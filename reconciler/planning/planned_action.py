@@ -121,10 +121,10 @@ class Interleaving:
         if lacking is not None:
             shard = self._shard_of[lacking]
             relay = self._updated_before(shard, [a for a in self._actions(shard) if lacking in brings(a)])
-            return (shard, relay, f"shard {planned.shard} needs what it lets go") if relay is not None else None
+            return (shard, relay, f"shard {planned.shard} needs what it releases") if relay is not None else None
         ports = [a for a in self._actions(planned.shard) if a.kind is Kind.PORT and a.after is None]
         relay = self._updated_before(planned.shard, ports)
-        reason = "its shard has no port to spare, so it lets go of its own before it has the other"
+        reason = "its shard has no port to spare, so it releases its own before it has the other"
         return (planned.shard, relay, reason) if relay is not None else None
 
     def _actions(self, shard: int) -> list[Action]:

@@ -52,6 +52,10 @@ FAULTS = {
         {"docs/plan.md": "# The plan\n\nKnots are cut greedily.\n"},
         "docs/plan.md:3: 'Knots' is retired; it is called 'circle, component of a graph'",
     ),
+    "a retired phrase over the end of a line": (
+        {"state/store.py": "# One process must let\n# go before another takes it.\n"},
+        "state/store.py:1: 'let # go' is retired; it is called 'release, detach, remove'",
+    ),
     "unformatted": ({"state/store.py": "X = {  }\n"}, "to format them: .venv/bin/ruff format"),
 }
 
