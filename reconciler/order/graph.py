@@ -1,4 +1,4 @@
-"""Who waits for whom, and whom to take out where some wait for each other in a circle: pure, for relays and ports."""
+"""Graphs of who waits for whom, of relays or ports: a topological order, and what to take out so that there is one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TypeVar
 
 K = TypeVar("K", int, str)
 Waits = Mapping[K, Set[K]]
-"""For each one those that have to have moved before it can; itself, where it can't at all."""
+"""For each node those that come before it; itself, where it can't come at all."""
 
 EXACT = 10
 """Components of more are cut greedily: the smallest cut is an NP-hard question, and 2^10 cuts take milliseconds."""
 
 
 def order(waits: Waits[K]) -> tuple[K, ...]:
-    """Everyone after those that it waits for, the smallest first where there is a choice. Who waits in a circle, or for
-    one who does, is left out."""
+    """The topological order, the smallest first where there is a choice. What waits in a circle, or for something that
+    does, is left out."""
     missing = {one: len(others) for one, others in waits.items()}
     waiting: dict[K, list[K]] = {one: [] for one in waits}
     for one, others in waits.items():
@@ -36,13 +36,13 @@ def order(waits: Waits[K]) -> tuple[K, ...]:
 
 
 def without(waits: Waits[K], gone: Set[K]) -> dict[K, set[K]]:
-    """What is left when these have moved."""
+    """The graph without these nodes."""
     return {one: set(others - gone) for one, others in waits.items() if one not in gone}
 
 
 def cheapest_cut(waits: Waits[K], cost: Callable[[K], int]) -> set[K]:
-    """Whom to take out so that nobody waits in a circle: the cheapest together, then the fewest, then the smallest
-    (exactly for components of up to `EXACT`)."""
+    """A feedback vertex set, which is what to take out so that nothing waits in a circle: the cheapest together, then
+    the fewest, then the smallest (exactly for components of up to `EXACT` nodes)."""
     cut: set[K] = set()
     for component in _components(waits):
         inner = without(waits, waits.keys() - component)
@@ -55,7 +55,7 @@ def _free(waits: Waits[K]) -> bool:
 
 
 def _components(waits: Waits[K]) -> list[set[K]]:
-    """The groups that wait for each other, directly or around corners; sorted by their smallest."""
+    """The strongly connected ones, sorted by their smallest nodes."""
     reach = {one: _reachable(waits, one) for one in waits} if not _free(waits) else {}
     components = {frozenset(r for r in reach[one] if one in reach[r]) for one in reach if one in reach[one]}
     return [set(component) for component in sorted(components, key=min)]

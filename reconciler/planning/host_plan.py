@@ -16,9 +16,6 @@ from reconciler.resources.actions import arrive_relay, leave_relay
 from reconciler.resources.host_memory import pages_grow
 from schema.model import Action, Key, Kind, Mount, Pages, State, Verb
 
-LetGo = dict[int, dict[int, str]]
-"""Shard to relays that have to be taken away first and added again, with the reason."""
-
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
@@ -81,7 +78,7 @@ def _plan_host(desired: State, snapshot: HostSnapshot) -> HostPlan:
     live = {shard: snapshot.states.get(shard) or _newborn(target) for shard, target in targets.items()}
     able = [shard for shard in targets if shard not in snapshot.silent]
     planned_actions = _planned_actions({s: targets[s] for s in able}, {s: live[s] for s in able}, snapshot.room)
-    ordered = _host_last(tuple(_crossing(planned, division) for planned in planned_actions))
+    ordered = _host_last(tuple(_relocated(planned, division) for planned in planned_actions))
     missing = {shard: _why(shard, snapshot) for shard in targets if shard not in snapshot.observations}
     return HostPlan(ordered, targets, missing)
 
@@ -142,17 +139,17 @@ def _target(desired: State, shard: int, homes: Homes, cpus: frozenset[int], path
 def _planned_actions(
     targets: Mapping[int, State], live: Mapping[int, State], room: tuple[int, ...]
 ) -> tuple[PlannedAction, ...]:
-    """All plans in one order. Relays that stand in the way of another process's are broken one after the other until
-    there is one."""
-    let_go: LetGo = {shard: {} for shard in targets}
+    """All plans in one order. Relays that stand in the way of another process's are removed first and added again, one
+    after the other until there is an order."""
+    broken: dict[int, dict[int, str]] = {shard: {} for shard in targets}
     while True:
-        plans = {shard: plan(target, live[shard], let_go[shard]) for shard, target in targets.items()}
+        plans = {shard: plan(target, live[shard], broken[shard]) for shard, target in targets.items()}
         merge = Interleaving(plans, live, room)
         stuck = merge.run()
-        if stuck is None or stuck[1] in let_go[stuck[0]]:
+        if stuck is None or stuck[1] in broken[stuck[0]]:
             return (*merge.done, *merge.rest())
         shard, relay, reason = stuck
-        let_go[shard][relay] = reason
+        broken[shard][relay] = reason
 
 
 def _host_last(planned_actions: tuple[PlannedAction, ...]) -> tuple[PlannedAction, ...]:
@@ -189,7 +186,7 @@ def _gives_back(planned: PlannedAction) -> bool:
     return planned.action.kind is Kind.VF and planned.action.verb is Verb.REMOVE
 
 
-def _crossing(planned: PlannedAction, division: Division) -> PlannedAction:
+def _relocated(planned: PlannedAction, division: Division) -> PlannedAction:
     """Says of a relay that changes its process what that costs, and why."""
     action = planned.action
     moved = division.moved.get(action.relay) if action.relay is not None else None
