@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from schema.model import State
-from state.shape import mapping, readable, typed
+from state.record import mapping, readable, typed
 from state.store import Store
 
 KEPT = 1000

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from schema.model import State
-from state.record import Record
-from state.shape import readable, typed
+from state.record import Record, readable, typed
 from state.steady import Steady, steady
 from state.store import Store
 

@@ -1,4 +1,4 @@
-"""What owners other than the file want relayed, and what the file claims: both outlive every restart."""
+"""What owners other than the file want relayed, on which CPUs, and what the file claims: all outlive every restart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from state.shape import mapping, readable, typed
+from state.record import mapping, readable, typed
 from state.store import Store
 
 SHORTEST_S = 0.001
@@ -102,3 +102,24 @@ def claim(store: Store, things: Iterable[str], now: float | None = None) -> None
 def claimed_since(store: Store) -> dict[str, float]:
     """What the file claims, and since when."""
     return dict(readable(store, "held", "thing, since", typed(str, float)))
+
+
+# ---- CPUs that relays were given by the core scheduler's clients, or by whatever balances load -----------------------
+
+
+def keep_pins(store: Store, cpus: Mapping[int, tuple[int, int]]) -> None:
+    """Remembers the CPUs of these relays, VF to VM first, in place of what they had."""
+    rows = [(relay, *pair) for relay, pair in cpus.items()]
+    store.run(lambda connection: connection.executemany("INSERT OR REPLACE INTO pin VALUES (?, ?, ?)", rows))
+
+
+def forget_pins(store: Store, relays: Iterable[int]) -> None:
+    """These have none any more."""
+    rows = [(relay,) for relay in relays]
+    store.run(lambda connection: connection.executemany("DELETE FROM pin WHERE relay = ?", rows))
+
+
+def kept_pins(store: Store) -> dict[int, tuple[int, int]]:
+    """CPUs by relay."""
+    rows = readable(store, "pin", "relay, vf_to_vm, vm_to_vf", typed(int, int, int))
+    return {relay: (vf_to_vm, vm_to_vf) for relay, vf_to_vm, vm_to_vf in rows}

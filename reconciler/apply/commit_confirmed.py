@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.policy.relay_subsets import files_own
-from state.last_applied import LastTarget, keep_target
+from state.last_applied import LastTarget, RollbackHold, keep_hold, keep_target
 from state.pending import Pending, Phase, current_pending, forget, wait
-from state.rollback_hold import RollbackHold, keep_hold
 from state.store import Store
 
 LOOK_S = 0.25

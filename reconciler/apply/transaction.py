@@ -36,10 +36,9 @@ from reconciler.policy.removal_guards import Policy
 from reconciler.runtime.wording import number_of
 from schema.model import State
 from schema.system.locks import APPLY, Locked, locked
-from state.last_applied import keep_target, last_target
+from state.last_applied import RollbackHold, current_hold, keep_hold, keep_target, last_target, release
 from state.pending import Pending, begin, current_pending, forget, undo
 from state.relay_requests import requests
-from state.rollback_hold import RollbackHold, current_hold, keep_hold, release
 from state.store import Store
 
 LOCK_WAIT_S = 10.0

@@ -14,9 +14,7 @@ from reconciler.policy.claims import Claims, Conflict, merge_requests
 from reconciler.sources.source import Reading
 from schema import Spec
 from schema.model import State
-from state import pins
-from state import relay_requests as relay_requests
-from state.relay_requests import RelayRequest
+from state.relay_requests import RelayRequest, claimed_since, kept_pins, requests
 from state.store import Store
 
 
@@ -32,7 +30,7 @@ class Requests:
 
 
 def known_requests(store: Store) -> Requests:
-    return Requests(relay_requests.requests(store), relay_requests.claimed_since(store), pins.kept(store))
+    return Requests(requests(store), claimed_since(store), kept_pins(store))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from reconciler.sources.pollers import source_of
 from reconciler.sources.source import Attempt, Reading, attempt
 from schema import Spec, SpecError, Tree, compose
 from schema.loading.compose import head
-from state.hostnames import kept_names
+from state.last_good import CachedReading, keep_readings, kept_names, kept_readings
 from state.relay_requests import claim
-from state.source_cache import CachedReading, keep, kept
 from state.store import Store
 
 Judge = Callable[[Spec], DesiredState]
@@ -59,7 +58,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
     Of a source that can't be read, what was in force last is taken, and `notice` is told."""
     names = kept_names(store)
     local = place.read(host_names(host.name(), names.get(FILE, "")))
-    before, known = kept(store), known_requests(store)
+    before, known = kept_readings(store), known_requests(store)
     if store.fault:
         notice(store.fault)
     offers = []
@@ -84,7 +83,7 @@ def read_now(place: Local, host: Host, store: Store, notice: Callable[[str], Non
 
 def remember(store: Store, found: DesiredState) -> None:
     """That this is in force."""
-    keep(store, {name: (each.revision, each.tree) for name, each in found.readings.items()})
+    keep_readings(store, {name: (each.revision, each.tree) for name, each in found.readings.items()})
     claim(store, found.claimed)
 
 

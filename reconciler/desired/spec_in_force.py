@@ -22,9 +22,7 @@ from schema.loading.compose import head
 from schema.rules.host_policy import in_force
 from schema.spec import FILE as FILE_OWNER
 from schema.spec import SourceSpec
-from state.hostnames import keep_names, kept_names
-from state.last_good import keep, last_good
-from state.source_cache import kept
+from state.last_good import keep_names, keep_spec, kept_names, kept_readings, last_good
 from state.store import Store
 
 
@@ -109,14 +107,14 @@ class SpecFile:
         """Raises SpecError."""
         if self._named is None or self._named[0] != local:
             self._named = local, head(local).sources
-        before = kept(self._store)
+        before = kept_readings(self._store)
         self._sources.in_force = {name: known.revision for name, known in before.items()}
         attempts = self._sources.read(self._named[1])
         return tuple(SourceReading(name, attempt, before.get(name)) for name, attempt in attempts.items())
 
     def _accept(self, local: Tree, found: DesiredState) -> bool:
         self.refused, before = None, self.accepted
-        since = keep(self._store, str(self.path), found.spec.sha256, found.spec.text).since
+        since = keep_spec(self._store, str(self.path), found.spec.sha256, found.spec.text).since
         remember(self._store, found)
         trees = {FILE: local, **{name: each.tree for name, each in found.readings.items()}}
         self._names = self._sources.hosts = found_by(self._names, trees)
@@ -139,7 +137,7 @@ class SpecFile:
             found = wanted(spec, known_requests(self._store), self._host)
         except (SpecError, SpecUnfit):
             return False
-        sources = tuple(SourceStatus(n, k.revision, k.revision, "") for n, k in kept(self._store).items())
+        sources = tuple(SourceStatus(n, k.revision, k.revision, "") for n, k in kept_readings(self._store).items())
         self._take(replace(found, sources=sources), known.since, "last-good")
         return True
 

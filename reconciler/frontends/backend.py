@@ -13,7 +13,6 @@ from schema import Spec
 from schema.model import MAX_RELAYS
 from schema.rules import claims
 from schema.spec import FILE, RelaySpec, VhostUserSpec, template_path
-from state import pins
 from state import relay_requests as relay_requests
 from state.store import Store
 
@@ -59,7 +58,7 @@ class PortControlBackend:
         return (self._spec() or Spec()).engine.worker_cpus
 
     def pins(self) -> dict[int, tuple[int, int]]:
-        return pins_of(self._spec() or Spec(), pins.kept(self._store))
+        return pins_of(self._spec() or Spec(), relay_requests.kept_pins(self._store))
 
     def pin(self, cpus: Mapping[int, tuple[int, int]]) -> str:
         spec = self._spec() or Spec()
@@ -73,13 +72,13 @@ class PortControlBackend:
             for cpu in pair:
                 if cpu not in spec.engine.worker_cpus:
                     return f"CPU {cpu} is no worker's; there are {', '.join(map(str, spec.engine.worker_cpus))}"
-        before = pins.kept(self._store)
-        pins.keep(self._store, cpus)
+        before = relay_requests.kept_pins(self._store)
+        relay_requests.keep_pins(self._store, cpus)
         return self._kept(lambda: self._put_back(before, cpus))
 
     def _put_back(self, before: Mapping[int, tuple[int, int]], changed: Iterable[int]) -> None:
-        pins.forget(self._store, changed)
-        pins.keep(self._store, {relay: before[relay] for relay in changed if relay in before})
+        relay_requests.forget_pins(self._store, changed)
+        relay_requests.keep_pins(self._store, {relay: before[relay] for relay in changed if relay in before})
 
     def _kept(self, undo: Callable[[], object]) -> str:
         """Why what was recorded just now is not on the disk, where alone the loop finds it; it is undone then."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from schema.model import MAX_RELAYS
 from schema.paths import sys_dir
 from schema.vf import parse_vf
-from state import netdevs
+from state.host_changes import remember_netdev, remembered_netdevs
 from state.store import Store
 
 REPRESENTOR = re.compile(r"(?:c(?P<controller>\d+))?pf(?P<pf>\d+)vf(?P<vf>\d+)")
@@ -76,12 +76,12 @@ class Netdevs:
         if found.index >= MAX_RELAYS:
             raise NotAVf(f"{netdev} is VF {found.index} of its PF, and relays run from 0 to {MAX_RELAYS - 1}")
         if found != known:
-            netdevs.remember(self._store, netdev, found.vf, found.index)
+            remember_netdev(self._store, netdev, found.vf, found.index)
         return found
 
     def remembered(self, netdev: str) -> NetdevVf | None:
         """What it stood for when it was last seen."""
-        known = netdevs.remembered(self._store).get(netdev)
+        known = remembered_netdevs(self._store).get(netdev)
         return NetdevVf(netdev, *known) if known is not None else None
 
     def _look(self, netdev: str) -> NetdevVf:

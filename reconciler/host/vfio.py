@@ -11,8 +11,8 @@ from reconciler.host.refusal import HostRefused, Refusal, require, said
 from schema.model import Vf
 from schema.rules.host_policy import Policy, in_force
 from schema.vf import parse_vf
+from state.host_changes import Binding, bindings, forget_binding, remember_binding
 from state.store import StoreOnDemand
-from state.vfio_bindings import Binding, bindings, forget, remember
 
 NO_POLICY = Policy()
 UIO = frozenset({"igb_uio", "uio_pci_generic"})
@@ -50,7 +50,7 @@ class HostVfs(StoreOnDemand):
         facts = self._pci.facts(address)
         require(to_bind(address, facts, in_force()))
         assert facts is not None
-        remember(self._store, Binding(address, facts.driver, facts.override))
+        remember_binding(self._store, Binding(address, facts.driver, facts.override))
         if facts.driver == VFIO_PCI:
             return
         try:
@@ -59,7 +59,7 @@ class HostVfs(StoreOnDemand):
         except HostRefused:
             with contextlib.suppress(OSError):
                 self._put_back(bindings(self._store)[address])
-            forget(self._store, address)
+            forget_binding(self._store, address)
             raise
 
     def _take(self, address: str) -> None:
@@ -88,7 +88,7 @@ class HostVfs(StoreOnDemand):
             require(to_give_back(facts, self._pci.busy(facts.group)))
             with said(f"{address} can't be given back"):
                 self._put_back(before)
-        forget(self._store, address)
+        forget_binding(self._store, address)
 
 
 def _ours(facts: Facts, before: Binding) -> bool:

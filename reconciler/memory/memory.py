@@ -11,7 +11,7 @@ from reconciler.memory import checks as check
 from reconciler.memory import mounting
 from reconciler.memory.hugetlb import Hugetlb, Pool
 from schema.model import Action, Mount, Pages
-from state.hugepages import Reserved, forget_pages, remember_pages, reserved_pages
+from state.host_changes import Reserved, forget_pages, remember_pages, reserved_pages
 from state.store import Store, StoreOnDemand
 
 

@@ -14,7 +14,7 @@ from reconciler.memory import checks as check
 from reconciler.memory.hugetlb import HUGETLBFS, Entry, Hugetlb
 from schema.model import Mount
 from schema.system import files
-from state.hugepages import forget_mount, made_mounts, remember_mount
+from state.host_changes import forget_mount, made_mounts, remember_mount
 from state.store import Store
 
 

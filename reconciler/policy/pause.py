@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from schema.system.files import read_text, set_aside, write_atomically
-from state.shape import OTHER_SHAPE
+from state.record import OTHER_SHAPE
 
 FILE = "paused.json"
 

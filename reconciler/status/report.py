@@ -13,7 +13,7 @@ from reconciler.desired.spec_in_force import InForce, RefusedSpec
 from reconciler.policy.removal_guards import HeldBack
 from schema.system.files import read_text, write_atomically
 from schema.system.typed_json import decoded
-from state.shape import OTHER_SHAPE
+from state.record import OTHER_SHAPE
 
 FILE = "watch.json"
 

@@ -18,10 +18,9 @@ from reconciler.planning.host_plan import shard_targets
 from reconciler.policy.relay_subsets import files_own, with_others
 from reconciler.policy.removal_guards import Policy, policy_of
 from schema.model import State
-from state.last_applied import last_target
+from state.last_applied import RollbackHold, current_hold, drop_hold, last_target
 from state.pending import Pending, current_pending, undo
 from state.relay_requests import released
-from state.rollback_hold import RollbackHold, current_hold, drop_hold
 from state.store import Store
 
 

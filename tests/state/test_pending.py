@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from schema.model import Port, State
-from state.last_applied import LastTarget, keep_target, last_target
+from state.last_applied import LastTarget, RollbackHold, current_hold, keep_hold, keep_target, last_target, release
 from state.pending import Pending, Phase, begin, confirm, current_pending, forget, undo, wait
-from state.rollback_hold import RollbackHold, current_hold, keep_hold, release
 from state.steady import Steady
 from state.store import Store
 

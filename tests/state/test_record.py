@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from schema.model import Kind, Relay, State
-from state.record import Record
-from state.shape import OTHER_SHAPE
+from state.record import OTHER_SHAPE, Record
 
 
 @dataclass(frozen=True, slots=True)

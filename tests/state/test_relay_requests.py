@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schema import Text, Tree
+from state.last_good import keep_readings, kept_readings
 from state.relay_requests import claim, claimed_since, put, remove, requests
-from state.source_cache import keep, kept
 from state.store import Store
 
 
@@ -58,9 +58,9 @@ def test_who_came_first_stays_so_when_the_clock_is_set_back(tmp_path: Path, monk
 def test_readings_are_kept_whole_and_forgotten_with_their_source(tmp_path: Path) -> None:
     store = Store(tmp_path)
     tree = Tree((Text("a", b"1"), Text("b", "ü".encode())), Text("c", b"3"))
-    keep(store, {"x": ("r1", tree), "y": ("", Tree((), None))}, now=1.0)
-    keep(store, {"x": ("r1", tree)}, now=2.0)
-    assert {name: (k.revision, k.tree, k.since) for name, k in kept(store).items()} == {"x": ("r1", tree, 1.0)}
-    keep(store, {"x": ("r2", tree)}, now=3.0)
-    assert [(k.revision, k.since) for k in kept(store).values()] == [("r2", 3.0)]
+    keep_readings(store, {"x": ("r1", tree), "y": ("", Tree((), None))}, now=1.0)
+    keep_readings(store, {"x": ("r1", tree)}, now=2.0)
+    assert {name: (k.revision, k.tree, k.since) for name, k in kept_readings(store).items()} == {"x": ("r1", tree, 1.0)}
+    keep_readings(store, {"x": ("r2", tree)}, now=3.0)
+    assert [(k.revision, k.since) for k in kept_readings(store).values()] == [("r2", 3.0)]
     store.close()

@@ -13,25 +13,7 @@ import pytest
 
 from schema import Text, Tree
 from schema.model import State
-from state import (
-    history,
-    hugepages,
-    last_applied,
-    last_good,
-    netdevs,
-    pending,
-    pins,
-    relay_requests,
-)
-from state import (
-    rollback_hold as hold,
-)
-from state import (
-    source_cache as readings,
-)
-from state import (
-    vfio_bindings as bindings,
-)
+from state import history, host_changes, last_applied, last_good, pending, relay_requests
 from state.store import Store
 
 
@@ -47,25 +29,27 @@ class Table:
 
 
 PENDING = pending.Pending("t", "who", "a.yaml", "aa", 1.0, State())
-HOLD = hold.RollbackHold(frozenset({"aa"}), State(), "why", 1.0)
+HOLD = last_applied.RollbackHold(frozenset({"aa"}), State(), "why", 1.0)
 TABLES: dict[str, Table] = {
     "binding": Table(
-        lambda s: bindings.remember(s, bindings.Binding("0000:01:00.1", "ixgbevf", "")),
-        bindings.bindings,
+        lambda s: host_changes.remember_binding(s, host_changes.Binding("0000:01:00.1", "ixgbevf", "")),
+        host_changes.bindings,
         {"driver": False, "override": False},
     ),
     "reserved": Table(
-        lambda s: hugepages.remember_pages(s, "b", hugepages.Reserved("2M", (1,), (2,))),
-        lambda s: hugepages.reserved_pages(s, "b"),
+        lambda s: host_changes.remember_pages(s, "b", host_changes.Reserved("2M", (1,), (2,))),
+        lambda s: host_changes.reserved_pages(s, "b"),
         {"found": True, "kept": True},
     ),
     "mounted": Table(
-        lambda s: hugepages.remember_mount(s, "b", "/m", ""), lambda s: hugepages.made_mounts(s, "b"), {"made": False}
+        lambda s: host_changes.remember_mount(s, "b", "/m", ""),
+        lambda s: host_changes.made_mounts(s, "b"),
+        {"made": False},
     ),
     "pending": Table(
         lambda s: pending.begin(s, PENDING), pending.current_pending, {"phase": False, "value": True}, ("deadline",)
     ),
-    "intent": Table(lambda s: hold.keep_hold(s, HOLD), hold.current_hold, {"value": True}),
+    "intent": Table(lambda s: last_applied.keep_hold(s, HOLD), last_applied.current_hold, {"value": True}),
     "wish": Table(
         lambda s: relay_requests.put(s, "ovsdb", 1, {"vf": "a"}, 1.0),
         relay_requests.requests,
@@ -75,15 +59,22 @@ TABLES: dict[str, Table] = {
     "released": Table(lambda s: relay_requests.remove(s, "ovsdb", 1), relay_requests.released, {}),
     "held": Table(lambda s: relay_requests.claim(s, ["vf a"], 1.0), relay_requests.claimed_since, {}, ("since",)),
     "reading": Table(
-        lambda s: readings.keep(s, {"a": ("r", Tree((Text("n", b"c"),), None))}, 1.0),
-        readings.kept,
+        lambda s: last_good.keep_readings(s, {"a": ("r", Tree((Text("n", b"c"),), None))}, 1.0),
+        last_good.kept_readings,
         {"revision": False, "files": True},
         ("since",),
     ),
-    "pin": Table(lambda s: pins.keep(s, {1: (1, 2)}), pins.kept, {}, ("vf_to_vm", "vm_to_vf")),
-    "netdev": Table(lambda s: netdevs.remember(s, "eth1", "a", 1), netdevs.remembered, {"vf": False}, ("vf_index",)),
+    "pin": Table(
+        lambda s: relay_requests.keep_pins(s, {1: (1, 2)}), relay_requests.kept_pins, {}, ("vf_to_vm", "vm_to_vf")
+    ),
+    "netdev": Table(
+        lambda s: host_changes.remember_netdev(s, "eth1", "a", 1),
+        host_changes.remembered_netdevs,
+        {"vf": False},
+        ("vf_index",),
+    ),
     "last_good": Table(
-        lambda s: last_good.keep(s, "/f", "aa", "text", 1.0), lambda s: last_good.last_good(s, "/f"), {}, ("time",)
+        lambda s: last_good.keep_spec(s, "/f", "aa", "text", 1.0), lambda s: last_good.last_good(s, "/f"), {}, ("time",)
     ),
     "history": Table(
         lambda s: history.record(s, who="w", source="a", sha256="x", text="", plan={}, outcome={}),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from state.history import entries, record
-from state.last_good import keep, last_good
+from state.last_good import keep_spec, last_good
 from state.store import AGAIN_S, FILE, Store
 from tests.kit.system.other_user import umask
 from tests.kit.system.small_disk import small_disk
@@ -42,7 +42,7 @@ def test_history_is_newest_first(tmp_path: Path) -> None:
 def test_history_forgets_the_oldest_and_their_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("state.history.KEPT", 20)
     store = Store(tmp_path)
-    keep(store, "/b.yaml", "kept", "kept", now=1.0)
+    keep_spec(store, "/b.yaml", "kept", "kept", now=1.0)
     for i in range(25):
         remember(store, sha256=str(i))
     assert len(entries(store, 100)) == 20
@@ -54,13 +54,13 @@ def test_history_forgets_the_oldest_and_their_specs(tmp_path: Path, monkeypatch:
 def test_last_good_is_by_file_and_keeps_its_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert last_good(store, "/a.yaml") is None
-    keep(store, "/a.yaml", "aa", "one", now=1.0)
-    keep(store, "/a.yaml", "aa", "one", now=2.0)
-    keep(store, "/b.yaml", "bb", "two", now=3.0)
+    keep_spec(store, "/a.yaml", "aa", "one", now=1.0)
+    keep_spec(store, "/a.yaml", "aa", "one", now=2.0)
+    keep_spec(store, "/b.yaml", "bb", "two", now=3.0)
     kept = last_good(store, "/a.yaml")
     assert kept is not None
     assert (kept.text, kept.since) == ("one", 1.0)
-    keep(store, "/a.yaml", "cc", "three", now=4.0)
+    keep_spec(store, "/a.yaml", "cc", "three", now=4.0)
     kept = last_good(store, "/a.yaml")
     assert kept is not None
     assert (kept.text, kept.since) == ("three", 4.0)
@@ -254,7 +254,7 @@ def test_a_full_disk_loses_nothing_and_is_written_to_again_when_it_has_room(tmp_
     with small_disk(tmp_path / "disk") as disk:
         store = Store(disk.path, clock)
         remember(store, "before")
-        keep(store, "/a.yaml", "aa", "good", now=1.0)
+        keep_spec(store, "/a.yaml", "aa", "good", now=1.0)
         disk.fill()
         said = [remember(store, "meanwhile", text="x" * 4000, sha256=str(i)) for i in range(20)]
         assert said == list(range(2, 22))

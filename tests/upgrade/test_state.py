@@ -17,25 +17,12 @@ from reconciler.observe.engine_start import left_log_level, remembered_homes, wr
 from reconciler.policy.pause import read_pause
 from schema import Text, Tree
 from schema.model import Engine, State, Worker
-from state import (
-    history,
-    hostnames,
-    hugepages,
-    last_applied,
-    last_good,
-    netdevs,
-    pending,
-    pins,
-    relay_requests,
-    rollback_hold,
-    source_cache,
-    vfio_bindings,
-)
+from state import history, host_changes, last_applied, last_good, pending, relay_requests
 from state.store import FILE, Store
 from tests.upgrade.recorded import FIRST, SECOND, SPEC_FILE, observation, state_directory
 
 BOOT = "5f3c7a52-6d0f-4f1e-9a38-2f6a4f2b9c11"
-"""The host's, when it reserved hugepages."""
+"""The host's, when it reserved host_changes."""
 ENGINE_BOOT = "e235e10b-0c46-4093-98d4-1212e3b1fbdc"
 
 
@@ -88,7 +75,7 @@ def test_what_is_in_force_held_back_or_to_be_confirmed_is_read(before: Store) ->
     good = last_good.last_good(before, SPEC_FILE)
     assert good is not None
     assert (good.sha256, good.text) == (SECOND, history.spec_text(before, SECOND))
-    hold = rollback_hold.current_hold(before)
+    hold = last_applied.current_hold(before)
     assert hold is not None
     assert [*hold.contents, *hold.protected] == [SECOND, 1]
     assert set(hold.state.relays) == {1, 2}
@@ -115,28 +102,28 @@ def test_what_others_asked_for_is_read(before: Store) -> None:
     assert relay_requests.released(before) == {7}
     assert len(relay_requests.claimed_since(before)) == 7
     assert relay_requests.claimed_since(before)["VF net_null1"] == pytest.approx(1795809224.3, abs=0.1)
-    assert pins.kept(before) == {5: (1, 0)}
-    assert netdevs.remembered(before) == {"eth6": ("0000:05:08.6", 6)}
+    assert relay_requests.kept_pins(before) == {5: (1, 0)}
+    assert host_changes.remembered_netdevs(before) == {"eth6": ("0000:05:08.6", 6)}
 
 
 def test_what_sources_said_is_read(before: Store) -> None:
     base = (Text("10-all.yaml", b"apiVersion: vio4wd/v1\nrelays: []\n"), Text("20-gäste.yaml", "# Gäste\n".encode()))
-    assert {name: (each.revision, each.tree) for name, each in source_cache.kept(before).items()} == {
+    assert {name: (each.revision, each.tree) for name, each in last_good.kept_readings(before).items()} == {
         "relays": ("3f786850e387550fdab836ed7e6dc881de23001b", Tree(base, Text("hv-17.yaml", b"relays: []\n"))),
         "local": ("", Tree((), None)),
     }
-    assert hostnames.kept_names(before) == {SPEC_FILE: "hv-17", "relays": "hv-17.example.org"}
+    assert last_good.kept_names(before) == {SPEC_FILE: "hv-17", "relays": "hv-17.example.org"}
 
 
 def test_what_is_to_be_undone_on_the_host_is_read(before: Store) -> None:
-    bound = vfio_bindings.bindings(before)
+    bound = host_changes.bindings(before)
     assert [(each.address, each.driver, each.override) for each in bound.values()] == [
         ("0000:05:08.6", "ixgbevf", ""),
         ("0000:05:08.7", "", "vfio-pci"),
     ]
-    assert hugepages.reserved_pages(before, BOOT) == {"2M": hugepages.Reserved("2M", (512, 0), (1024, 512))}
-    assert hugepages.made_mounts(before, BOOT) == {"/dev/hugepages-1G": "/dev/hugepages-1G", "/mnt/huge": ""}
-    assert hugepages.reserved_pages(before, "another boot") == {}
+    assert host_changes.reserved_pages(before, BOOT) == {"2M": host_changes.Reserved("2M", (512, 0), (1024, 512))}
+    assert host_changes.made_mounts(before, BOOT) == {"/dev/hugepages-1G": "/dev/hugepages-1G", "/mnt/huge": ""}
+    assert host_changes.reserved_pages(before, "another boot") == {}
 
 
 def test_an_engine_s_parameters_and_a_pause_are_read(tmp_path: Path) -> None:
@@ -179,23 +166,23 @@ def _claims(old: Store, new: Store) -> None:
 def _last_good(old: Store, new: Store) -> None:
     good = last_good.last_good(old, SPEC_FILE)
     assert good is not None
-    last_good.keep(new, good.file, good.sha256, good.text, good.since)
+    last_good.keep_spec(new, good.file, good.sha256, good.text, good.since)
 
 
 def _pages(old: Store, new: Store) -> None:
-    for reserved in hugepages.reserved_pages(old, BOOT).values():
-        hugepages.remember_pages(new, BOOT, reserved)
-    for path, made in hugepages.made_mounts(old, BOOT).items():
-        hugepages.remember_mount(new, BOOT, path, made)
+    for reserved in host_changes.reserved_pages(old, BOOT).values():
+        host_changes.remember_pages(new, BOOT, reserved)
+    for path, made in host_changes.made_mounts(old, BOOT).items():
+        host_changes.remember_mount(new, BOOT, path, made)
 
 
 def _intents(old: Store, new: Store) -> None:
-    hold, last = rollback_hold.current_hold(old), last_applied.last_target(old)
+    hold, last = last_applied.current_hold(old), last_applied.last_target(old)
     assert hold is not None
     assert last is not None
-    rollback_hold.keep_hold(new, hold)
+    last_applied.keep_hold(new, hold)
     last_applied.keep_target(new, last)
-    hostnames.keep_names(new, hostnames.kept_names(old))
+    last_good.keep_names(new, last_good.kept_names(old))
 
 
 def _pending(old: Store, new: Store) -> None:
@@ -209,21 +196,21 @@ def _requests(old: Store, new: Store) -> None:
         relay_requests.put(new, each.owner, each.relay, each.wanted, each.since)
     for relay in relay_requests.released(old):
         relay_requests.remove(new, "ipc", relay)
-    pins.keep(new, pins.kept(old))
-    for netdev, (vf, index) in netdevs.remembered(old).items():
-        netdevs.remember(new, netdev, vf, index)
+    relay_requests.keep_pins(new, relay_requests.kept_pins(old))
+    for netdev, (vf, index) in host_changes.remembered_netdevs(old).items():
+        host_changes.remember_netdev(new, netdev, vf, index)
 
 
 def _cache(old: Store, new: Store) -> None:
-    kept = source_cache.kept(old)
+    kept = last_good.kept_readings(old)
     assert len({each.since for each in kept.values()}) == 1
     said = {name: (each.revision, each.tree) for name, each in kept.items()}
-    source_cache.keep(new, said, next(iter(kept.values())).since)
+    last_good.keep_readings(new, said, next(iter(kept.values())).since)
 
 
 def _bindings(old: Store, new: Store) -> None:
-    for binding in vfio_bindings.bindings(old).values():
-        vfio_bindings.remember(new, binding)
+    for binding in host_changes.bindings(old).values():
+        host_changes.remember_binding(new, binding)
 
 
 COPIES: dict[Callable[[Store, Store], None], tuple[str, ...]] = {

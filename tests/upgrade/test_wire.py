@@ -22,7 +22,7 @@ from reconciler.observe.engines import Engines
 from reconciler.observe.rates import together
 from schema.model import Action, Pin, State
 from schema.paths import engine_socket
-from state import history, pins
+from state import history, relay_requests
 from state.pending import current_pending
 from state.relay_requests import put
 from state.store import Store
@@ -204,7 +204,7 @@ def test_a_watch_finds_the_state_of_then_and_an_engine_that_runs(started: WatchH
         started.until_relays(1, 2, 5, 6)
         with closing(Store(state)) as store:
             started.until("the end of what was pending", lambda: current_pending(store) is None)
-            assert pins.kept(store) == {5: (1, 0)}, "not in force: the spec has no worker on CPU 0"
+            assert relay_requests.kept_pins(store) == {5: (1, 0)}, "not in force: the spec has no worker on CPU 0"
         started.stop()
     assert {action.resource for action in started.engine.executed} == {
         "port:net_null6",

@@ -17,8 +17,8 @@ import pytest
 from reconciler.cli import main
 from reconciler.watch.schedule import Timing
 from schema.model import Action, Kind, Verb
+from state.last_applied import current_hold
 from state.pending import Pending, Phase, current_pending
-from state.rollback_hold import current_hold
 from state.store import FILE, Store
 from tests.kit.command_line import ONE, TWO, Shell, document
 from tests.kit.fakes.fake_engine import Served

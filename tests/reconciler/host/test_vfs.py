@@ -18,8 +18,8 @@ from reconciler.planning.host_plan import plan_host
 from reconciler.planning.plan import plan
 from schema.loading.loader import parse
 from schema.model import Action, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Vf, Worker
+from state.host_changes import bindings
 from state.store import Store
-from state.vfio_bindings import bindings
 from tests.kit.fakes.fake_pci import BRIDGE, FakePci, not_permitted
 from tests.kit.fakes.table_host import TableHost
 

@@ -1,6 +1,6 @@
-"""What a host's hugepages were before vio4wd reserved some, and which mounts of them it has made: what is to be undone.
+"""What a host was before vio4wd changed it, and is to be again: its hugepages, their mounts, what VFs were bound to.
 
-Both go with the host's power, so what was written down before its last start counts no more.
+Pages and mounts go with the host's power, so what was written down of them before its last start counts no more.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import json
 from dataclasses import dataclass
 
 from schema.system.typed_json import decoded
-from state.shape import readable, typed
+from state.record import readable, typed
 from state.store import Store
+
+# ---- hugepages and their mounts --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +64,46 @@ def made_mounts(store: Store, boot_id: str) -> dict[str, str]:
     """Path to what was made for it, since the host's last start."""
     rows = readable(store, "mounted", "path, made", typed(str, str), "WHERE boot_id = ? ORDER BY path", (boot_id,))
     return dict(rows)
+
+
+# ---- PCI functions ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A PCI function's former driver and driver_override; empty: none."""
+
+    address: str
+    driver: str
+    override: str
+
+
+def remember_binding(store: Store, binding: Binding) -> None:
+    """Writes it down, unless the function is known already: then what it was first is what counts."""
+    row = (binding.address, binding.driver, binding.override)
+    store.run(lambda connection: connection.execute("INSERT OR IGNORE INTO binding VALUES (?, ?, ?)", row))
+
+
+def forget_binding(store: Store, address: str) -> None:
+    store.run(lambda connection: connection.execute("DELETE FROM binding WHERE address = ?", (address,)))
+
+
+def bindings(store: Store) -> dict[str, Binding]:
+    """By address."""
+    rows = readable(store, "binding", "address, driver, override", typed(str, str, str), "ORDER BY address")
+    return {row[0]: Binding(*row) for row in rows}
+
+
+# ---- network devices: a VF's own is gone once the VF is bound --------------------------------------------------------
+
+
+def remember_netdev(store: Store, netdev: str, vf: str, index: int) -> None:
+    """`vf` as a spec names it; `index` among the VFs of its PF."""
+    row = (netdev, vf, index)
+    store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO netdev VALUES (?, ?, ?)", row))
+
+
+def remembered_netdevs(store: Store) -> dict[str, tuple[str, int]]:
+    """VF and index by network device."""
+    rows = readable(store, "netdev", "name, vf, vf_index", typed(str, str, int))
+    return {name: (vf, index) for name, vf, index in rows}
