@@ -231,7 +231,7 @@ class Spec:
     """In the order of the file."""
     hugepages: tuple[HugepagesSpec, ...] = ()
     drift: str = "repair"
-    """What becomes of what somebody changed behind the spec's back: `repair` or `report`."""
+    """What becomes of out-of-band changes: `repair` or `report`."""
     allow_destroy: tuple[str, ...] = ()
     """Relays by name (`relay:3`) that may be removed whatever guards them."""
     sources: tuple[SourceSpec, ...] = ()

@@ -34,6 +34,7 @@ STATE = ("state/relay_requests.py", "state/store.py", "tests/upgrade/state.sql",
 """What tables are called in databases that are on hosts."""
 TABLE = (
     Retired("aim(s|ed)?", "goal"),
+    Retired("behind the spec's back", "out-of-band"),
     Retired("doors?", "frontend"),
     Retired("errands?", "planned action"),
     Retired("fleets?", "engines"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from state.store import Store
 
 NAME = "confirm"
-HELP = "let stay what apply --confirm has applied; without this it is rolled back when its time is over"
+HELP = "commit a pending apply --confirm before its timer rolls it back"
 EPILOG = """\
 Where a watch kept another file than the one that was applied, that file says it from now on.
 Exit code 1 when nothing waits to be confirmed, or when it is too late: then it is rolled back, or was already.

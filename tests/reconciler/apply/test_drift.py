@@ -1,4 +1,4 @@
-"""What somebody changed behind the spec's back is noticed without any event, and set right or only said."""
+"""Out-of-band changes are noticed without any event, and reverted or only reported."""
 
 from __future__ import annotations
 
