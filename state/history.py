@@ -7,14 +7,43 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from schema.model import State
-from state.record import mapping, readable, typed
+from schema.system.typed_json import decoded
+from state.record import OTHER_SHAPE, mapping, readable, typed
 from state.store import Store
 
+T = TypeVar("T")
 KEPT = 1000
 """Older applies are forgotten: at a hundred a day this is ten days, and some 100 MiB at the very most."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastAction:
+    """An action of a plan, and in an outcome how it ended."""
+
+    action: str
+    resource: str
+    kind: str
+    ending: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PastPlan:
+    """Of a plan what a list of applies shows."""
+
+    changes: tuple[PastAction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PastOutcome:
+    """Of an outcome what people are shown, and what tells whether it can be gone back to."""
+
+    verdict: str = "?"
+    message: str = ""
+    steps: tuple[PastAction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +59,26 @@ class Applied:
     sha256: str
     plan: Mapping[str, Any]
     outcome: Mapping[str, Any]
+    """This and the plan as they were written, by this release or another one."""
+
+    @property
+    def planned(self) -> PastPlan:
+        return _known(PastPlan, self.plan)
+
+    @property
+    def ended(self) -> PastOutcome:
+        return _known(PastOutcome, self.outcome)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _known(kind: type[T], value: Mapping[str, Any]) -> T:
+    """What of it this release understands."""
+    try:
+        return decoded(kind, value)
+    except OTHER_SHAPE:
+        return kind()
 
 
 def record(

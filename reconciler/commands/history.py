@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reconciler.terminal.arguments import count, json_argument
 
 if TYPE_CHECKING:
-    from state.history import Applied
+    from state.history import Applied, PastPlan
     from state.store import Store
 
 NAME = "history"
@@ -56,10 +55,9 @@ def _list(applies: list[Applied]) -> None:
     if not applies:
         say("Nothing was applied yet.")
         return
-    verdicts = [str(each.outcome.get("verdict", "?")) for each in applies]
     rows = [
-        [str(each.id), clock(each.time), each.who, verdict, each.source, _what(each.plan)]
-        for each, verdict in zip(applies, verdicts, strict=True)
+        [str(each.id), clock(each.time), each.who, each.ended.verdict, each.source, _what(each.planned)]
+        for each in applies
     ]
     table(("ID", "TIME", "WHO", "VERDICT", "FROM", "WHAT"), rows)
 
@@ -90,26 +88,25 @@ def _show(entry: Applied, text: str) -> None:
     from reconciler.terminal.output import clock, say
     from reconciler.terminal.plan_text import show
 
-    message = entry.outcome.get("message")
-    ending = f"{entry.outcome.get('verdict', '?')}{': ' if message else ''}{message or ''}"
+    ended = entry.ended
     say(f"Apply {entry.id}, {clock(entry.time)}, by {entry.who}, from {entry.source} (sha256 {entry.sha256[:12]})")
-    say(f"Ended as {ending}")
+    say(f"Ended as {ended.verdict}{ended.message and ': '}{ended.message}")
     say()
     saved = parse_plan(json.dumps(entry.plan), f"apply {entry.id}")
     show(saved)
-    for step in entry.outcome.get("steps", ()):
-        if step["ending"] != "done":
-            say(f"{step['action']} {step['resource']}: {step['ending']}: {step['message']}", "bad")
+    for step in ended.steps:
+        if step.ending != "done":
+            say(f"{step.action} {step.resource}: {step.ending}: {step.message}", "bad")
     if text:
         say(f"\nThe spec:\n{text.rstrip()}")
 
 
-def _what(plan: Mapping[str, Any]) -> str:
+def _what(plan: PastPlan) -> str:
     from reconciler.terminal.plan_text import SYMBOLS
     from schema.model import Verb
 
-    changes = plan.get("changes", [])
-    telling = changes if len(changes) <= SHOWN_ACTIONS else [c for c in changes if c["kind"] not in ("port", "socket")]
-    words = [f"{SYMBOLS[Verb(c['action'])]} {c['resource']}" for c in telling[:SHOWN_ACTIONS]]
+    changes = plan.changes
+    telling = changes if len(changes) <= SHOWN_ACTIONS else [c for c in changes if c.kind not in ("port", "socket")]
+    words = [f"{SYMBOLS[Verb(each.action)]} {each.resource}" for each in telling[:SHOWN_ACTIONS]]
     more = len(changes) - len(words)
     return ", ".join(words) + (f", and {more} more" if more else "")

@@ -78,7 +78,7 @@ def _entry(store: Store, number: int | None) -> Applied | None:
     current = files_own(last.state, others_of(last.state, requests(store))) if last is not None else None
     applies = entries(store, KEPT)
     for entry in _lasting(applies) if number is None else applies:
-        if number not in (None, entry.id) or entry.outcome.get("verdict") != "applied":
+        if number not in (None, entry.id) or entry.ended.verdict != "applied":
             continue
         target = target_of(store, entry.id)
         if target is not None and (number is not None or current is None or _differ(target, current)):

@@ -47,7 +47,7 @@ MASK = (
     | flags.MOVE_SELF
     | flags.ONLYDIR
 )
-Seen = tuple[int, int, int]
+FileIdentity = tuple[int, int, int]
 
 
 class NoCommand(Exception):  # noqa: N818 - an answer
@@ -71,7 +71,7 @@ class Ipc:
         self._state_dir = state_dir
         self._spec = spec
         self._exchange = exchange
-        self._left: Seen | None = None
+        self._left: FileIdentity | None = None
         """What was looked at and stays where it is."""
         self._fault = ""
         self._stopping = False
@@ -109,7 +109,7 @@ class Ipc:
             ending.register(self._poke.fileno(), select.POLLIN)
             while not self._stopping:
                 self._arm(inotify)
-                if not self._look():
+                if not self._carry_out_all():
                     ending.poll(CALM_S * 1000)
                 self._sleep(poller, inotify)
 
@@ -123,10 +123,10 @@ class Ipc:
             if self._stopping or any(event.name in ("", self._file.name) for event in inotify.read()):
                 return
 
-    def _look(self) -> bool:
+    def _carry_out_all(self) -> bool:
         """Carries out what is there, until nothing is, or it is to stay, which gives False."""
-        while (seen := self._seen()) != self._left:
-            if seen is None:
+        while (identity := self._identity()) != self._left:
+            if identity is None:
                 self._left = None
                 self._say("")  # what was in the way has gone
                 return True
@@ -139,22 +139,24 @@ class Ipc:
             except StillWritten:
                 return True
             except (Untrusted, NoCommand) as reason:
-                self._leave(seen, str(reason))
+                self._leave(identity, str(reason))
                 return False
             except OSError as error:
-                self._leave(seen, f"can't be read or removed: {error.strerror}; check its directory and permissions")
+                self._leave(
+                    identity, f"can't be read or removed: {error.strerror}; check its directory and permissions"
+                )
                 return False
         return True
 
-    def _seen(self) -> Seen | None:
+    def _identity(self) -> FileIdentity | None:
         try:
             about = os.lstat(self._file)
         except OSError:
             return None
         return about.st_dev, about.st_ino, about.st_ctime_ns
 
-    def _leave(self, seen: Seen, reason: str) -> None:
-        self._left = seen
+    def _leave(self, identity: FileIdentity, reason: str) -> None:
+        self._left = identity
         self._say(f"{self.path} {reason}; it is left where it is")
 
     def _carry_out(self, command: CommandFile) -> None:

@@ -28,7 +28,7 @@ TURN_S = 0.02
 """So long replies are made before other services have their turn."""
 
 
-def look(engines: Engines) -> EngineCounts:
+def read_counts(engines: Engines) -> EngineCounts:
     """What is live, and counted, now. Raises nothing: who does not answer is not in it."""
     snapshot = engines.observe()
     try:
@@ -132,7 +132,7 @@ class Sampler:
             while self._wanted.wait() and not self._stopping:
                 self._wanted.clear()
                 try:
-                    self._latest = look(engines)
+                    self._latest = read_counts(engines)
                 finally:  # whoever waits for a look asks for another one
                     self._looking = False
                 self._news.rouse()

@@ -72,7 +72,7 @@ class Netdevs:
             if known is None:
                 raise NoNetdev(f"this host has no network device {netdev}; its VF is relayed as soon as it appears")
             return known
-        found = self._look(netdev)
+        found = self._find(netdev)
         if found.index >= MAX_RELAYS:
             raise NotAVf(f"{netdev} is VF {found.index} of its PF, and relays run from 0 to {MAX_RELAYS - 1}")
         if found != known:
@@ -84,7 +84,7 @@ class Netdevs:
         known = remembered_netdevs(self._store).get(netdev)
         return NetdevVf(netdev, *known) if known is not None else None
 
-    def _look(self, netdev: str) -> NetdevVf:
+    def _find(self, netdev: str) -> NetdevVf:
         reasons = []
         for way in (self._represented, self._told_by_driver, self._own):
             try:

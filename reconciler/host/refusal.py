@@ -78,7 +78,7 @@ def require(objection: Refusal | None) -> None:
 
 
 @contextlib.contextmanager
-def said(what: str) -> Iterator[None]:
+def kernel_refusals(what: str) -> Iterator[None]:
     """The kernel's refusals as sentences."""
     try:
         yield

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reconciler.host.pci import VFIO_PCI, Facts, Neighbour, Pci
-from reconciler.host.refusal import HostRefused, Refusal, require, said
+from reconciler.host.refusal import HostRefused, Refusal, kernel_refusals, require
 from schema.model import Vf
 from schema.rules.host_policy import Policy, in_force
 from schema.vf import parse_vf
@@ -54,7 +54,7 @@ class HostVfs(StoreOnDemand):
         if facts.driver == VFIO_PCI:
             return
         try:
-            with said(f"{address} can't be bound to vfio-pci"):
+            with kernel_refusals(f"{address} can't be bound to vfio-pci"):
                 self._take(address)
         except HostRefused:
             with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ class HostVfs(StoreOnDemand):
         facts, before = self._pci.facts(address), bindings(self._store).get(address)
         if facts is not None and before is not None and _ours(facts, before):
             require(to_give_back(facts, self._pci.busy(facts.group)))
-            with said(f"{address} can't be given back"):
+            with kernel_refusals(f"{address} can't be given back"):
                 self._put_back(before)
         forget_binding(self._store, address)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
 
-from reconciler.host.refusal import PlanProblem, Refusal, require, said
+from reconciler.host.refusal import PlanProblem, Refusal, kernel_refusals, require
 from reconciler.memory import checks as check
 from reconciler.memory import mounting
 from reconciler.memory.hugetlb import Hugetlb, Pool
@@ -97,7 +97,7 @@ def reserve(kernel: Hugetlb, store: Store, after: Pages) -> None:
     found = found_before(before.nodes, reserved_pages(store, kernel.boot_id()).get(after.size))
     limit = tuple(max(now, after.total) for now in before.nodes)  # where the kernel puts them is seen afterwards
     remember_pages(store, kernel.boot_id(), Reserved(after.size, found, limit))
-    with said(f"pages of {after.size} can't be reserved"):
+    with kernel_refusals(f"pages of {after.size} can't be reserved"):
         _set(kernel, after, before, found)
         if kernel.max_maps() < after.max_maps:
             kernel.set_max_maps(after.max_maps)

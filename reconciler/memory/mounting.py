@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from reconciler.host.refusal import HostRefused, Refusal, require, said
+from reconciler.host.refusal import HostRefused, Refusal, kernel_refusals, require
 from reconciler.memory import checks as check
 from reconciler.memory.hugetlb import HUGETLBFS, Entry, Hugetlb
 from schema.model import Mount
@@ -74,7 +74,7 @@ def mount(kernel: Hugetlb, store: Store, wanted: Mount) -> None:
     if entry is not None and entry.page_size != wanted.page_size:
         unmount(kernel, store, wanted.path)
         entry = None
-    with said(f"hugepages can't be mounted at {wanted.path}"):
+    with kernel_refusals(f"hugepages can't be mounted at {wanted.path}"):
         if entry is None:
             _mount(kernel, store, wanted)
         if wanted.uid is not None and wanted.gid is not None and wanted.permissions is not None:
@@ -104,7 +104,7 @@ def unmount(kernel: Hugetlb, store: Store, path: str) -> None:
     boot_id = kernel.boot_id()
     entry = kernel.entries().get(path)
     if path in made_mounts(store, boot_id) and entry is not None and entry.type == HUGETLBFS:
-        with said(f"{path} can't be unmounted"):
+        with kernel_refusals(f"{path} can't be unmounted"):
             _unmount(kernel, path)
     _tidy(store, boot_id, path)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from state.history import entries, record
+from state.history import PastAction, PastOutcome, PastPlan, entries, record
 from state.last_good import keep_spec, last_good
 from state.store import AGAIN_S, FILE, Store
 from tests.kit.system.other_user import umask
@@ -37,6 +37,19 @@ def test_history_is_newest_first(tmp_path: Path) -> None:
     assert (entry.who, entry.time, entry.plan, entry.outcome) == ("c", 1.0, PLAN, OUTCOME)
     store.close()
     assert [e.who for e in entries(Store(tmp_path), 9)] == ["c", "b", "a"]
+
+
+def test_what_is_shown_of_an_apply_is_known_also_where_another_release_wrote_it(tmp_path: Path) -> None:
+    step = {"action": "add", "kind": "relay", "resource": "relay:1", "ending": "failed", "message": "why", "took_us": 3}
+    outcome = {"verdict": "failed", "message": "1 of 1", "steps": [step], "weather": "fine"}
+    store = Store(tmp_path)
+    for plan, ended in (({"changes": [step]}, outcome), ({}, {}), ({"changes": 7}, {"verdict": 7})):
+        record(store, who="w", source="a", sha256="s", text="", plan=plan, outcome=ended)
+    strange, empty, whole = entries(store, 3)
+    action = PastAction("add", "relay:1", "relay", "failed", "why")
+    assert (whole.planned, whole.ended) == (PastPlan((action,)), PastOutcome("failed", "1 of 1", (action,)))
+    assert [(each.planned, each.ended) for each in (strange, empty)] == [(PastPlan(), PastOutcome())] * 2
+    assert whole.to_json()["outcome"] == outcome
 
 
 def test_history_forgets_the_oldest_and_their_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
