@@ -13,9 +13,8 @@ from reconciler.observe.engines import Engines
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import missing_words
 from reconciler.policy.pause import Pause, read_pause
-from reconciler.status.conditions import RelayStatus, relay_statuses
+from reconciler.status.conditions import RelayStatus, relay_statuses, with_since
 from reconciler.status.report import Report, read_report
-from reconciler.status.transitions import with_since
 from schema.system.locks import WATCH, is_held
 from state.pending import current_pending
 from state.store import FILE, Store

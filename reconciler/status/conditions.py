@@ -1,8 +1,9 @@
-"""Whether a relay does what it is there for, in one word and one sentence."""
+"""Whether a relay does what it is there for, in one word and one sentence, and since when that is so."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from reconciler.desired.spec_in_force import RelayInForce
 from reconciler.observe.snapshot import HostSnapshot
 from reconciler.planning.host_plan import missing_words
 from reconciler.policy.removal_guards import HeldBack
-from reconciler.status.report import Report
+from reconciler.status.report import Report, Standing
 from schema.model import Pin
 
 Fault = tuple[str, bool]
@@ -28,6 +29,9 @@ class Condition(enum.StrEnum):
     DEGRADED = "Degraded"
     """Live, but something is broken."""
 
+
+Standings = Mapping[int, Standing]
+"""By relay id."""
 
 PORT_FACTS = ("mac", "mtu", "promiscuous", "driver", "numa", "buffers")
 
@@ -183,3 +187,32 @@ def _missing(id_: int, shard: int, wanted: RelayInForce, fault: Fault | None, ab
     message, pending = fault or ("not applied yet", True)
     condition = Condition.PENDING if absence or pending else Condition.DEGRADED
     return RelayStatus(id_, wanted.port, "", wanted.socket, False, None, condition, absence or message, shard)
+
+
+# ---- since when: what the watch loop remembers from one look to the next ---------------------------------------------
+
+
+def standings(before: Standings, statuses: Iterable[RelayStatus], now: float) -> Standings:
+    """As it is now. A relay whose condition is the word that it was keeps its time, also when the reason is another."""
+    found = {}
+    for status in statuses:
+        since = _since(before.get(status.id), status)
+        found[status.id] = Standing(status.condition.value, status.message, now if since is None else since)
+    return found
+
+
+def with_since(statuses: Iterable[RelayStatus], found: Standings) -> list[RelayStatus]:
+    """The statuses with the time of those that stand as the watch has seen them."""
+    return [replace(status, since=_since(found.get(status.id), status)) for status in statuses]
+
+
+def _since(known: Standing | None, status: RelayStatus) -> float | None:
+    """None: it stood otherwise, or nobody knows how."""
+    return known.since if known is not None and known.condition == status.condition else None
+
+
+def counted(found: Standings) -> str:
+    """How many stand how, in a few words: `3 Ready, 1 Degraded`."""
+    words = [standing.condition for standing in found.values()]
+    parts = [f"{words.count(each)} {each}" for each in Condition if each.value in words]
+    return ", ".join(parts) or "no relays"

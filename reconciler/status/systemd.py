@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler.status.conditions import counted
 from reconciler.status.report import Report
-from reconciler.status.transitions import counted
 from schema.wire.notify import Notifier
 
 READY_WITHIN_S = 60.0

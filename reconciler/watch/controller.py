@@ -40,10 +40,9 @@ from reconciler.policy.removal_guards import Guarded
 from reconciler.runtime.threads import Threads
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.pollers import Sources
-from reconciler.status.conditions import relay_statuses
+from reconciler.status.conditions import relay_statuses, standings
 from reconciler.status.report import Report, read_report, write_report
 from reconciler.status.systemd import ServiceStatus, in_a_line
-from reconciler.status.transitions import standings
 from reconciler.watch.goal import Goal, choose_goal, prepare_start, undone_instead
 from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
 from schema.paths import sync_file

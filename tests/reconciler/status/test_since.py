@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.status.conditions import Condition, RelayStatus
-from reconciler.status.transitions import counted, standings, with_since
+from reconciler.status.conditions import Condition, RelayStatus, counted, standings, with_since
 from reconciler.terminal.output import ago
 from tests.kit.fakes.watch_harness import WatchHarness
 
