@@ -11,6 +11,7 @@ from reconciler.terminal.arguments import count, json_argument, positive
 
 if TYPE_CHECKING:
     from reconciler.observe.engines import Engines
+    from reconciler.observe.rates import RelayRates
 
 NAME = "stats"
 HELP = "show counters per relay and direction, or rates with --interval"
@@ -72,6 +73,8 @@ def _counters(engines: Engines) -> dict[str, Any]:
 
 
 def _rates(asked: argparse.Namespace, engines: Engines) -> int:
+    from dataclasses import asdict
+
     from reconciler.observe.rates import rates
     from reconciler.terminal.output import emit, heard
 
@@ -82,9 +85,9 @@ def _rates(asked: argparse.Namespace, engines: Engines) -> int:
         after = _counters(engines)
         measured = rates(before, after)
         if asked.json:
-            emit(measured)
+            emit(asdict(measured))
         else:
-            _show_rates(measured["relays"])
+            _show_rates(measured.relays)
         before, shown = after, shown + 1
         if not heard():
             return 1
@@ -113,7 +116,7 @@ def _show_counters(relays: Mapping[str, Any]) -> None:
     table(names, rows)
 
 
-def _show_rates(relays: Mapping[str, Any]) -> None:
+def _show_rates(relays: Mapping[int, RelayRates]) -> None:
     from reconciler.terminal.output import number, say, table
 
     if not relays:
@@ -121,16 +124,16 @@ def _show_rates(relays: Mapping[str, Any]) -> None:
         return
     rows = [
         [
-            relay,
+            str(id_),
             WAYS[way],
-            number(rate["rx_pps"]),
-            f"{rate['rx_bps'] / 1e6:.2f}",
-            number(rate["tx_pps"]),
-            f"{rate['tx_bps'] / 1e6:.2f}",
-            number(rate["dropped_pps"]),
-            f"{100 * rate['load']:.0f} %",
+            number(rate.rx_pps),
+            f"{rate.rx_bps / 1e6:.2f}",
+            number(rate.tx_pps),
+            f"{rate.tx_bps / 1e6:.2f}",
+            number(rate.dropped_pps),
+            f"{100 * rate.load:.0f} %",
         ]
-        for relay in sorted(relays, key=int)
-        for way, rate in relays[relay].items()
+        for id_, relay in sorted(relays.items())
+        for way, rate in (("vf_to_vm", relay.vf_to_vm), ("vm_to_vf", relay.vm_to_vf))
     ]
     table(("RELAY", "WAY", "RX/S", "RX MBIT/S", "TX/S", "TX MBIT/S", "DROPPED/S", "LOAD"), rows)

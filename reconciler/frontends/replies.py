@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.frontends.port_control import as_printed
 from reconciler.legacy.virtioforwarder_pb2 import ConfigResponse, RelayState, StatsRequest, StatsResponse
-from reconciler.observe.rates import rates
+from reconciler.observe.rates import DirectionRates, RelayRates, rates
 from reconciler.observe.snapshot import HostSnapshot
 from schema.model import MAX_RELAYS
 
@@ -38,7 +38,7 @@ def stats_reply(
         return StatsResponse(status=StatsResponse.E2BIG)
     wanted = [id_ for id_ in request.relay if id_ < MAX_RELAYS] if request.relay else range(MAX_RELAYS)
     measured = _rates(before, after)
-    states = (_state(id_, after, measured.get(str(id_), {}), sockets) for id_ in wanted)
+    states = (_state(id_, after, measured.get(id_, RelayRates()), sockets) for id_ in wanted)
     kept = [state for state in states if state.active or request.include_inactive]
     return StatsResponse(status=StatsResponse.OK, relay=kept)
 
@@ -55,14 +55,13 @@ def config_reply(after: EngineCounts, pins: Mapping[int, tuple[int, int]]) -> Co
     return ConfigResponse(status=ConfigResponse.OK, relay_cpu_map=rows)
 
 
-def _rates(before: EngineCounts | None, after: EngineCounts) -> Mapping[str, Any]:
+def _rates(before: EngineCounts | None, after: EngineCounts) -> Mapping[int, RelayRates]:
     if before is None or before.counters is None or after.counters is None:
         return {}
-    found: Mapping[str, Any] = rates(before.counters, after.counters)["relays"]
-    return found
+    return rates(before.counters, after.counters).relays
 
 
-def _state(id_: int, after: EngineCounts, measured: Mapping[str, Any], sockets: Sequence[str]) -> RelayState:
+def _state(id_: int, after: EngineCounts, measured: RelayRates, sockets: Sequence[str]) -> RelayState:
     shard = after.snapshot.live.get(id_)
     if shard is None:
         path = sockets[id_] if id_ < len(sockets) else NO_SOCKET
@@ -70,8 +69,8 @@ def _state(id_: int, after: EngineCounts, measured: Mapping[str, Any], sockets: 
             id=id_,
             active=False,
             vhost=RelayState.Vhost(vhost_socket_name=path),
-            vf_to_vm=_direction(RelayState.VfToVm, "DPDK_UNINIT", False, {}, {}, "vf_to_vm"),
-            vm_to_vf=_direction(RelayState.VmToVf, "VIRTIO_UNINIT", False, {}, {}, "vm_to_vf"),
+            vf_to_vm=_direction(RelayState.VfToVm, "DPDK_UNINIT", False, {}, DirectionRates(), "vf_to_vm"),
+            vm_to_vf=_direction(RelayState.VmToVf, "VIRTIO_UNINIT", False, {}, DirectionRates(), "vm_to_vf"),
             socket_id=ANY_NODE,
         )
     observed = after.snapshot.observations[shard]
@@ -79,14 +78,14 @@ def _state(id_: int, after: EngineCounts, measured: Mapping[str, Any], sockets: 
     port = observed.live.port(relay.port)
     vf = port.present and relay.port in observed.state.ports
     vm = observed.live.socket(relay.socket).guest
-    counted = (after.counters or {}).get("relays", {}).get(str(id_), {})
+    counted = after.counters["relays"].get(str(id_), {}) if after.counters is not None else {}
     state = RelayState(
         id=id_,
         active=vf and vm,
         vhost=RelayState.Vhost(vhost_socket_name=relay.socket),
-        vf_to_vm=_direction(RelayState.VfToVm, _vf_state(vf, vm), vf, counted, measured, "vf_to_vm"),
+        vf_to_vm=_direction(RelayState.VfToVm, _vf_state(vf, vm), vf, counted, measured.vf_to_vm, "vf_to_vm"),
         vm_to_vf=_direction(
-            RelayState.VmToVf, "VIRTIO_READY" if vm else "VIRTIO_UNINIT", vm, counted, measured, "vm_to_vf"
+            RelayState.VmToVf, "VIRTIO_READY" if vm else "VIRTIO_UNINIT", vm, counted, measured.vm_to_vf, "vm_to_vf"
         ),
         socket_id=max(0, port.numa or 0) if vf and vm else ANY_NODE,
     )
@@ -105,18 +104,18 @@ def _vf_state(vf: bool, vm: bool) -> str:
 
 
 def _direction(
-    make: Any, internal_state: str, active: bool, counted: Mapping[str, Any], measured: Mapping[str, Any], way: str
+    make: Any, internal_state: str, active: bool, counted: Mapping[str, Any], measured: DirectionRates, way: str
 ) -> Any:
     source, sink = WAYS[way]
-    rate = measured.get(way, {}) if active else {}
+    rate = measured if active else DirectionRates()
     message = make(
         active=active,
         internal_state=internal_state,
         **{
-            f"pkt_rate_rx_from_{source}": rate.get("rx_pps", 0.0),
-            f"byte_rate_rx_from_{source}": rate.get("rx_bps", 0.0) / 8,
-            f"pkt_rate_tx_to_{sink}": rate.get("tx_pps", 0.0),
-            f"byte_rate_tx_to_{sink}": rate.get("tx_bps", 0.0) / 8,
+            f"pkt_rate_rx_from_{source}": rate.rx_pps,
+            f"byte_rate_rx_from_{source}": rate.rx_bps / 8,
+            f"pkt_rate_tx_to_{sink}": rate.tx_pps,
+            f"byte_rate_tx_to_{sink}": rate.tx_bps / 8,
         },
     )
     if active and way in counted:

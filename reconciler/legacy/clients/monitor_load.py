@@ -10,13 +10,12 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.legacy.clients.wire import CORE_SCHED, STATS, NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import CoreSchedRequest, CoreSchedResponse, StatsRequest, StatsResponse
 from reconciler.observe.engines import Engines
-from reconciler.observe.rates import DIRECTIONS, rates, together
+from reconciler.observe.rates import DIRECTIONS, RelayRates, rates, together
 from reconciler.terminal.arguments import positive
 from schema.paths import run_dir, state_dir
 
@@ -50,7 +49,7 @@ def _once(asked: argparse.Namespace) -> list[str]:
         with Engines(run_dir(), state_dir()) as engines:
             before = together(engines.counters())
             time.sleep(asked.poll_interval)
-            measured = rates(before, together(engines.counters()))["relays"]
+            measured = rates(before, together(engines.counters())).relays
         with Service(asked.stats_ep or STATS) as stats, Service(asked.sched_ep or CORE_SCHED) as sched:
             cores = sched.ask(CoreSchedRequest(op=CoreSchedRequest.GET_EAL_CORES), CoreSchedResponse()).eal_cores
             served = stats.ask(StatsRequest(include_inactive=False), StatsResponse())
@@ -60,14 +59,14 @@ def _once(asked: argparse.Namespace) -> list[str]:
         return [str(error)]
 
 
-def bars(cores: Sequence[int], served: StatsResponse, measured: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each worker CPU; `measured` is each relay's load by direction, 1.0 being a whole CPU."""
+def bars(cores: Sequence[int], served: StatsResponse, measured: Mapping[int, RelayRates]) -> Iterator[str]:
+    """A line for each worker CPU; a load of 1.0 is a whole CPU."""
     loads = dict.fromkeys(cores, 0.0)
     for relay in served.relay:
         for way in DIRECTIONS:
             cpu = getattr(relay.cpu, way)
-            if cpu in loads and str(relay.id) in measured:
-                loads[cpu] += measured[str(relay.id)][way]["load"]
+            if cpu in loads and relay.id in measured:
+                loads[cpu] += getattr(measured[relay.id], way).load
     for cpu, load in loads.items():
         yield f"CPU{cpu}: {'-' * round(min(load, 1.0) * FULL_BAR)}"
 

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.legacy.clients import config, core_pinner, monitor_load, port_control, stats
 from reconciler.legacy.virtioforwarder_pb2 import RelayState, StatsResponse
+from reconciler.observe.rates import DirectionRates, RelayRates
 from tests.reconciler.frontends.test_services import ServicesHarness
 
 
@@ -101,7 +102,7 @@ def test_the_core_map_has_a_column_for_each_worker() -> None:
 
 def test_bars_are_of_measured_load() -> None:
     reply = StatsResponse(status=StatsResponse.OK, relay=[relay()])
-    measured = {"7": {"vf_to_vm": {"load": 0.5}, "vm_to_vf": {"load": 2.0}}}
+    measured = {7: RelayRates(DirectionRates(load=0.5), DirectionRates(load=2.0))}
     assert list(monitor_load.bars([1, 2, 3], reply, measured)) == [f"CPU1: {'-' * 30}", f"CPU2: {'-' * 60}", "CPU3: "]
 
 
