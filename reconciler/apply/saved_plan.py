@@ -93,31 +93,40 @@ def is_plan(text: str) -> bool:
     if not text.lstrip().startswith("{"):
         return False
     try:
-        value = json.loads(text)
+        return "format_version" in json.loads(text)
     except ValueError:
         return False
-    return isinstance(value, dict) and "format_version" in value
 
 
 def parse_plan(text: str, name: str) -> SavedPlan:
     """The inverse of `to_json`. Raises PlanError with a sentence."""
-    if not is_plan(text):
-        raise PlanError(f"{name}: this is no plan; make one with: vio4wd plan -o FILE")
-    value = json.loads(text)
-    version = value["format_version"]
-    if version != FORMAT_VERSION:
-        raise PlanError(
-            f"{name}: this is a plan of format version {version}, and this release reads version {FORMAT_VERSION}; "
-            "make a new one with: vio4wd plan -o FILE"
-        )
+    value = json.loads(text) if is_plan(text) else {}
+    _refuse_other(value, name)
     if lacks_token(text):
         raise PlanError(f"{name}: when this plan was printed, its VF token was left out; keep it with: vio4wd plan -o")
+    return plan_of(value, name)
+
+
+def plan_of(value: Mapping[str, Any], name: str) -> SavedPlan:
+    """As `parse_plan`, of what the text says: the history has it so."""
+    _refuse_other(value, name)
     try:
         return _parsed(value)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise PlanError(
             f"{name}: this is no whole plan ({type(error).__name__}: {error}); make a new one with: vio4wd plan -o FILE"
         ) from error
+
+
+def _refuse_other(value: Mapping[str, Any], name: str) -> None:
+    if "format_version" not in value:
+        raise PlanError(f"{name}: this is no plan; make one with: vio4wd plan -o FILE")
+    version = value["format_version"]
+    if version != FORMAT_VERSION:
+        raise PlanError(
+            f"{name}: this is a plan of format version {version}, and this release reads version {FORMAT_VERSION}; "
+            "make a new one with: vio4wd plan -o FILE"
+        )
 
 
 def _parsed(value: Mapping[str, Any]) -> SavedPlan:

@@ -82,9 +82,7 @@ def _one(asked: argparse.Namespace, store: Store) -> int:
 
 def _show(entry: Applied, text: str) -> None:
     """Who, what, when; the plan; what did not work; the spec."""
-    import json
-
-    from reconciler.apply.saved_plan import parse_plan
+    from reconciler.apply.saved_plan import plan_of
     from reconciler.terminal.output import clock, say
     from reconciler.terminal.plan_text import show
 
@@ -92,7 +90,7 @@ def _show(entry: Applied, text: str) -> None:
     say(f"Apply {entry.id}, {clock(entry.time)}, by {entry.who}, from {entry.source} (sha256 {entry.sha256[:12]})")
     say(f"Ended as {ended.verdict}{ended.message and ': '}{ended.message}")
     say()
-    saved = parse_plan(json.dumps(entry.plan), f"apply {entry.id}")
+    saved = plan_of(entry.plan, f"apply {entry.id}")
     show(saved)
     for step in ended.steps:
         if step.ending != "done":
