@@ -13,16 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from engine.api.live import Live
+from engine.api.live import Limits, Live
 from schema.model import Action, Key, Kind, Pin, State
 from schema.paths import engine_events, engine_socket
 from schema.system.typed_json import decoded
 
+T = TypeVar("T")
 READ_TIMEOUT_S = 3.0
 EXECUTE_TIMEOUT_S = 60.0
 """Some drivers need seconds to attach a port (mlx5, firmware loads); a minute is certainly a fault."""
@@ -59,6 +60,12 @@ class Hello:
     memory: str
     state: str
     limits: Mapping[str, int]
+    """As it was sent."""
+
+    @property
+    def has_room_for(self) -> Limits:
+        """The limits, as far as this release knows them. Raises EngineError."""
+        return _read(Limits, self.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ class EngineClient:
     def observe(self) -> Observation:
         """What is live. Raises EngineUnavailable, or EngineError (`not-ready` while the engine starts)."""
         reply = self._ask({"op": "observe"}, self._read_timeout_s)
-        live = self._live(reply)
+        live = _read(Live, reply.get("live", {}))
         return Observation(
             boot_id=self._field(reply, "boot_id"),
             generation=self._field(reply, "generation"),
@@ -164,12 +171,6 @@ class EngineClient:
         if name not in reply:
             raise EngineError("bad-reply", f"the engine's answer lacks '{name}'; it may be of another release")
         return reply[name]
-
-    def _live(self, reply: Mapping[str, Any]) -> Live:
-        try:
-            return decoded(Live, reply.get("live", {}))
-        except (TypeError, ValueError) as error:
-            raise EngineError("bad-reply", f"what the engine says is live can't be read: {error}") from error
 
     def _ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         self._probe()
@@ -284,6 +285,15 @@ def _event(raw: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def _read(kind: type[T], value: object) -> T:
+    try:
+        return decoded(kind, value)
+    except (TypeError, ValueError) as error:
+        raise EngineError(
+            "bad-reply", f"the engine's answer can't be read ({error}); it may be of another release"
+        ) from error
 
 
 def _guest_nodes(live: Live) -> dict[tuple[Kind, Key], int]:

@@ -1,4 +1,4 @@
-"""What an engine measures and nobody compares: the part `live` of what it answers to `observe`.
+"""What an engine measures and nobody compares: the part `live` of what it answers to `observe`, and its limits.
 
 Where a fact has a default, an engine may leave it out: docs/engine-api.md says when.
 """
@@ -90,3 +90,18 @@ class Live:
     def socket(self, path: str) -> LiveSocket:
         """One of which nothing is said has no guest."""
         return self.sockets.get(path, LiveSocket())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine can have, of what it answers to `hello`."""
+
+    ports: int | None = None
+    files: int | None = None
+    """How many descriptors it may open."""
+    port_mbufs: int = 0
+    """Packet buffers for each port, beyond one for each descriptor of its rings."""
+    mbuf_bytes: int = 0
+    """What each of them takes beyond a frame's room; 0 without hugepages."""
+    tso_bytes: int = 0
+    """With tso, as many buffers more as hold so many bytes."""

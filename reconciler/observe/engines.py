@@ -20,6 +20,7 @@ from engine.api.client import (
     Hello,
     Observation,
 )
+from engine.api.live import Limits
 from reconciler.host.refusal import HostRefused, PlanProblem
 from reconciler.host.vfio import HostVfs
 from reconciler.memory.memory import HostMounts
@@ -77,7 +78,7 @@ class Engines:
         """What all engines show now. Raises nothing: who can't be asked is in `faults`."""
         self.faults, self.heard = {}, {}
         observations: dict[int, Observation] = {}
-        limits: dict[int, Mapping[str, int]] = {}
+        limits: dict[int, Limits] = {}
         silent: dict[int, str] = {}
         for shard in range(MAX_SHARDS):
             if shard and not engine_socket(self.run_dir, shard).exists():
@@ -117,10 +118,10 @@ class Engines:
             raise self.faults[min(self.faults)]
         return counted
 
-    def _ask(self, shard: int) -> tuple[Mapping[str, int], Observation]:
+    def _ask(self, shard: int) -> tuple[Limits, Observation]:
         client = self.client(shard)
         self.heard[shard] = hello = client.hello()
-        return hello.limits, client.observe()
+        return hello.has_room_for, client.observe()
 
     def observe_any(self) -> HostSnapshot:
         """As `see`. Raises EngineUnavailable or EngineError when no engine says what is live on it."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from engine.api.client import Observation
+from engine.api.live import Limits
 from schema.model import MAX_SHARDS, PORTS, State
 
 
@@ -17,7 +18,7 @@ class HostSnapshot:
     """Those that are ready, and what is live on them."""
     silent: Mapping[int, str] = field(default_factory=dict)
     """Those that run but do not say what is live on them: they start, stop or hang. With a sentence on each."""
-    limits: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    limits: Mapping[int, Limits] = field(default_factory=dict)
     """What each engine says that it can have, as docs/engine-api.md has it."""
     remembered: Mapping[int, int] = field(default_factory=dict)
     """Relay id to the shard on which it was last to be; it counts for relays that are not live."""
@@ -46,9 +47,9 @@ class HostSnapshot:
     @property
     def room(self) -> tuple[int, ...]:
         """How many of DPDK's ports each shard may have; one that does not say is taken to be as the others."""
-        ports = [limits["ports"] for _, limits in sorted(self.limits.items()) if "ports" in limits]
-        usual = ports[0] if ports else PORTS
-        return tuple(self.limits.get(shard, {}).get("ports", usual) for shard in range(MAX_SHARDS))
+        known = {shard: limits.ports for shard, limits in sorted(self.limits.items()) if limits.ports is not None}
+        usual = next(iter(known.values()), PORTS)
+        return tuple(known.get(shard, usual) for shard in range(MAX_SHARDS))
 
     @property
     def homes(self) -> Mapping[int, int]:

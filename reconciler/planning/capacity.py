@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from engine.api.live import Limits
 from reconciler.host.host import Host
 from reconciler.host.refusal import PlanProblem, SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
@@ -41,14 +42,14 @@ def refuse(short: Iterable[PlanProblem]) -> None:
         raise SpecUnfit(found, ["no-memory"])
 
 
-def port_bytes(port: Port, limits: Mapping[str, int]) -> int:
+def port_bytes(port: Port, limits: Limits) -> int:
     """What a port's packet buffers take: one for each descriptor of each device's rings, and what an engine adds; with
     tso, as many more as hold so many bytes."""
     devices = max(1, len(port.members))
-    mbufs = devices * (port.queues + 1) * port.descriptors + limits["port_mbufs"]
+    mbufs = devices * (port.queues + 1) * port.descriptors + limits.port_mbufs
     room = max(ROOM_BYTES, port.mtu + FRAME_OVERHEAD_BYTES)
-    mbufs += -(-limits.get("tso_bytes", 0) // room) if port.tso else 0
-    return mbufs * (limits["mbuf_bytes"] + room)
+    mbufs += -(-limits.tso_bytes // room) if port.tso else 0
+    return mbufs * (limits.mbuf_bytes + room)
 
 
 def strangers(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> list[str]:
@@ -75,7 +76,7 @@ def _free(todo: HostPlan, host: Host) -> dict[int, int]:
 
 def _by_node(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> dict[int | None, int]:
     """How many bytes more the plan's ports take on each NUMA node; None: wherever there are some."""
-    costs = [limits for _, limits in sorted(snapshot.limits.items()) if "mbuf_bytes" in limits]
+    costs = [limits for _, limits in sorted(snapshot.limits.items()) if limits.mbuf_bytes]
     by_node: dict[int | None, int] = {}
     for action in _ports(todo, snapshot) if costs else ():
         node = host.node_of(_first_device(action))
@@ -113,7 +114,7 @@ def _memory_short(todo: HostPlan, snapshot: HostSnapshot, host: Host) -> Iterabl
         yield PlanProblem("hugepages", _words(ports, shards, need, free))
 
 
-def _bytes(port: object, limits: Mapping[str, int]) -> int:
+def _bytes(port: object, limits: Limits) -> int:
     return port_bytes(port, limits) if isinstance(port, Port) else 0
 
 
@@ -131,7 +132,7 @@ def _words(ports: int, shards: int, need: int, free: Mapping[int, int]) -> str:
 def _files_short(todo: HostPlan, snapshot: HostSnapshot) -> Iterable[PlanProblem]:
     """Of each engine."""
     for shard, target in todo.targets.items():
-        limit = snapshot.limits.get(shard, {}).get("files")
+        limit = snapshot.limits[shard].files if shard in snapshot.limits else None
         need = files_of(target)
         if limit is not None and need > limit:
             words = (

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from engine.api.client import EngineClient, EngineError, EngineUnavailable
+from engine.api.live import LivePort, LiveSocket
 from reconciler.planning.plan import plan
 from schema.model import State
 from schema.paths import engine_socket
@@ -39,6 +40,17 @@ def test_asks_and_tells(run_dir: Path) -> None:
         with pytest.raises(EngineError) as stale:
             client.execute(todo.actions[1], seen.boot_id, seen.generation)
         assert stale.value.code == "stale"
+
+
+def test_what_an_engine_of_another_release_leaves_out_adds_or_says_otherwise(run_dir: Path) -> None:
+    engine = FakeEngine.of(state(1))
+    with Served(engine, run_dir), EngineClient(run_dir) as client:
+        engine.measured = {"ports": {"p": {"link": "up", "colour": "green"}}, "weather": "fine"}
+        live = client.observe().live
+        assert (live.ports, live.socket("/t"), live.workers) == ({"p": LivePort(link="up")}, LiveSocket(), {})
+        engine.measured = {"ports": {"p": {"link": 7}}}
+        with pytest.raises(EngineError, match="may be of another release"):
+            client.observe()
 
 
 def test_no_engine(run_dir: Path) -> None:

@@ -63,6 +63,8 @@ class FakeEngine:
     boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     generation: int = 0
     ready: str = "ready"
+    measured: dict[str, Any] | None = None
+    """What it says is live, instead of what is."""
     limits: dict[str, int] = field(default_factory=lambda: {"ports": 64, "relays": 64})
     broken: dict[tuple[Verb, str], str] = field(default_factory=dict)
     """(verb, "port:x") to the error code that it is refused with."""
@@ -111,7 +113,11 @@ class FakeEngine:
             return self._hello()
         need(self.ready == "ready", "not-ready", "the engine is starting")
         if op == "observe":
-            return {**self._moment(), "state": self.state.to_json(), "live": self._live()}
+            return {
+                **self._moment(),
+                "state": self.state.to_json(),
+                "live": self._live() if self.measured is None else self.measured,
+            }
         if op == "counters":
             return {"tsc_hz": 10**9, "now_tsc": 5 * 10**9, "relays": {str(r): _counters() for r in self.state.relays}}
         need(op == "execute", "bad-request", f"unknown request {op}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine.api.live import Limits
 from reconciler.host.host import ThisHost
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.snapshot import HostSnapshot
@@ -15,22 +16,23 @@ from tests.kit.fakes.table_host import TableHost
 from tests.reconciler.planning.test_shards import wanted
 
 COSTS = {"port_mbufs": 1664, "mbuf_bytes": 384, "tso_bytes": 2 * MIB}
+LIMITS = Limits(**COSTS)
 """As an engine on two CPUs says it: some 8.6 MiB for a port with one queue."""
 
 
 def seen(*live: int, **limits: int) -> HostSnapshot:
     observation = LocalClient(FakeEngine.of(wanted(*live, pins=dict.fromkeys(live, 1)))).observe()
-    return HostSnapshot({0: observation}, {}, {0: {"ports": 32, **limits}})
+    return HostSnapshot({0: observation}, {}, {0: Limits(32, **limits)})
 
 
 def test_ports_cost_by_queues_members_and_frames() -> None:
-    one = port_bytes(Port("a"), COSTS)
+    one = port_bytes(Port("a"), LIMITS)
     assert 8 * MIB < one < 9 * MIB
-    assert port_bytes(Port("a", queues=2), COSTS) - one == 1024 * 2432
-    assert port_bytes(Port("a", descriptors=512), COSTS) == one - 2 * 512 * 2432
-    assert port_bytes(Port("b", members=("m", "n")), COSTS) > one
-    assert port_bytes(Port("a", mtu=9000), COSTS) > 3 * one
-    assert port_bytes(Port("a", tso=True), COSTS) - one == 1024 * 2432
+    assert port_bytes(Port("a", queues=2), LIMITS) - one == 1024 * 2432
+    assert port_bytes(Port("a", descriptors=512), LIMITS) == one - 2 * 512 * 2432
+    assert port_bytes(Port("b", members=("m", "n")), LIMITS) > one
+    assert port_bytes(Port("a", mtu=9000), LIMITS) > 3 * one
+    assert port_bytes(Port("a", tso=True), LIMITS) - one == 1024 * 2432
 
 
 def test_hugepages() -> None:

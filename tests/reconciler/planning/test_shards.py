@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.api.client import Observation
+from engine.api.live import Limits
 from reconciler.apply.executor import Verdict, apply_host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.engine_start import needed
@@ -104,7 +105,7 @@ class Host:
     def snapshot(self) -> HostSnapshot:
         up = {shard: engine for shard, engine in self.engines.items() if shard not in self.silent}
         seen = {shard: LocalClient(engine).observe() for shard, engine in up.items()}
-        limits = {shard: {"ports": self.ports} for shard in range(MAX_SHARDS)}
+        limits = {shard: Limits(self.ports) for shard in range(MAX_SHARDS)}
         return HostSnapshot(seen, dict(self.silent), limits, dict(self.remembered))
 
     def plan(self, target: State) -> HostPlan:
