@@ -5,10 +5,9 @@ The same states give the same plan; nothing to do is the empty one; no plan with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeVar
 
 from reconciler.order.handover import Handover, handover
 from reconciler.order.prerequisites import ordered
@@ -34,7 +33,7 @@ from reconciler.resources.actions import (
 )
 from reconciler.resources.diff import Difference, difference, matches
 from reconciler.resources.host_memory import given_back, readied
-from schema.model import Action, Kind, Pin, Port, Relay, Socket, State
+from schema.model import Action, Kind, Pin, Relay, Socket, State
 from schema.vf import pci_functions
 
 
@@ -53,16 +52,19 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """What the groups of a plan are computed from."""
+class Changes:
+    """How the desired and the observed state differ."""
 
     desired: State
     observed: State
     sockets: Difference[str, Socket]
     relays: Difference[int, Relay]
     placed: Mapping[int, Pin]
+    """The CPUs of each relay that is desired."""
     repinned: frozenset[int]
-    handed: Handover
+    """Relays that stay and move to other CPUs."""
+    handover: Handover
+    """What becomes of ports and of relays that change."""
 
 
 def plan(desired: State, observed: State, broken: Mapping[int, str] = MappingProxyType({})) -> Plan:
@@ -73,121 +75,107 @@ def plan(desired: State, observed: State, broken: Mapping[int, str] = MappingPro
     """
     if needs_new_process(observed.engine, desired.engine):
         return Plan((change_engine(observed.engine, desired.engine),))
-    frame = _frame(desired, observed, broken)
+    changes = _changes(desired, observed, broken)
     actions = (
         *readied(desired, observed),
-        *_engine(frame),
-        *_workers_added(frame),
-        *_relays_removed(frame),
-        *_removed(frame, after_update=False),
-        *_vfs_bound(frame),
-        *_changed_and_added(frame),
-        *_relays_updated(frame),
-        *_relays_added(frame),
-        *_pins_migrated(frame),
-        *_removed(frame, after_update=True),
-        *_vfs_given_back(frame),
-        *_workers_removed(frame),
+        *_engine(changes),
+        *_workers_added(changes),
+        *_relays_removed(changes),
+        *_removed(changes, after_update=False),
+        *_vfs_bound(changes),
+        *_changed_and_added(changes),
+        *_relays_updated(changes),
+        *_relays_added(changes),
+        *_pins_migrated(changes),
+        *_removed(changes, after_update=True),
+        *_vfs_given_back(changes),
+        *_workers_removed(changes),
         *given_back(desired, observed),
     )
-    added = (*frame.relays.added, *frame.handed.broken)
-    pins = MappingProxyType({id_: frame.placed[id_] for id_ in sorted(added)})
+    added = (*changes.relays.added, *changes.handover.broken)
+    pins = MappingProxyType({id_: changes.placed[id_] for id_ in sorted(added)})
     return Plan(ordered(actions, observed.pins), pins)
 
 
-def _frame(desired: State, observed: State, broken: Mapping[int, str]) -> Frame:
+def _changes(desired: State, observed: State, broken: Mapping[int, str]) -> Changes:
     placed = place(desired, observed)
     survivors = desired.relays.keys() & observed.relays.keys()
     repinned = frozenset(id_ for id_ in survivors if not matches(placed[id_], observed.pins.get(id_)))
-    return Frame(
+    return Changes(
         desired=desired,
         observed=observed,
         sockets=difference(desired.sockets, observed.sockets),
         relays=difference(desired.relays, observed.relays),
         placed=placed,
         repinned=repinned,
-        handed=handover(desired, observed, repinned, broken),
+        handover=handover(desired, observed, repinned, broken),
     )
 
 
-def _engine(frame: Frame) -> Iterable[Action]:
-    if not matches(frame.desired.engine, frame.observed.engine):
-        yield change_engine(frame.observed.engine, frame.desired.engine)
+def _engine(changes: Changes) -> Iterable[Action]:
+    if not matches(changes.desired.engine, changes.observed.engine):
+        yield change_engine(changes.observed.engine, changes.desired.engine)
 
 
-def _workers_added(frame: Frame) -> Iterable[Action]:
-    return (add_worker(w) for w in sorted(frame.desired.workers - frame.observed.workers, key=lambda w: w.cpu))
+def _workers_added(changes: Changes) -> Iterable[Action]:
+    return (add_worker(w) for w in sorted(changes.desired.workers - changes.observed.workers, key=lambda w: w.cpu))
 
 
-def _workers_removed(frame: Frame) -> Iterable[Action]:
-    return (remove_worker(w) for w in sorted(frame.observed.workers - frame.desired.workers, key=lambda w: w.cpu))
+def _workers_removed(changes: Changes) -> Iterable[Action]:
+    return (remove_worker(w) for w in sorted(changes.observed.workers - changes.desired.workers, key=lambda w: w.cpu))
 
 
-def _relays_removed(frame: Frame) -> Iterable[Action]:
-    live, broken = frame.observed.relays, frame.handed.broken
-    for id_ in sorted((*frame.relays.removed, *broken)):
+def _relays_removed(changes: Changes) -> Iterable[Action]:
+    live, broken = changes.observed.relays, changes.handover.broken
+    for id_ in sorted((*changes.relays.removed, *broken)):
         yield remove_relay(live[id_], broken[id_]) if id_ in broken else remove_relay(live[id_])
 
 
-def _relays_updated(frame: Frame) -> Iterable[Action]:
-    return (change_relay(*frame.relays.changed[id_]) for id_ in frame.handed.updated)
+def _relays_updated(changes: Changes) -> Iterable[Action]:
+    return (change_relay(*changes.relays.changed[id_]) for id_ in changes.handover.updated)
 
 
-def _relays_added(frame: Frame) -> Iterable[Action]:
-    wanted, broken = frame.desired.relays, frame.handed.broken
-    for id_ in sorted((*frame.relays.added, *broken)):
+def _relays_added(changes: Changes) -> Iterable[Action]:
+    wanted, broken = changes.desired.relays, changes.handover.broken
+    for id_ in sorted((*changes.relays.added, *broken)):
         yield add_relay(wanted[id_], broken[id_]) if id_ in broken else add_relay(wanted[id_])
 
 
-def _pins_migrated(frame: Frame) -> Iterable[Action]:
-    cpus = {w.cpu for w in frame.desired.workers}
-    for id_ in sorted(frame.repinned - frame.handed.broken.keys()):
-        yield change_pin(frame.observed.pins.get(id_), frame.placed[id_], id_ in frame.desired.pins, cpus)
+def _pins_migrated(changes: Changes) -> Iterable[Action]:
+    cpus = {w.cpu for w in changes.desired.workers}
+    for id_ in sorted(changes.repinned - changes.handover.broken.keys()):
+        yield change_pin(changes.observed.pins.get(id_), changes.placed[id_], id_ in changes.desired.pins, cpus)
 
 
-def _changed_and_added(frame: Frame) -> Iterable[Action]:
-    ports, sockets = _holders(frame.desired)
-    yield from (change_port(*pair, ports.get(name)) for name, pair in frame.handed.ports.changed.items())
-    yield from (change_socket(*pair, sockets.get(path)) for path, pair in frame.sockets.changed.items())
-    yield from (add_port(p, ports.get(name)) for name, p in frame.handed.ports.added.items())
-    yield from (add_socket(s, sockets.get(path)) for path, s in frame.sockets.added.items())
+def _changed_and_added(changes: Changes) -> Iterable[Action]:
+    ports, sockets = _holders(changes.desired)
+    yield from (change_port(*pair, ports.get(name)) for name, pair in changes.handover.ports.changed.items())
+    yield from (change_socket(*pair, sockets.get(path)) for path, pair in changes.sockets.changed.items())
+    yield from (add_port(p, ports.get(name)) for name, p in changes.handover.ports.added.items())
+    yield from (add_socket(s, sockets.get(path)) for path, s in changes.sockets.added.items())
 
 
-def _removed(frame: Frame, after_update: bool) -> Iterable[Action]:
+def _removed(changes: Changes, after_update: bool) -> Iterable[Action]:
     """Ports and sockets that go; `after_update`: those that a relay needs until its update."""
-    ports, sockets = _holders(frame.observed)
-    updated = set(frame.handed.updated)
-    for action in _gone(frame.handed.ports.removed, ports, updated, after_update, remove_port):
-        yield replace(action, reason=frame.handed.reasons.get(str(action.key), action.reason))
-    yield from _gone(frame.sockets.removed, sockets, updated, after_update, remove_socket)
+    ports, sockets = _holders(changes.observed)
+    gone = [remove_port(each, ports.get(name)) for name, each in changes.handover.ports.removed.items()]
+    gone += [remove_socket(each, sockets.get(path)) for path, each in changes.sockets.removed.items()]
+    for action in gone:
+        if (action.relay in changes.handover.updated) is after_update:
+            yield replace(action, reason=changes.handover.reasons.get(str(action.key), action.reason))
 
 
-R = TypeVar("R", Port, Socket)
-
-
-def _gone(
-    removed: Mapping[str, R],
-    holders: Mapping[str, int],
-    updated: set[int],
-    after_update: bool,
-    remove: Callable[[R, int | None], Action],
-) -> Iterable[Action]:
-    for key, resource in removed.items():
-        if (holders.get(key) in updated) is after_update:
-            yield remove(resource, holders.get(key))
-
-
-def _vfs_bound(frame: Frame) -> Iterable[Action]:
+def _vfs_bound(changes: Changes) -> Iterable[Action]:
     """Those of this engine's ports, and, for nobody in particular, those of no port: these may be another engine's."""
-    users = _users(frame.desired)
-    vfs = difference(frame.desired.vfs, frame.observed.vfs)
+    users = _users(changes.desired)
+    vfs = difference(changes.desired.vfs, changes.observed.vfs)
     yield from (change_vf(*pair, users.get(address)) for address, pair in vfs.changed.items())
     yield from (add_vf(each, users.get(address)) for address, each in vfs.added.items())
 
 
-def _vfs_given_back(frame: Frame) -> Iterable[Action]:
-    users = _users(frame.observed)
-    gone = difference(frame.desired.vfs, frame.observed.vfs).removed
+def _vfs_given_back(changes: Changes) -> Iterable[Action]:
+    users = _users(changes.observed)
+    gone = difference(changes.desired.vfs, changes.observed.vfs).removed
     return (remove_vf(each, users.get(address)) for address, each in gone.items())
 
 

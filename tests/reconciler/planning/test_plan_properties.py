@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from reconciler.apply.executor import Verdict, apply
+from reconciler.apply.executor import StepResult, Verdict, apply
+from reconciler.order.prerequisites import firsts
 from reconciler.planning.plan import plan
 from reconciler.planning.predict import predict
 from schema.model import Engine, Impact, Kind, Port, Relay, State, Verb
@@ -46,6 +48,27 @@ def test_leads_there(desired: State, observed: State) -> None:
 @settings(max_examples=times(100, 400), deadline=None)
 def test_no_shorter_plan_exists(desired: State, observed: State) -> None:
     assert len(plan(desired, observed).actions) == least_actions(desired, observed)
+
+
+@given(desired=states(bonds=True), observed=states(observed=True, bonds=True), pick=st.integers(0, 40))
+@settings(max_examples=times(100, 400), deadline=None)
+def test_what_a_failed_action_spoils_is_skipped_and_nothing_else_fails(
+    desired: State, observed: State, pick: int
+) -> None:
+    engine = FakeEngine.of(observed)
+    client = LocalClient(engine)
+    seen = client.observe()
+    todo = plan(desired, seen.state)
+    if not todo.actions:
+        return
+    broken = todo.actions[pick % len(todo.actions)]
+    engine.broken[broken.verb, broken.resource] = "failed"
+    outcome = apply(todo, desired, seen, client)
+    assert [s.action for s in outcome.steps if s.ending is StepResult.FAILED] == [broken]
+    first = firsts(todo.actions, observed.pins)
+    for step in outcome.steps:
+        undone = [each for each in first[step.action] if each not in engine.executed]
+        assert (step.action in engine.executed) <= (undone == [])
 
 
 @given(desired=states(bonds=True), observed=states(observed=True, bonds=True))
