@@ -47,19 +47,19 @@ class RestartRequested(Exception):  # noqa: N818 - not an error
 
 class EngineCore:
     def __init__(
-        self, machine: Context, eal_: eal.Eal, engine: Engine, lcores: Iterable[int], announce: Announce
+        self, context: Context, eal_: eal.Eal, engine: Engine, lcores: Iterable[int], announce: Announce
     ) -> None:
-        self._machine = machine
+        self._context = context
         self._eal = eal_
         self._announce = announce
         self._unclaimed = True
         """Whether DPDK may have opened descriptors since they were last marked as the engine's own."""
         self.engine = engine
-        self.workers = Workers(machine, eal_, lcores, Idle.of(engine))
-        self.ports = Ports(machine)
-        self.sockets = Sockets(machine)
-        self.relays = Relays(machine, self.ports, self.sockets, self.workers)
-        self.captures = Captures(machine, self.relays, eal_.tsc_hz)
+        self.workers = Workers(context, eal_, lcores, Idle.of(engine))
+        self.ports = Ports(context)
+        self.sockets = Sockets(context)
+        self.relays = Relays(context, self.ports, self.sockets, self.workers)
+        self.captures = Captures(context, self.relays, eal_.tsc_hz)
         self.capture_verbs: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "capture-start": self.captures.start,
             "capture-stop": self.captures.stop,
@@ -191,8 +191,8 @@ class EngineCore:
     def _tell(self, event: str, resource: str, holder: LiveRelay | None) -> None:
         self._announce(event, resource, holder.relay.id if holder else None)
 
-    def look_around(self, now: float) -> None:
-        """Housekeeping, several times a second: links, captures that nobody reads, how much the workers sleep.
+    def housekeeping(self, now: float) -> None:
+        """Several times a second: links, captures that nobody reads, how much the workers sleep.
         `now` in monotonic seconds."""
         self.workers.sample(now)
         for cpu in self.workers.brought_back():
@@ -208,10 +208,10 @@ class EngineCore:
             self._look_at_link(attached)
         for path in self.sockets.appeared():
             log.info("a socket has appeared at %s: connecting", path)
-            self._knock(path)
+            self._reopen(path)
         for path in self.sockets.vanished():
             self._make_again(path)
-        if self._machine.numa.several:
+        if self._context.numa.several:
             for live in self.relays.by_id.values():
                 self._follow_guest(live)
 
@@ -241,7 +241,7 @@ class EngineCore:
         """The file of a socket was removed. A guest that is connected needs none, and would lose its link."""
         if not self.sockets.connected(self.sockets.require(path)):
             log.warning("%s was removed: making it again", path)
-            self._knock(path)
+            self._reopen(path)
 
     def _follow_guest(self, live: LiveRelay) -> None:
         """Takes a relay's packet buffers to the NUMA node of its guest's memory, once for each time that one connects.
@@ -267,7 +267,7 @@ class EngineCore:
             except Refused as error:
                 log.error("%s", error)
 
-    def _knock(self, path: str) -> None:
+    def _reopen(self, path: str) -> None:
         """A failure closes the socket; whoever compares is told, and observes it."""
         holder = self.relays.holder(socket=path)
         with self._resting(holder):
@@ -351,13 +351,13 @@ class EngineCore:
             "queues": guest.queues,
             "connects": guest.connects,
             **({"shut": shut} if (shut := opened.refusals.words(time.monotonic())) else {}),
-            **({"node": self.sockets.locate(opened)} if self._machine.numa.several else {}),
+            **({"node": self.sockets.locate(opened)} if self._context.numa.several else {}),
         }
 
     def counters(self) -> dict[str, Any]:
         return {
             "tsc_hz": self._eal.tsc_hz,
-            "now_tsc": self._machine.tsc(),
+            "now_tsc": self._context.tsc(),
             "relays": counters.relays(self.ports, self.relays),
         }
 

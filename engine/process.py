@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from engine.engine import EngineCore
 
 log = logging.getLogger("vio4wd.engine")
-LOOK_AROUND_S = 0.2
+HOUSEKEEPING_S = 0.2
 PARAMETERS_WAIT_S = 10.0
 HUGEPAGES_WAIT_S = 10.0
 EXIT_RESTART = 75
@@ -70,7 +70,7 @@ class EngineProcess:
         self._stop = False
         self._exit = 0
         self._trouble = ""
-        """What was wrong when it last looked around."""
+        """What was wrong in its last housekeeping."""
         self._notifier = Notifier()
         self._server = Server(run_dir, shard, self)
 
@@ -126,7 +126,7 @@ class EngineProcess:
             self._server.announce("ready", f"engine:{self._shard}", None)
             self._notifier.ready()
             log.info("ready: DPDK %s, boot %s", self._dpdk.version, self._boot_id)
-            self._steer(core)
+            self._main_loop(core)
         finally:
             self._end(core)
             self._log.end()
@@ -195,23 +195,23 @@ class EngineProcess:
             from engine.dataplane.context import Context
             from engine.engine import EngineCore
 
-            machine = Context(cpus)
+            context = Context(cpus)
         import_all(("engine", "schema"))
         log.info("burst loops ready after %.1f s", time.monotonic() - began)
-        core = EngineCore(machine, eal_, wanted.engine, lcores, self._server.announce)
+        core = EngineCore(context, eal_, wanted.engine, lcores, self._server.announce)
 
         def guest_events() -> None:
-            for event in machine.take_events():
+            for event in context.take_events():
                 core.on_guest_event(event.kind, event.guest)
-            if machine.numa.several:
+            if context.numa.several:
                 self._server.changes.put(None)  # buffers may have to follow
 
-        self._server.watch(machine.roused.fileno(), guest_events)
+        self._server.watch(context.roused.fileno(), guest_events)
         self._watch_links()
         return core
 
     def _watch_links(self) -> None:
-        """Has the main thread look around at once when an interface changes: a bond may have to fail over."""
+        """Has the main thread do its housekeeping at once when an interface changes: a bond may have to fail over."""
         news = LinkNews()
 
         def look() -> None:
@@ -220,23 +220,23 @@ class EngineProcess:
 
         self._server.watch(news.fileno(), look)
 
-    def _steer(self, core: EngineCore) -> None:
+    def _main_loop(self, core: EngineCore) -> None:
         look_at = time.monotonic()
         while not self._stop:
             try:
                 change = self._server.changes.get(timeout=max(0.0, look_at - time.monotonic()))
-                if change is None:  # somebody wants it to look around, or to stop
+                if change is None:  # somebody wants its housekeeping done, or it to stop
                     look_at = time.monotonic()
                 else:
                     self._carry_out(core, change)
             except queue.Empty:
-                self._look_around(core)
-                look_at = time.monotonic() + LOOK_AROUND_S
+                self._housekeeping(core)
+                look_at = time.monotonic() + HOUSEKEEPING_S
 
-    def _look_around(self, core: EngineCore) -> None:
+    def _housekeeping(self, core: EngineCore) -> None:
         """What nobody has foreseen of one resource must not end all relays; said once, not five times a second."""
         try:
-            core.look_around(time.monotonic())
+            core.housekeeping(time.monotonic())
             self._trouble = ""
         except Exception as trouble:
             if repr(trouble) != self._trouble:

@@ -86,8 +86,8 @@ def device_names(port: Port) -> tuple[str, ...]:
 class Bonds:
     """Makes, changes and ends bonds. Callers see to it that no table has an entry of the bond, but for `look`."""
 
-    def __init__(self, machine: Context, interfaces: Interfaces) -> None:
-        self._ethdevs = machine.ethdevs
+    def __init__(self, context: Context, interfaces: Interfaces) -> None:
+        self._ethdevs = context.ethdevs
         self._interfaces = interfaces
         self._loaded: dpdk.BondLibrary | None = None
 

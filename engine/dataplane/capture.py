@@ -71,8 +71,8 @@ class Capture:
 class Captures:
     """The captures under way by number. Everything but `read` runs on the engine's main thread."""
 
-    def __init__(self, machine: Context, relays: Relays, tsc_hz: int) -> None:
-        self._machine = machine
+    def __init__(self, context: Context, relays: Relays, tsc_hz: int) -> None:
+        self._context = context
         self._tsc_hz = tsc_hz
         self._relays = relays
         self._numbers = itertools.count(1)
@@ -86,7 +86,7 @@ class Captures:
         number = next(self._numbers)
         self.by_number = {**self.by_number, number: Capture(live, rings, time.monotonic())}
         for entry, ring in rings.values():
-            self._machine.publish_word(entry.address + at.ENTRY_CAPTURE, ring.block.address)
+            self._context.publish_word(entry.address + at.ENTRY_CAPTURE, ring.block.address)
         return {"capture": number, "lease_s": LEASE_S}
 
     def _wanted(self, request: Mapping[str, Any]) -> tuple[LiveRelay, tuple[str, ...], int]:
@@ -117,7 +117,7 @@ class Captures:
         capture = self._require(request)
         capture.read_at = time.monotonic()
         ended = self._relays.by_id.get(capture.live.relay.id) is not capture.live
-        now = {"now_tsc": self._machine.tsc(), "now_ns": time.time_ns(), "tsc_hz": self._tsc_hz}
+        now = {"now_tsc": self._context.tsc(), "now_ns": time.time_ns(), "tsc_hz": self._tsc_hz}
         return {**now, "ended": ended, "directions": {each: _taken(ring) for each, (_, ring) in capture.rings.items()}}
 
     def _require(self, request: Mapping[str, Any]) -> Capture:
@@ -135,7 +135,7 @@ class Captures:
     def _end(self, capture: Capture) -> None:
         """The rings are freed only when no worker knows them any more."""
         for entry, _ring in capture.rings.values():
-            self._machine.publish_word(entry.address + at.ENTRY_CAPTURE, 0)
+            self._context.publish_word(entry.address + at.ENTRY_CAPTURE, 0)
         self.by_number = {number: each for number, each in self.by_number.items() if each is not capture}
 
     def expire(self, now: float) -> None:

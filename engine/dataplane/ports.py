@@ -87,12 +87,12 @@ def devices(port: Port) -> tuple[str, ...]:
 class Ports:
     """The attached ports by name. Callers see to it that no table has an entry of a port that goes."""
 
-    def __init__(self, machine: Context) -> None:
-        self._machine = machine
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._pools_made = 0
         self._functions = Functions()
         self._interfaces = Interfaces()
-        self.bonds = Bonds(machine, self._interfaces)
+        self.bonds = Bonds(context, self._interfaces)
         self.by_name: dict[str, Attached] = {}
 
     def attach(self, port: Port) -> None:
@@ -117,7 +117,7 @@ class Ports:
 
     def _check_new(self, names: Iterable[str]) -> None:
         for name in names:
-            if name in self.by_name or self._machine.ethdevs.port_id(name) is not None:
+            if name in self.by_name or self._context.ethdevs.port_id(name) is not None:
                 raise Refused("exists", f"{name} is attached already")
 
     def _check_interfaces(self, port: Port) -> None:
@@ -153,18 +153,18 @@ class Ports:
             return self._started(port, port_id, bond, pool, block)
         except Refused:
             self._abandon(port.name, port_id, bond)
-            self._machine.mbufs.free(pool)
+            self._context.mbufs.free(pool)
             raise
 
     def _new_pool(self, port: Port, port_id: int) -> Pool:
-        node = self._machine.ethdevs.numa_node(port_id)
+        node = self._context.ethdevs.numa_node(port_id)
         try:
-            return self._machine.mbufs.create_near(*self._pool(port), node if node >= 0 else ANY_SOCKET)
+            return self._context.mbufs.create_near(*self._pool(port), node if node >= 0 else ANY_SOCKET)
         except DpdkError as error:
             raise refused(f"{port.name}: no memory for its packet buffers", error) from error
 
     def _started(self, port: Port, port_id: int, bond: Bond | None, pool: Pool, block: Block) -> Attached:
-        ethdevs = self._machine.ethdevs
+        ethdevs = self._context.ethdevs
         try:
             started, info = self._start(port, port_id, pool), ethdevs.info(port_id)
         except DpdkError as error:
@@ -190,17 +190,17 @@ class Ports:
 
     def _start(self, port: Port, port_id: int, pool: Pool) -> Started:
         """Raises DpdkError."""
-        ethdevs = self._machine.ethdevs
+        ethdevs = self._context.ethdevs
         setup = Setup(port.descriptors, port.queues, port.mtu, port.checksums, port.tso)
         return ethdevs.start(port_id, pool, setup, ethdevs.numa_node(port_id))
 
     def _use(self, attached: Attached, pool: Pool) -> None:
-        attached.pool, attached.buffers = pool, self._machine.numa.node_of(pool.address)
+        attached.pool, attached.buffers = pool, self._context.numa.node_of(pool.address)
         attached.block.write(at.PORT_POOL, pool.address)
 
     def _attach_device(self, port: Port) -> int:
         try:
-            return self._machine.ethdevs.attach(port.name, port.args)
+            return self._context.ethdevs.attach(port.name, port.args)
         except DpdkError as error:
             raise refused(f"{port.name} cannot be attached", error, devices(port)[0]) from error
 
@@ -217,7 +217,7 @@ class Ports:
         if bond:
             self.bonds.dissolve(bond)
         else:
-            self._machine.ethdevs.detach(port_id)
+            self._context.ethdevs.detach(port_id)
 
     def change_members(self, port: Port) -> None:
         """Gives a bond other members, or another order; what it has then is on record, also when it is refused."""
@@ -251,7 +251,7 @@ class Ports:
             return None
         try:
             present = self.by_name.get(name) is attached
-            return self._machine.ethdevs.stats(attached.id) if present else None
+            return self._context.ethdevs.stats(attached.id) if present else None
         except DpdkError:
             return None
         finally:
@@ -261,7 +261,7 @@ class Ports:
         """What a port's buffers cost: one for each descriptor of each device's queues (of which it has one more than
         it receives on), so many for the port, each of so many bytes beyond the frame's room; with tso, as many more
         as hold so many bytes."""
-        caches = min(CACHES_COVERED, len(self._machine.cpus))
+        caches = min(CACHES_COVERED, len(self._context.cpus))
         port_mbufs = 4 * at.BURST + STAGED_MBUFS + STRANDED_MBUFS * caches
         return {"port_mbufs": port_mbufs, "mbuf_bytes": MBUF_OVERHEAD_BYTES, "tso_bytes": LONG_FRAMES_BYTES}
 
@@ -275,7 +275,7 @@ class Ports:
     def pool_on(self, attached: Attached, node: int) -> Pool | None:
         """A pool for this port on another NUMA node, not in use yet; None, which is noted, without memory there."""
         try:
-            return self._machine.mbufs.create(*self._pool(attached.port), node)
+            return self._context.mbufs.create(*self._pool(attached.port), node)
         except DpdkError as error:
             log.warning(
                 "%s: its buffers cannot follow its guest to node %d: %s", attached.port.name, node, why(error).sentence
@@ -294,19 +294,19 @@ class Ports:
             try:
                 self._restart(attached, pool)
             except DpdkError:
-                self._machine.mbufs.free(former)
+                self._context.mbufs.free(former)
                 self.detach(attached.port.name)
                 raise refused(f"{attached.port.name} cannot be started again", error) from error
             log.error("%s: its buffers stay where they are: %s", attached.port.name, why(error).sentence)
         self._use(attached, pool)
-        self._machine.mbufs.free(former)
+        self._context.mbufs.free(former)
         if attached.bond:
             self.bonds.started(attached.bond)
 
     def _restart(self, attached: Attached, pool: Pool) -> None:
         """Raises DpdkError, with the port stopped."""
         with attached.upheaval:
-            self._machine.ethdevs.stop(attached.id)
+            self._context.ethdevs.stop(attached.id)
             self._start(attached.port, attached.id, pool)
 
     def detach(self, name: str) -> None:
@@ -319,7 +319,7 @@ class Ports:
             raise refused(f"{name} cannot be detached", error) from error
         finally:
             attached.block.write(at.PORT_ID, 0)
-            self._machine.mbufs.free(attached.pool)
+            self._context.mbufs.free(attached.pool)
 
     def gone(self) -> list[tuple[str, str]]:
         """Devices that were taken from under the engine, each after its port's name. Reads sysfs only."""
@@ -354,7 +354,7 @@ class Ports:
 
     def look_at_link(self, attached: Attached) -> bool:
         """Reads the link and tells the entries: whether it has changed. Nothing is freed, so nobody waits."""
-        ethdevs = self._machine.ethdevs
+        ethdevs = self._context.ethdevs
         attached.mac, attached.mtu = ethdevs.mac(attached.id), ethdevs.mtu(attached.id)
         attached.promiscuous = ethdevs.promiscuous(attached.id)
         up = attached.bond.link_up if attached.bond else ethdevs.link_up(attached.id)

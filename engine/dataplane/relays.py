@@ -44,8 +44,8 @@ def offload_mode(asked: bool, by_device: bool) -> int:
 class Relays:
     """The live relays by id."""
 
-    def __init__(self, machine: Context, ports: Ports, sockets: Sockets, workers: Workers) -> None:
-        self._machine = machine
+    def __init__(self, context: Context, ports: Ports, sockets: Sockets, workers: Workers) -> None:
+        self._context = context
         self._ports = ports
         self._sockets = sockets
         self._workers = workers
@@ -99,7 +99,7 @@ class Relays:
 
     def _flush(self, entry: Block) -> None:
         full, _absent = DROP_WHEN_FLUSHED[entry.read(at.ENTRY_DIRECTION)]
-        self._machine.drop_waiting(entry.address, full)
+        self._context.drop_waiting(entry.address, full)
 
     def remove(self, relay_id: int) -> None:
         live = self.require(relay_id)

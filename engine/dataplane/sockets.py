@@ -80,9 +80,9 @@ class OpenSocket:
 class Sockets:
     """The open sockets by path."""
 
-    def __init__(self, machine: Context) -> None:
-        self._machine = machine
-        self._free = list(range(machine.guests.size // at.GUEST_SIZE))
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._free = list(range(context.guests.size // at.GUEST_SIZE))
         self._nobody = Block(at.GUEST_SIZE)
         """The guest of a socket that could not be opened again: none, for ever."""
         self.by_path: dict[str, OpenSocket] = {}
@@ -106,7 +106,7 @@ class Sockets:
         self.by_path = {**self.by_path, socket.path: opened}
 
     def _start(self, opened: OpenSocket) -> None:
-        socket, vhost = opened.socket, self._machine.vhost
+        socket, vhost = opened.socket, self._context.vhost
         opened.tried = stamp(socket.path)
         try:
             vhost.open(socket.path, features_off(socket.features), socket.mode == "client")
@@ -152,9 +152,9 @@ class Sockets:
         No table may have an entry of this socket. Raises Refused when it can't be opened again; then it is closed.
         """
         opened = self.require(path)
-        self._machine.vhost.close(path)
+        self._context.vhost.close(path)
         for word in PEER_WORDS:  # of one who came at the last moment
-            self._machine.guests.write(opened.slot * at.GUEST_SIZE + word, 0)
+            self._context.guests.write(opened.slot * at.GUEST_SIZE + word, 0)
         try:
             prepare(opened.socket)
             self._start(opened)
@@ -174,21 +174,21 @@ class Sockets:
             raise Refused("socket", f"QEMU listens on {socket.path}: end that guest, and vio4wd will listen there")
 
     def _clear(self, slot: int, path: str) -> None:
-        guests, base = self._machine.guests, slot * at.GUEST_SIZE
+        guests, base = self._context.guests, slot * at.GUEST_SIZE
         guests.write_bytes(base, bytes(at.GUEST_SIZE))
         guests.write_bytes(base + at.GUEST_PATH, path.encode() + b"\0")
         guests.write(base + at.GUEST_MOST_MEMORY, most_memory())
         guests.write(base + at.GUEST_MOST_LOST, Refusals().most)
 
     def _release(self, slot: int) -> None:
-        self._machine.guests.write_bytes(slot * at.GUEST_SIZE, bytes(at.GUEST_SIZE))
+        self._context.guests.write_bytes(slot * at.GUEST_SIZE, bytes(at.GUEST_SIZE))
         self._free.insert(0, slot)
 
     def close(self, path: str) -> None:
         """Closes; a connected guest sees its link go. No table may have an entry of this socket."""
         opened = self.require(path)
         try:
-            self._machine.vhost.close(path)
+            self._context.vhost.close(path)
         except DpdkError as error:
             raise Refused("socket", f"{path} cannot be closed: {why(error).sentence}") from error
         self._forget(opened)
@@ -217,10 +217,10 @@ class Sockets:
         opened = self.by_path.get(path)
         if opened is None:
             return self._nobody.address
-        return self._machine.guests.address + opened.slot * at.GUEST_SIZE
+        return self._context.guests.address + opened.slot * at.GUEST_SIZE
 
     def guest(self, opened: OpenSocket) -> Guest:
-        guests, base = self._machine.guests, opened.slot * at.GUEST_SIZE
+        guests, base = self._context.guests, opened.slot * at.GUEST_SIZE
         vid = guests.read(base + at.GUEST_VID)
         return Guest(
             vid=abs(vid) - 1 if vid != 0 else None,
@@ -236,7 +236,7 @@ class Sockets:
         if guest.vid is None:
             return None
         if opened.located[0] != guest.connects:
-            opened.located = guest.connects, self._machine.numa.node_of(guest.ring)
+            opened.located = guest.connects, self._context.numa.node_of(guest.ring)
         return opened.located[1]
 
     def refused(self, path: str, now: float) -> str | None:
@@ -256,13 +256,13 @@ class Sockets:
         over = []
         for path, opened in self.by_path.items():
             if opened.refusals.over(self._word(opened, at.GUEST_LOST), now):
-                self._machine.guests.write(opened.slot * at.GUEST_SIZE + at.GUEST_MOST_LOST, opened.refusals.most)
+                self._context.guests.write(opened.slot * at.GUEST_SIZE + at.GUEST_MOST_LOST, opened.refusals.most)
                 opened.tried = None
                 over.append(path)
         return over
 
     def _word(self, opened: OpenSocket, word: int) -> int:
-        return self._machine.guests.read(opened.slot * at.GUEST_SIZE + word)
+        return self._context.guests.read(opened.slot * at.GUEST_SIZE + word)
 
     def path_of(self, slot: int) -> str | None:
         """The socket whose guest block has this index."""

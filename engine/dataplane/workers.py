@@ -123,8 +123,8 @@ def table_of(entries: Sequence[int]) -> Block:
 class Workers:
     """The running workers by CPU."""
 
-    def __init__(self, machine: Context, eal: Eal, lcores: Iterable[int], idle: Idle) -> None:
-        self._machine = machine
+    def __init__(self, context: Context, eal: Eal, lcores: Iterable[int], idle: Idle) -> None:
+        self._context = context
         self._eal = eal
         self._free = sorted(lcores)
         self._blocks: dict[int, Block] = {}
@@ -135,28 +135,28 @@ class Workers:
     def start(self, cpu: int) -> None:
         if cpu in self.by_cpu:
             raise Refused("exists", f"CPU {cpu} has a worker already")
-        if cpu not in self._machine.cpus:
-            allowed = ",".join(map(str, sorted(self._machine.cpus)))
+        if cpu not in self._context.cpus:
+            allowed = ",".join(map(str, sorted(self._context.cpus)))
             raise Refused("no-device", f"CPU {cpu} is not available to the engine (it may run on {allowed})")
         if not self._free:
             raise Refused("limit", f"no lcore is left for a worker on CPU {cpu}; restart the engine to have more")
         lcore = self._free.pop(0)
         worker = Worker(cpu, lcore, self._block(lcore, cpu))
-        self._eal.launch(self._machine.work_address, worker.block.address, lcore)
+        self._eal.launch(self._context.work_address, worker.block.address, lcore)
         self.by_cpu = {**self.by_cpu, cpu: worker}
 
     def _block(self, lcore: int, cpu: int) -> Block:
         block = self._blocks.get(lcore)
         if block is None:
             block = self._blocks[lcore] = Block(at.WORKER_SIZE)
-            self._machine.add_worker_block(block)
+            self._context.add_worker_block(block)
         hz = self._eal.tsc_hz
         block.write(at.WORKER_STOP, 0)
         block.write(at.WORKER_SLEEP_US, self._idle.longest_us)
         block.write(at.WORKER_SPIN_CYCLES, hz * SPIN_US // 1_000_000)
         block.write(at.WORKER_CYCLES_PER_US, max(1, hz // 1_000_000))
-        block.write(at.WORKER_DRAIN_POOL, self._machine.drain_pool.address)
-        block.write(at.WORKER_FP_OPS, self._machine.ethdevs.fp_ops)
+        block.write(at.WORKER_DRAIN_POOL, self._context.drain_pool.address)
+        block.write(at.WORKER_FP_OPS, self._context.ethdevs.fp_ops)
         block.write_bytes(at.WORKER_CPUSET, (1 << cpu).to_bytes(CPUSET_BYTES, "little"))
         return block
 
@@ -195,7 +195,7 @@ class Workers:
 
     def _publish(self, worker: Worker, entries: tuple[int, ...]) -> None:
         table = table_of(entries)
-        self._machine.publish_table(worker.block.address, table.address)
+        self._context.publish_table(worker.block.address, table.address)
         worker.table, worker.entries = table, entries
 
     def set_idle(self, idle: Idle) -> None:

@@ -61,8 +61,8 @@ def test_what_nobody_has_foreseen_ends_nothing_and_is_said_once(caplog: pytest.L
     """The fault is made up: none is known that gets so far."""
     process, core = EngineProcess.__new__(EngineProcess), MagicMock()
     process._trouble = ""
-    core.look_around.side_effect = [OSError("broken"), OSError("broken"), None, OSError("broken"), ValueError("else")]
+    core.housekeeping.side_effect = [OSError("broken"), OSError("broken"), None, OSError("broken"), ValueError("else")]
     with caplog.at_level(logging.ERROR):
         for _ in range(5):
-            process._look_around(core)
+            process._housekeeping(core)
     assert len(caplog.records) == 3

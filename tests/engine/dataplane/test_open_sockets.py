@@ -42,7 +42,7 @@ class NotingVhost:
 
 
 @dataclass
-class StandInMachine:
+class StandInContext:
     vhost: NotingVhost = field(default_factory=NotingVhost)
     guests: Block = field(default_factory=lambda: Block(FILES * at.GUEST_SIZE))
 
@@ -57,13 +57,13 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def machine() -> StandInMachine:
-    return StandInMachine()
+def context() -> StandInContext:
+    return StandInContext()
 
 
 @pytest.fixture
-def opened(machine: StandInMachine) -> Sockets:
-    return Sockets(cast(Any, machine))
+def opened(context: StandInContext) -> Sockets:
+    return Sockets(cast(Any, context))
 
 
 def client(path: Path) -> Socket:
@@ -76,7 +76,7 @@ def bind(path: Path) -> unix.socket:
     return made
 
 
-def test_a_client_owns_nothing(machine: StandInMachine, opened: Sockets, directory: Path) -> None:
+def test_a_client_owns_nothing(context: StandInContext, opened: Sockets, directory: Path) -> None:
     path = directory / "vm1.sock"
     with bind(path):
         before = path.stat()
@@ -84,8 +84,8 @@ def test_a_client_owns_nothing(machine: StandInMachine, opened: Sockets, directo
         opened.change(Socket(str(path), "client", 4713, 4712, 0o620))
         opened.close(str(path))
     assert path.stat() == before
-    assert [said[0] for said in machine.vhost.said] == ["open", "close"]
-    assert machine.vhost.said[0][3] is True
+    assert [said[0] for said in context.vhost.said] == ["open", "close"]
+    assert context.vhost.said[0][3] is True
 
 
 def test_a_client_is_observed_as_recorded(directory: Path) -> None:
@@ -105,7 +105,7 @@ def test_what_is_no_socket_is_refused_by_name(opened: Sockets, directory: Path) 
 
 
 def test_it_knocks_when_a_socket_appears_and_once_only(
-    machine: StandInMachine, opened: Sockets, directory: Path
+    context: StandInContext, opened: Sockets, directory: Path
 ) -> None:
     path = directory / "vm1.sock"
     opened.open(client(path))
@@ -114,7 +114,7 @@ def test_it_knocks_when_a_socket_appears_and_once_only(
         assert opened.appeared() == [str(path)]
         opened.reopen(str(path))
         assert opened.appeared() == []
-    assert [said[0] for said in machine.vhost.said] == ["open", "close", "open"]
+    assert [said[0] for said in context.vhost.said] == ["open", "close", "open"]
 
 
 def test_another_socket_at_the_same_path_is_another_one(opened: Sockets, directory: Path) -> None:
@@ -129,15 +129,15 @@ def test_another_socket_at_the_same_path_is_another_one(opened: Sockets, directo
         assert opened.appeared() == [str(path)]
 
 
-def test_who_is_connected_is_left_alone(machine: StandInMachine, opened: Sockets, directory: Path) -> None:
+def test_who_is_connected_is_left_alone(context: StandInContext, opened: Sockets, directory: Path) -> None:
     path = directory / "vm1.sock"
     opened.open(client(path))
-    machine.guests.write(at.GUEST_PEER, 1)
+    context.guests.write(at.GUEST_PEER, 1)
     with bind(path):
         assert opened.appeared() == []
         with pytest.raises(Refused, match="QEMU listens on"):
             opened.check_replace(Socket(str(path)))
-        machine.guests.write(at.GUEST_PEER, 0)
+        context.guests.write(at.GUEST_PEER, 0)
         opened.check_replace(Socket(str(path)))
 
 
@@ -149,16 +149,16 @@ def test_a_server_never_knocks(opened: Sockets, directory: Path) -> None:
         assert opened.appeared() == []
 
 
-def test_a_knock_that_fails_closes(machine: StandInMachine, opened: Sockets, directory: Path) -> None:
+def test_a_reopening_that_fails_closes(context: StandInContext, opened: Sockets, directory: Path) -> None:
     path = directory / "vm1.sock"
     opened.open(client(path))
     block = opened.guest_block(str(path))
-    machine.vhost.broken = True
+    context.vhost.broken = True
     with pytest.raises(Refused, match="cannot be opened"):
         opened.reopen(str(path))
     assert opened.by_path == {}
     assert opened.guest_block(str(path)) != block
-    machine.vhost.broken = False
+    context.vhost.broken = False
     opened.open(client(path))
     assert opened.guest_block(str(path)) == block
 

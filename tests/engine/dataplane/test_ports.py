@@ -109,8 +109,8 @@ class Bench:
     def __init__(self) -> None:
         self.ethdevs, self.mbufs = NotingEthdevs(), NotingMbufs()
         numa = SimpleNamespace(node_of=lambda _address: None)
-        machine = SimpleNamespace(ethdevs=self.ethdevs, mbufs=self.mbufs, numa=numa, cpus=frozenset({0, 1}))
-        self.ports = Ports(cast(Any, machine))
+        context = SimpleNamespace(ethdevs=self.ethdevs, mbufs=self.mbufs, numa=numa, cpus=frozenset({0, 1}))
+        self.ports = Ports(cast(Any, context))
 
     def counted_by_another(self) -> threading.Thread:
         """A thread that is in the midst of reading the counters."""

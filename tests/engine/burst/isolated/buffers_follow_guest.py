@@ -31,9 +31,9 @@ def core_with(port: Port, several: bool = True) -> Any:
     core: Any = EngineCore.__new__(EngineCore)
     block, attached = Block(64), Attached(port, 0, HERE, Block(64), "", 0, buffers=0)
     core.workers, core.captures, core.ports = MagicMock(), MagicMock(), MagicMock()
-    core.sockets, core.relays, core._machine = MagicMock(), MagicMock(), MagicMock()
+    core.sockets, core.relays, core._context = MagicMock(), MagicMock(), MagicMock()
     core._unclaimed = False
-    core._machine.numa.several = several
+    core._context.numa.several = several
     core.relays.by_id = {1: LiveRelay(Relay(1, port.name, PATH), Pin(1, 1, 1), block, block, block)}
     core.ports.by_name = {port.name: attached}
     core.ports.look_at_link.return_value = False
@@ -46,19 +46,19 @@ def core_with(port: Port, several: bool = True) -> Any:
 def test_once_for_each_guest() -> None:
     core = core_with(Port("0000:05:08.1"))
     attached = core.ports.by_name["0000:05:08.1"]
-    core.look_around(0.0)
-    core.look_around(0.2)
+    core.housekeeping(0.0)
+    core.housekeeping(0.2)
     core.ports.pool_on.assert_called_once_with(attached, 1)
     core.ports.change_pool.assert_called_once_with(attached, THERE)
     core.sockets.by_path[PATH].located = (2, 1)
-    core.look_around(0.4)
+    core.housekeeping(0.4)
     assert core.ports.change_pool.call_count == 2
 
 
 def test_without_memory_there_nobody_is_stopped() -> None:
     core = core_with(Port("0000:05:08.1"))
     core.ports.pool_on.return_value = None
-    core.look_around(0.0)
+    core.housekeeping(0.0)
     core.ports.change_pool.assert_not_called()
     core.relays.quiet.assert_not_called()
 
@@ -66,20 +66,20 @@ def test_without_memory_there_nobody_is_stopped() -> None:
 def test_a_bond_only_if_all_its_members_are_vfs() -> None:
     members = "0000:05:08.1", "0000:05:08.2"
     core = core_with(Port("net_bonding0", bond_mode="balance", members=members))
-    core.look_around(0.0)
+    core.housekeeping(0.0)
     core.ports.change_pool.assert_called_once()
     core = core_with(Port("net_bonding0", bond_mode="balance", members=(*members, "net_af_packet0,iface=veth1")))
-    core.look_around(0.0)
+    core.housekeeping(0.0)
     core.ports.pool_on.assert_not_called()
 
 
 def test_no_device_of_the_kernels() -> None:
     core = core_with(Port("net_af_packet0", "iface=veth1"))
-    core.look_around(0.0)
+    core.housekeeping(0.0)
     core.ports.pool_on.assert_not_called()
 
 
 def test_a_host_with_one_node_is_asked_nothing() -> None:
     core = core_with(Port("0000:05:08.1"), several=False)
-    core.look_around(0.0)
+    core.housekeeping(0.0)
     core.sockets.locate.assert_not_called()
