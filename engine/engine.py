@@ -180,10 +180,10 @@ class EngineCore:
         self._unclaimed = True
         name = GUEST_EVENTS[kind]
         if kind == at.EVENT_REFUSED:
-            said = self.sockets.refused(path, time.monotonic())
-            if said is None:
+            reason = self.sockets.refused(path, time.monotonic())
+            if reason is None:
                 return
-            log.warning("whoever was connected to %s is cut off: %s", path, said)
+            log.warning("whoever was connected to %s is cut off: %s", path, reason)
         else:
             log.info("%s on %s", name, path)
         self._tell(name, f"socket:{path}", self.relays.holder(socket=path))

@@ -43,6 +43,7 @@ TABLE = (
     Retired("knots?", "circle, component of a graph"),
     Retired("lasttarget|lastgood", "last applied, last good"),
     Retired("(let|lets|letting) go|lets? (it|them|him) go", "release, detach, remove"),
+    Retired("settled_before|settlements?|until_settled", "verified before, completed, converge"),
     Retired("sightings?", "snapshot"),
     Retired("steering", "applying, reconciling"),
     Retired("wish(es|ed|ing)?", "request", kept=(*STATE, "tests/state/test_shapes.py")),

@@ -63,15 +63,15 @@ class CachedReading:
 _TREE = Record(Tree, without=("owner", "remarks", "host"))
 
 
-def keep_readings(store: Store, said: Mapping[str, tuple[str, Tree]], now: float | None = None) -> None:
+def keep_readings(store: Store, readings: Mapping[str, tuple[str, Tree]], now: float | None = None) -> None:
     """Remembers revision and files by source, and forgets all other sources. What is in force already keeps its
     time."""
     since = time.time() if now is None else now
-    rows = [(name, revision, _TREE.text(tree), since) for name, (revision, tree) in said.items()]
+    rows = [(name, revision, _TREE.text(tree), since) for name, (revision, tree) in readings.items()]
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "DELETE FROM reading WHERE source NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(said)),)
+            "DELETE FROM reading WHERE source NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(readings)),)
         )
         connection.executemany(
             "INSERT INTO reading VALUES (?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET revision = excluded.revision, "

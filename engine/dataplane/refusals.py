@@ -39,19 +39,19 @@ class Lines:
     """What was logged of late, and how often nothing was."""
 
     since: float = float("-inf")
-    said: int = 0
-    unsaid: int = 0
+    logged: int = 0
+    left_out: int = 0
 
     def more(self, now: float) -> str | None:
         """None when enough was said for now, else what to add to the line."""
         if now - self.since >= LINES_EVERY_S:
-            self.since, self.said = now, 0
-        if self.said >= LINES:
-            self.unsaid += 1
+            self.since, self.logged = now, 0
+        if self.logged >= LINES:
+            self.left_out += 1
             return None
-        self.said += 1
-        more = f" ({self.unsaid} more were not logged)" if self.unsaid else ""
-        self.unsaid = 0
+        self.logged += 1
+        more = f" ({self.left_out} more were not logged)" if self.left_out else ""
+        self.left_out = 0
         return more
 
 

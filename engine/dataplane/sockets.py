@@ -246,9 +246,9 @@ class Sockets:
         if request == at.DESCRIPTORS_SHORT:
             opened.refusals.turned_away(now, opened.socket.mode == "client")
         pause = opened.refusals.pause(lost, now)
-        said = opened.refusals.line(request, now)
+        line = opened.refusals.line(request, now)
         if pause is None:
-            return said
+            return line
         return f"{reason(request)}: {lost} are lost by now, so nobody is let in for {pause:.0f} s"
 
     def admit(self, now: float) -> list[str]:

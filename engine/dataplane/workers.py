@@ -89,10 +89,10 @@ class Worker:
         return True
 
     def _strayed(self, now: Iterable[int], error: OSError) -> None:
-        said = f"the worker of CPU {self.cpu} runs on {_listed(now)}, and cannot be brought back ({error.strerror})"
-        if said != self.astray:
-            log.error("%s", said)
-        self.astray = said
+        sentence = f"the worker of CPU {self.cpu} runs on {_listed(now)}, and cannot be brought back ({error.strerror})"
+        if sentence != self.astray:
+            log.error("%s", sentence)
+        self.astray = sentence
 
 
 def _listed(cpus: Iterable[int]) -> str:

@@ -100,8 +100,8 @@ class Eal:
         words = [word.encode() for word in arguments(parameters)]
         vector = (ctypes.c_char_p * len(words))(*words)
         if self._init(len(words), vector) < 0:
-            said = without_token(" ".join(arguments(parameters)[1:]))
-            raise DpdkError(f"rte_eal_init({said})", rte_errno(self._dpdk))
+            shown = without_token(" ".join(arguments(parameters)[1:]))
+            raise DpdkError(f"rte_eal_init({shown})", rte_errno(self._dpdk))
         self.tsc_hz = self._tsc_hz()
 
     def launch(self, function_address: int, argument: int, lcore: int) -> None:

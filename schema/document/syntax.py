@@ -47,13 +47,13 @@ def sentence_of(error: yaml.YAMLError, text: str) -> tuple[Place, str]:
         return _place_at(text, error.position), f"the character U+{error.character:04X} is not allowed; remove it"
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Place(1, 1), _NOT_YAML
-    said = f"{error.context or ''} {error.problem or ''}"
+    message = f"{error.context or ''} {error.problem or ''}"
     begun = error.context_mark or error.problem_mark
     for fragment, sentence in _FROM_THE_START:
-        if fragment in said:
+        if fragment in message:
             return _place(begun), sentence
     start = f"line {begun.line + 1}, column {begun.column + 1}"
-    sentence = next((sentence for fragment, sentence in _SENTENCES if fragment in said), _NOT_YAML)
+    sentence = next((sentence for fragment, sentence in _SENTENCES if fragment in message), _NOT_YAML)
     return _place(error.problem_mark), sentence.format(start=start)
 
 

@@ -229,12 +229,12 @@ def _one(nodes: Sequence[tuple[Document, Node]], path: Path, problems: list[Prob
 
 def _in_a_row(lists: Sequence[List]) -> list[Node]:
     """What is no list nor mapping, and stood in an earlier one, is not said again."""
-    said: set[object] = set()
+    before: set[object] = set()
     items: list[Node] = []
     for each in lists:
         here = [_word(item) for item in each.items]
-        items += [item for item, word in zip(each.items, here, strict=True) if word is None or word not in said]
-        said.update(here)
+        items += [item for item, word in zip(each.items, here, strict=True) if word is None or word not in before]
+        before.update(here)
     return items
 
 

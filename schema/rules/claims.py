@@ -18,11 +18,11 @@ K = TypeVar("K")
 
 def claimed_twice(spec: Spec, document: Document) -> Iterator[Problem]:
     owners: dict[Claim, Path] = {}
-    told: set[Path] = set()
+    reported: set[Path] = set()
     for claim, path in _claims(spec):
         owner = owners.setdefault(claim, path)
-        if owner != path and path not in told:
-            told.add(path)
+        if owner != path and path not in reported:
+            reported.add(path)
             where = at(document.place(owner), document.place(path))
             message = f"{_name(claim)} belongs to {_owner_at(document, owner)} already ({where}); give each its own"
             yield document.problem(path, message)

@@ -141,7 +141,7 @@ class _Made:
     what: str
     """Of the policy's lists of directories."""
     path: str
-    said: bool = True
+    explicit: bool = True
     """Whether it was written, not taken by default."""
 
     @property
@@ -181,9 +181,9 @@ def _mounts(spec: Spec) -> Iterator[_Made]:
 def _misplaced(made: Sequence[_Made], listed: Sequence[str] | None, whose: Whose) -> Iterator[Refusal]:
     """What of one kind lies where it must not. Without a list, others have the defaults, and the directories that the
     host's own file names itself."""
-    named = [each.directory for each in made if each.said and whose(each.at) and each.directory != "/"]
+    named = [each.directory for each in made if each.explicit and whose(each.at) and each.directory != "/"]
     for each in made:
-        if listed is None and (whose(each.at) or not each.said):
+        if listed is None and (whose(each.at) or not each.explicit):
             continue
         allowed = listed if listed is not None else (*BY_DEFAULT[each.what], *named)
         if not any(_below(each.path, directory) for directory in allowed):

@@ -85,9 +85,9 @@ class Client:
             self.topics.discard(subscription[1:])
         self._go_on()
 
-    def publish(self, said: bytes) -> None:
-        if self.alive and len(self._wire.out) < MAX_UNREAD_BYTES and any(map(said.startswith, self.topics)):
-            self._wire.send([said])
+    def publish(self, message: bytes) -> None:
+        if self.alive and len(self._wire.out) < MAX_UNREAD_BYTES and any(map(message.startswith, self.topics)):
+            self._wire.send([message])
             self._go_on()
 
     def ready(self, events: int) -> tuple[Frame, ...] | None:
@@ -112,10 +112,10 @@ class Client:
         if message is not None or not events & (select.EPOLLIN | select.EPOLLHUP):
             return message
         with contextlib.suppress(BlockingIOError):  # the event was that of an earlier one with its descriptor
-            said = self._socket.recv(READ_BYTES)
-            if not said:
+            received = self._socket.recv(READ_BYTES)
+            if not received:
                 raise ConnectionResetError
-            self._wire.feed(said)
+            self._wire.feed(received)
         return self._wire.next()
 
     def _go_on(self) -> None:
@@ -219,9 +219,9 @@ class Endpoint:
             elif message is not None:
                 yield client, message
 
-    def publish(self, said: bytes) -> None:
+    def publish(self, message: bytes) -> None:
         for client in list(self._clients.values()):
-            client.publish(said)
+            client.publish(message)
 
     def left(self, client: Client) -> None:
         """It is closed just now."""
