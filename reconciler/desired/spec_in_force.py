@@ -74,6 +74,9 @@ class SpecFile:
             self._refuse(reasons(self._local.in_its_words(error) if isinstance(error, SpecUnfit) else error))
         except Unanswered as error:
             self.unanswered = f"{error} What is in force stays"
+        except OSError:
+            self._seen = None  # the host could not answer: the same content is judged again
+            raise
         return self.go_on() if self.accepted is not None else self._fall_back()
 
     def _answer(self) -> Tree:

@@ -141,7 +141,7 @@ class Controller:
                     poller.poll(int(max(0.0, until - time.monotonic()) * 1000) + 1)
                     self._hear(events)
                 else:
-                    self._do(command, engines)
+                    self._do_or_retry(command, engines)
                     self._show()
             events.close()
             self._files.close()
@@ -183,6 +183,14 @@ class Controller:
         """Who waits for it is told when it is done."""
         self._pulse.reloading(time.monotonic())
         self._sources.poke()
+
+    def _do_or_retry(self, command: ReadFile | LookAtEngine | Reconcile, engines: Engines) -> None:
+        """What the host can't say now, such as which CPUs it has, is asked again; nothing ends because of it."""
+        try:
+            self._do(command, engines)
+        except OSError as error:
+            self._impossible = str(error)
+            self._schedule.interrupted(time.monotonic(), self._file.accepted is not None)
 
     def _do(self, command: ReadFile | LookAtEngine | Reconcile, engines: Engines) -> None:
         match command:

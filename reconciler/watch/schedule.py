@@ -184,6 +184,13 @@ class Schedule:
             self.engine_absent(now)
             self._reconcile_at = now
 
+    def interrupted(self, now: float, has_spec: bool) -> None:
+        """The host failed in the middle of a command: all is read, looked at and compared again after a while."""
+        again = now + self.timing.retry_first_s
+        self._read_at, self._look_at = min(self._read_at, again), min(self._look_at, again)
+        self._has_spec = self._has_spec or has_spec
+        self._reconcile_at = min(self._reconcile_at, again)
+
     def busy(self, now: float) -> None:
         """Another process is applying; it has the turn."""
         self._reconcile_at = now + BUSY_RETRY_S

@@ -240,7 +240,7 @@ class Instance:
         found = host.snapshot().naming(str(self.directory)).since(nothing)
         files = [path for path in (*self.sockets.iterdir(), *self.run_dir.rglob("*")) if path.is_socket()]
         files += (self.run_dir / "dpdk").glob("*")  # the EAL's runtime directory
-        return found + [f"file: {path}" for path in files] + [f"process: {pid}" for pid in self.pids()]
+        return found + [f"file: {path}" for path in files] + [f"process: {pid} ({_command(pid)})" for pid in self.pids()]
 
     def check_nothing_left(self) -> None:
         """Raises `LeftBehindError` with what is still there."""
@@ -273,6 +273,13 @@ class Instance:
             words = Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
             return f"VIO4WD_RUN_DIR={self.run_dir}".encode() in words
         return False
+
+
+def _command(pid: int) -> str:
+    """Empty once it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
 
 
 def _pids() -> list[int]:
