@@ -240,7 +240,8 @@ class Instance:
         found = host.snapshot().naming(str(self.directory)).since(nothing)
         files = [path for path in (*self.sockets.iterdir(), *self.run_dir.rglob("*")) if path.is_socket()]
         files += (self.run_dir / "dpdk").glob("*")  # the EAL's runtime directory
-        return found + [f"file: {path}" for path in files] + [f"process: {pid} ({_command(pid)})" for pid in self.pids()]
+        processes = [f"process: {pid} ({_command(pid)})" for pid in self.pids()]
+        return found + [f"file: {path}" for path in files] + processes
 
     def check_nothing_left(self) -> None:
         """Raises `LeftBehindError` with what is still there."""
