@@ -26,7 +26,7 @@ from reconciler.planning.host_plan import HostPlan, plan_host
 from schema import SpecError
 from schema.model import State
 from state.store import Store
-from tests.kit import cleanup, command_server
+from tests.kit import cleanup
 from tests.kit.paths import ROOT, SHARED_CACHE
 from tests.kit.spec_file import RelayLine, save, spec_text
 from tests.kit.system import host
@@ -136,7 +136,15 @@ class Instance:
 
     def call(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return command_server.run(arguments, self.environment, self.directory, timeout_s)
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment,
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
 
     def report(self, *arguments: str) -> Any:
         """What a command says with `--json`. Raises AssertionError with its words when it failed."""
