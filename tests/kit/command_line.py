@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from state.last_applied import current_hold
+from state.pending import Pending, current_pending
+from state.store import Store
 from tests.kit import command_server
 from tests.kit.fakes.fake_engine import FakeEngine
 from tests.kit.paths import ROOT
+from tests.kit.report import report_json
+from tests.kit.waiting import wait_for
 
 PLAN_SCHEMA = json.loads((ROOT / "schema" / "plan.schema.json").read_text())
 ESCAPE = "\x1b"
@@ -64,3 +69,23 @@ class Shell:
     def write(self, text: str) -> Path:
         self.file.write_text(text)
         return self.file
+
+
+def looked(shell: Shell) -> tuple[Pending | None, bool]:
+    """What is pending, and whether something is held."""
+    store = Store(shell.directory / "state")
+    found = current_pending(store), current_hold(store) is not None
+    store.close()
+    return found
+
+
+def relays(shell: Shell) -> set[int]:
+    return set(shell.engine.state.relays)
+
+
+def watching(shell: Shell, *arguments: str | Path) -> subprocess.Popen[str]:
+    """A watch that keeps what it is told."""
+    command = shell.command("watch", *arguments)
+    process = subprocess.Popen(command, env=shell.environment, stderr=subprocess.DEVNULL, text=True)
+    wait_for("a watch", lambda: report_json(shell.run_dir).get("pid") == process.pid, 60.0)
+    return process

@@ -15,8 +15,8 @@ from tests.kit.repetitions import times
 from tests.kit.topology import CPUS, Topology, topology, unaccounted
 from tests.kit.waiting import wait_for
 from tests.live.churn import Churn
+from tests.live.footprint import Footprint, footprint
 from tests.live.neighbour import NEIGHBOUR, WAYS, neighbour
-from tests.live.test_leaks import Footprint, footprint
 
 CHANGES = times(40, 1000)
 ROUND = times(20, 50)

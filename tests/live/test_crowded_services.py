@@ -18,8 +18,8 @@ from schema.paths import engine_events, engine_socket
 from tests.kit.paths import ROOT
 from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
+from tests.live.footprint import footprint
 from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, OpenStackHost, openstack_host
-from tests.live.test_leaks import footprint
 
 CROWD_S = times(6, 600)
 FILES = 512

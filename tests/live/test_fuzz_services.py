@@ -8,9 +8,9 @@ import time
 
 from tests.kit.repetitions import times
 from tests.kit.waiting import wait_for
+from tests.live.footprint import footprint
 from tests.live.fuzzers import Fuzz, Tally
 from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, OpenStackHost, openstack_host
-from tests.live.test_leaks import footprint
 
 WARM_S, FUZZ_S = times(2, 20), times(5, 600)
 CROWD = times(200, 2000)

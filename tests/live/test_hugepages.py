@@ -15,8 +15,8 @@ import pytest
 from tests.kit.repetitions import times
 from tests.kit.system import host
 from tests.kit.topology import topology
+from tests.live.footprint import others
 from tests.live.neighbour import neighbour
-from tests.live.test_leaks import others
 
 ROUNDS = times(1, 10)
 HUGEPAGE = 2 << 20

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -19,40 +16,20 @@ from tests.kit.instance import READY_S, Instance
 from tests.kit.network.netns import Namespace, VethWire
 from tests.kit.repetitions import times
 from tests.kit.system import host
-from tests.kit.topology import MAIN_CPU, WORKER_CPU, descriptors
+from tests.kit.topology import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
+from tests.live.footprint import GROWTH_KIB, Footprint, footprint, others
 
 PORT_ROUNDS, SOCKET_ROUNDS, RELAY_ROUNDS = 200, 100, 100
 WIRE_ROUNDS = times(40, 200)
 """The kernel takes 80 ms to close a packet socket with a ring."""
 WARM_ROUNDS = 20
 """Allocators settle, and the thread of vhost's sockets starts, in the first rounds."""
-GROWTH_KIB = 2048
-"""Of ordinary memory: a leak of 10 KiB a round would be as much."""
 NULL_GROWTH_KIB = 65_536
 """Of hugepages: DPDK's net_null never frees its two dummy packets, a few hundred bytes a round, and one of them keeps
 the whole page that it lies in. A pool is 10 MiB, so leaking one in fifty would be more. Ports on wires keep nothing.
 """
 BASE: tuple[Resource, ...] = (Engine(main_cpu=MAIN_CPU), Worker(WORKER_CPU))
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """What a process has in use."""
-
-    descriptors: int
-    """Without those of hugepages: each page is one."""
-    memory_kib: int
-    """Its own, swapped out or not: pages of files come and go as the kernel likes, 30 MiB of them on some hosts."""
-    hugepages_kib: int
-
-
-def footprint(pid: int) -> Footprint:
-    text = Path("/proc", str(pid), "smaps_rollup").read_text()
-    sizes = {name: int(kib) for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
-    hugepages_kib = sizes["Private_Hugetlb"] + sizes["Shared_Hugetlb"]
-    ours = [name for name in descriptors(pid) if not name.startswith("/memfd:")]
-    return Footprint(len(ours), sizes["Anonymous"] + sizes["Swap"], hugepages_kib)
 
 
 class Bare:
@@ -138,12 +115,6 @@ def test_refused_additions_leave_nothing() -> None:
             if number + 1 == WARM_ROUNDS:
                 early = footprint(pid)
         check(early, footprint(pid))
-
-
-def others() -> bool:
-    """Whether somebody else runs a guest or an engine on this host."""
-    words = {Path(word).name for line in host.snapshot().processes for word in line.split()}
-    return not words.isdisjoint({"dpdk-testpmd", "engine"})
 
 
 def test_hugepages_are_free_again_after_the_end() -> None:

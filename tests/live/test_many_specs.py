@@ -14,7 +14,7 @@ from tests.kit.repetitions import times
 from tests.kit.spec_file import RelayLine, spec_text
 from tests.kit.topology import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for
-from tests.live.test_leaks import GROWTH_KIB, Footprint, footprint
+from tests.live.footprint import GROWTH_KIB, Footprint, footprint
 
 SPECS = times(16, 1000)
 WARM = times(8, 200)

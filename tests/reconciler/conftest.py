@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.command_line import Shell
+from tests.kit.command_line import ONE, Shell, relays, watching
 from tests.kit.fakes.fake_engine import Served
 from tests.kit.fakes.watch_harness import WatchHarness, document
+from tests.kit.waiting import wait_for
 
 
 @pytest.fixture
@@ -41,3 +42,13 @@ def shell(alone: Shell) -> Iterator[Shell]:
     """A command line with an engine."""
     with Served(alone.engine, alone.run_dir):
         yield alone
+
+
+@pytest.fixture
+def watched(shell: Shell) -> Iterator[Shell]:
+    """A watch that keeps a file with relay 1."""
+    process = watching(shell, shell.write(ONE))
+    wait_for("relay 1", lambda: relays(shell) == {1}, 30.0)
+    yield shell
+    process.terminate()
+    process.wait(30)

@@ -18,7 +18,7 @@ from reconciler.planning.plan import plan
 from schema.model import State
 from schema.paths import engine_socket
 from tests.kit.fakes.fake_engine import FakeEngine, Served
-from tests.reconciler.apply.test_executor import state
+from tests.kit.relay_states import state
 
 
 @pytest.fixture

@@ -17,21 +17,12 @@ import pytest
 from reconciler.cli import main
 from reconciler.watch.schedule import Timing
 from schema.model import Action, Kind, Verb
-from state.last_applied import current_hold
-from state.pending import Pending, Phase, current_pending
-from state.store import FILE, Store
-from tests.kit.command_line import ONE, TWO, Shell, document
+from state.pending import Phase
+from state.store import FILE
+from tests.kit.command_line import ONE, TWO, Shell, document, looked, relays
 from tests.kit.fakes.fake_engine import Served
 from tests.kit.fakes.watch_harness import WatchHarness
 from tests.kit.waiting import wait_for
-
-
-def looked(shell: Shell) -> tuple[Pending | None, bool]:
-    """What is pending, and whether something is held."""
-    store = Store(shell.directory / "state")
-    found = current_pending(store), current_hold(store) is not None
-    store.close()
-    return found
 
 
 @pytest.fixture
@@ -40,10 +31,6 @@ def applied(shell: Shell) -> Shell:
     shell("apply", shell.write(ONE))
     shell.write(TWO)
     return shell
-
-
-def relays(shell: Shell) -> set[int]:
-    return set(shell.engine.state.relays)
 
 
 def waiting(shell: Shell, confirm: str = "60s") -> subprocess.Popen[str]:

@@ -17,7 +17,7 @@ from reconciler.watch.schedule import Timing
 from schema.model import Key, Kind, Port, State, Verb
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.fakes.watch_harness import WatchHarness, document
-from tests.reconciler.apply.test_executor import state
+from tests.kit.relay_states import state
 
 SOON = Timing(poll_s=3600.0, look_s=3600.0, resync_s=0.1)
 """Nothing but the resync tells."""

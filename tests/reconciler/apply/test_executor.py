@@ -10,24 +10,9 @@ from reconciler.apply.executor import Outcome, StepResult, Verdict, apply, apply
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import plan
 from reconciler.planning.planned_action import alone
-from schema.model import Action, Engine, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Worker
+from schema.model import Action, Key, Kind, Pin, Port, Relay, Resource, Socket, State, Verb, Worker
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
-
-
-def state(*ids: int, cpus: tuple[int, ...] = (1, 2), pins: dict[int, int] | None = None, main_cpu: int = 0) -> State:
-    """Relays with a port and a socket of their own, pinned to CPU 1 unless told otherwise."""
-    places = dict.fromkeys(ids, 1) | (pins or {})
-    return State.of(
-        [
-            Engine(main_cpu=main_cpu),
-            *(Worker(cpu) for cpu in cpus),
-            *(Port(f"net_null{i}") for i in ids),
-            *(Socket(f"/tmp/{i}.sock") for i in ids),
-            *(Relay(i, f"net_null{i}", f"/tmp/{i}.sock") for i in ids),
-            *(Pin(i, places[i], places[i]) for i in ids),
-        ]
-    )
-
+from tests.kit.relay_states import state
 
 EMPTY = state()
 

@@ -24,7 +24,7 @@ from tests.kit.command_line import ONE, TWO, Shell
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.fakes.table_host import TableHost
 from tests.kit.fakes.watch_harness import WatchHarness, document
-from tests.reconciler.apply.test_executor import state
+from tests.kit.relay_states import state
 
 
 @pytest.fixture

@@ -15,9 +15,6 @@ import pytest
 from tests.kit.command_line import ONE, TWO, Shell
 from tests.kit.system.terminal import Terminal
 from tests.kit.waiting import wait_for
-from tests.reconciler.status.test_watched import watched
-
-__all__ = ["watched"]
 
 SEVEN = ONE.replace("net_null1", "net_null7")
 TO_SEVEN = "sed -i s/net_null1/net_null7/"

@@ -29,7 +29,7 @@ from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Work
 from schema.system.typed_json import decoded
 from state import relay_requests
 from state.store import Store
-from tests.reconciler.frontends.test_services import ServicesHarness
+from tests.kit.fakes.services_harness import ServicesHarness
 
 TEMPLATE, DYNAMIC = "template_sockets: true", "dynamic_sockets: true"
 VF = "0000:5e:0a.3"

@@ -10,7 +10,7 @@ import pytest
 from reconciler.legacy.clients import config, core_pinner, monitor_load, port_control, stats
 from reconciler.legacy.virtioforwarder_pb2 import RelayState, StatsResponse
 from reconciler.observe.rates import DirectionRates, RelayRates
-from tests.reconciler.frontends.test_services import ServicesHarness
+from tests.kit.fakes.services_harness import ServicesHarness
 
 
 @pytest.fixture

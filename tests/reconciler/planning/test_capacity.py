@@ -13,7 +13,7 @@ from reconciler.planning.host_plan import plan_host
 from schema.model import Port
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.fakes.table_host import TableHost
-from tests.reconciler.planning.test_shards import wanted
+from tests.kit.relay_states import wanted
 
 COSTS = {"port_mbufs": 1664, "mbuf_bytes": 384, "tso_bytes": 2 * MIB}
 LIMITS = Limits(**COSTS)

@@ -21,7 +21,7 @@ from schema.model import Key, Kind
 from schema.system.typed_json import decoded
 from tests.kit.fakes.fake_engine import FakeEngine, Served
 from tests.kit.fakes.table_host import TableHost
-from tests.reconciler.planning.test_shards import wanted
+from tests.kit.relay_states import wanted
 
 SPEC = """
 apiVersion: vio4wd/v1

@@ -23,44 +23,20 @@ from reconciler.planning.shards import check_ports, costs_of, divide
 from schema.model import (
     MAX_SHARDS,
     Action,
-    Engine,
     Impact,
     Kind,
-    Pin,
     Port,
     Relay,
     Resource,
-    Socket,
     State,
     Verb,
     Worker,
 )
 from schema.vf import device_names
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
+from tests.kit.relay_states import wanted
 from tests.kit.repetitions import times
 from tests.reconciler.planning.state_strategies import states
-
-Bonds = dict[int, int]
-"""Relay id to the number of its bond's members."""
-
-
-def wanted(
-    *ids: int,
-    cpus: tuple[int, ...] = (1, 2),
-    pins: dict[int, int] | None = None,
-    bonds: Bonds | None = None,
-    idle: str = "adaptive",
-    shift: int = 0,
-) -> State:
-    """Relays with a socket of their own, and the port of relay `id + shift`."""
-    members = {id_: tuple(f"0000:{id_:02x}:00.{n}" for n in range(count)) for id_, count in (bonds or {}).items()}
-    resources: list[Resource] = [Engine(idle=idle), *(Worker(cpu) for cpu in cpus)]
-    for index, id_ in enumerate(ids):
-        other = ids[(index + shift) % len(ids)]
-        resources += [Port(f"net_null{id_}", members=members.get(id_, ())), Socket(f"/tmp/{id_}.sock")]
-        resources.append(Relay(id_, f"net_null{other}", f"/tmp/{id_}.sock"))
-    resources += [Pin(id_, cpu, cpu) for id_, cpu in (pins or {}).items()]
-    return State.of(resources)
 
 
 def divided(state: State) -> dict[int, State]:

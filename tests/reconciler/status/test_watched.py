@@ -5,36 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from state.pending import Phase
-from tests.kit.command_line import ONE, TWO, Shell, document
+from tests.kit.command_line import ONE, TWO, Shell, document, looked, relays, watching
 from tests.kit.report import report_json
 from tests.kit.waiting import wait_for
-from tests.reconciler.apply.test_commit_confirmed import looked, relays
 
 THREE = document("id: 1, vf: net_null1", "id: 3, vf: net_null3")
-
-
-def watching(shell: Shell, *arguments: str | Path) -> subprocess.Popen[str]:
-    """A watch that keeps what it is told."""
-    command = shell.command("watch", *arguments)
-    process = subprocess.Popen(command, env=shell.environment, stderr=subprocess.DEVNULL, text=True)
-    wait_for("a watch", lambda: report_json(shell.run_dir).get("pid") == process.pid, 60.0)
-    return process
-
-
-@pytest.fixture
-def watched(shell: Shell) -> Iterator[Shell]:
-    """A watch that keeps a file with relay 1."""
-    process = watching(shell, shell.write(ONE))
-    wait_for("relay 1", lambda: relays(shell) == {1}, 30.0)
-    yield shell
-    process.terminate()
-    process.wait(30)
 
 
 def other(shell: Shell, text: str = TWO) -> Path:
