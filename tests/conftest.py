@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ("tests.kit.plugin",)
+pytest_plugins = ("tests.kit.runner.plugin",)

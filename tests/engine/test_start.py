@@ -17,8 +17,8 @@ from engine.process import EngineProcess, hugepages_come
 from reconciler.observe.engine_start import write_engine_parameters
 from schema.model import Pages, State
 from schema.paths import engine_parameters, engine_socket
-from tests.kit import own_process
 from tests.kit.instance import Instance
+from tests.kit.runner import own_process
 from tests.kit.waiting import wait_for
 
 

@@ -31,7 +31,7 @@ def test_parts_that_fail_or_skip_are_in_the_closing_line(tmp_path: Path, capsys:
     )
     (tmp_path / "test_bad.py").write_text("def test_a(): pass\ndef test_b(): assert not 'a reason'\n")
     done = parts.wait(
-        [parts.Part(name, [str(tmp_path / f"test_{name}.py"), "-ptests.kit.plugin"]) for name in ("good", "bad")]
+        [parts.Part(name, [str(tmp_path / f"test_{name}.py"), "-ptests.kit.runner.plugin"]) for name in ("good", "bad")]
     )
     assert {part.name: part.failed for part in done} == {"good": False, "bad": True}
     assert "AssertionError: assert not 'a reason'" in capsys.readouterr().out
@@ -51,7 +51,7 @@ def test_quick_imports_no_numba() -> None:
 def test_under_quick_an_import_of_numba_is_an_error_that_says_so(tmp_path: Path) -> None:
     file = tmp_path / "test_planted.py"
     file.write_text("from engine.burst.compiled import intrinsics\ndef test_a(): assert intrinsics\n")
-    line = [sys.executable, "-m", "pytest", "-p", "tests.kit.without_numba", str(file)]
+    line = [sys.executable, "-m", "pytest", "-p", "tests.kit.runner.without_numba", str(file)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode != 0
     assert "is imported, which what --quick runs must do without" in done.stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 
 HERE = Path(__file__).parent
 NEEDS = ("root", "netns", "dpdk-testpmd")

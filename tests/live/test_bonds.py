@@ -17,7 +17,7 @@ from engine.api.live import LiveMember
 from tests.kit import cleanup
 from tests.kit.network.netns import PingReport, run
 from tests.kit.network.numbered_frames import ETHERTYPE, frame, number_of
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.spec_file import RelayLine
 from tests.kit.topology import GUEST_MAC, WORKER_CPU, Topology, topology, unaccounted
 from tests.kit.waiting import wait_for

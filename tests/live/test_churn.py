@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.topology import CPUS, Topology, topology, unaccounted
 from tests.kit.waiting import wait_for
 from tests.live.churn import Churn

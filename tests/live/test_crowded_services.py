@@ -16,7 +16,7 @@ from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 from schema.paths import engine_events, engine_socket
 from tests.kit.paths import ROOT
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.waiting import wait_for
 from tests.live.footprint import footprint
 from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, SERVICES, OpenStackHost, openstack_host

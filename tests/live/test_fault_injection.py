@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.kit.instance import Instance
-from tests.kit.repetitions import LONG
+from tests.kit.runner.repetitions import LONG
 from tests.kit.spec_file import RelayLine, spec_text
 from tests.kit.system.git_repository import Repository
 from tests.kit.waiting import wait_for

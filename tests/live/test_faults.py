@@ -20,7 +20,7 @@ from tests.kit import cleanup
 from tests.kit.guests.guest import wait_for_socket
 from tests.kit.guests.vhost_peer import GET_VRING_BASE, Peer, state
 from tests.kit.network.netns import run
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.spec_file import RelayLine
 from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, descriptors, topology
 from tests.kit.waiting import wait_for

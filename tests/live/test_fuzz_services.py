@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.waiting import wait_for
 from tests.live.footprint import footprint
 from tests.live.fuzzers import Fuzz, Tally

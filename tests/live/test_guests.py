@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.topology import shrunken, topology, unaccounted, wait_frames
 from tests.kit.waiting import wait_for
 

@@ -18,7 +18,7 @@ from tests.kit.guests import vhost_peer as vhost
 from tests.kit.guests.vhost_fuzzer import Fuzzer
 from tests.kit.guests.vhost_peer import MEMORY_BYTES, NEED_REPLY, USER_ADDRESS, VERSION, Peer, PeerGone
 from tests.kit.guests.vhost_sender import Sender
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.topology import Topology, descriptors, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import neighbour

@@ -19,7 +19,7 @@ import pytest
 
 from tests.kit.guests.vhost_peer import Peer
 from tests.kit.guests.vhost_sequences import Sequences
-from tests.kit.repetitions import LONG, times
+from tests.kit.runner.repetitions import LONG, times
 from tests.kit.topology import Topology, descriptors, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import NEIGHBOUR, neighbour

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.system import host
 from tests.kit.topology import topology
 from tests.live.footprint import others

@@ -14,7 +14,7 @@ from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Work
 from schema.vf import parse_vf
 from tests.kit.instance import READY_S, Instance
 from tests.kit.network.netns import Namespace, VethWire
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.system import host
 from tests.kit.topology import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for

@@ -9,7 +9,7 @@ import time
 
 from tests.kit.guests.vhost_peer import Peer
 from tests.kit.instance import Instance
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.topology import descriptors, topology
 from tests.kit.waiting import wait_for
 

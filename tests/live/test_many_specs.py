@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.kit.instance import Instance
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.spec_file import RelayLine, spec_text
 from tests.kit.topology import MAIN_CPU, WORKER_CPU
 from tests.kit.waiting import wait_for

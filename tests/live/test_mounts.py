@@ -13,7 +13,7 @@ import pytest
 
 from schema.model import PAGE_BYTES
 from tests.kit import cleanup
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.system import host
 from tests.kit.system.hugepages import Holder, HostHugepages
 from tests.kit.topology import Topology, topology, wait_frames

@@ -9,7 +9,7 @@ from itertools import cycle
 import pytest
 
 from tests.kit.network.netns import PingReport
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, shrunken, topology, wait_frames
 from tests.kit.waiting import wait_for
 

@@ -19,7 +19,7 @@ import pytest
 from schema.model import MAX_RELAYS
 from tests.kit.instance import READY_S
 from tests.kit.paths import SHARED_CACHE
-from tests.kit.repetitions import LONG
+from tests.kit.runner.repetitions import LONG
 from tests.kit.topology import wait_frames
 from tests.kit.waiting import wait_for
 from tests.live.openstack_host import NEIGHBOUR, OPENSTACK, OTHER, VF, OpenStackHost, openstack_host

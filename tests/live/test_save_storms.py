@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.system.terminal import Terminal
 from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, descriptors, topology, wait_frames
 from tests.kit.waiting import wait_for

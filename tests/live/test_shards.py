@@ -13,7 +13,7 @@ import pytest
 from reconciler.observe.rates import DIRECTIONS
 from tests.kit.guests.guest import TestpmdGuest, wait_for_socket
 from tests.kit.instance import Instance
-from tests.kit.repetitions import LONG
+from tests.kit.runner.repetitions import LONG
 from tests.kit.spec_file import RelayLine
 from tests.kit.topology import CPUS, GUEST_CPUS, MAIN_CPU
 from tests.kit.waiting import wait_for

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.process import eal_prefix
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.system import host
 from tests.kit.topology import Topology, topology, wait_frames
 from tests.kit.waiting import wait_for

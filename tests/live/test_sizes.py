@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.repetitions import LONG
+from tests.kit.runner.repetitions import LONG
 from tests.kit.topology import Topology, topology
 
 

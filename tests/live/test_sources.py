@@ -12,7 +12,7 @@ import pytest
 
 from schema.model import State
 from tests.kit.paths import ROOT
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.system.git_repository import Repository
 from tests.kit.topology import CPUS, MAIN_CPU, WORKER_CPU, Topology, topology, wait_frames
 

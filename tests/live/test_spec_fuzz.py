@@ -26,8 +26,8 @@ from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import PortControlRequest, PortControlResponse
 from tests.kit import cleanup
 from tests.kit.paths import ROOT, SHARED_CACHE
-from tests.kit.repetitions import times
 from tests.kit.report import report_json
+from tests.kit.runner.repetitions import times
 from tests.kit.system import ovsdb_server as ovsdb
 from tests.kit.system.git_repository import ALONE, Repository
 from tests.kit.system.sandbox import Change, Sandbox

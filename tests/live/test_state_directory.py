@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit.repetitions import LONG
+from tests.kit.runner.repetitions import LONG
 from tests.kit.system.small_disk import small_disk
 from tests.kit.topology import topology
 from tests.kit.waiting import wait_for

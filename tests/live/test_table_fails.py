@@ -16,7 +16,7 @@ import pytest
 
 from tests.kit.guests import vhost_peer as vhost
 from tests.kit.guests.vhost_peer import Peer
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.topology import Topology, topology
 from tests.kit.waiting import wait_for
 from tests.live.neighbour import NEIGHBOUR, neighbour

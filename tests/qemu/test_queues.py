@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.kit.waiting import wait_for
 from tests.qemu.qemu_topology import QemuTopology, qemu_topology
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kit import own_process
+from tests.kit.runner import own_process
 
 FILES = sorted(own_process.ISOLATED.glob("[!_]*.py"))
 CASES = [(file.name, name) for file in FILES for name in own_process.names(file.name)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.kit.own_process import require_dpdk
 from tests.kit.paths import ROOT
+from tests.kit.runner.own_process import require_dpdk
 
 BODY = """
 import ctypes, threading

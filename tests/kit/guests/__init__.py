@@ -1,0 +1,1 @@
+"""Guests: testpmd, QEMU, and peers that speak vhost-user message by message."""

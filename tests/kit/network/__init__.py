@@ -1,0 +1,1 @@
+"""Wires and namespaces, frames that are numbered, files that were captured."""

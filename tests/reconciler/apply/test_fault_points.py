@@ -18,7 +18,7 @@ from state.store import Store
 from tests.kit.cleanup import short_directory
 from tests.kit.fakes.fake_engine import FakeEngine, Served
 from tests.kit.paths import ROOT
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.reconciler.apply.test_executor import identities
 
 EACH = times(5, 1)

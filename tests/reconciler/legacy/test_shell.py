@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.legacy.shell import read_fragment
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 
 CORPUS = [path.with_suffix(".txt") for path in sorted((Path(__file__).parent / "defaults").glob("*.yaml"))]
 

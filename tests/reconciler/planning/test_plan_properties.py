@@ -12,7 +12,7 @@ from reconciler.planning.predict import predict
 from schema.model import Engine, Impact, Kind, Port, Relay, State, Verb
 from schema.vf import device_names
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.reconciler.planning.plan_length_oracle import least_actions
 from tests.reconciler.planning.state_strategies import states
 

@@ -35,7 +35,7 @@ from schema.model import (
 from schema.vf import device_names
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.relay_states import wanted
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 from tests.reconciler.planning.state_strategies import states
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import own_process
 from tests.kit.paths import ROOT
+from tests.kit.runner import own_process
 
 
 @dataclass(frozen=True, slots=True)

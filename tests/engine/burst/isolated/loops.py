@@ -19,7 +19,7 @@ from engine.dpdk import library
 from schema.paths import cache_dir
 from schema.system.descriptors import Wakeup
 from tests.engine.burst.doubles.reference_entry import Packet, ReferenceEntry, Surroundings
-from tests.kit.repetitions import times
+from tests.kit.runner.repetitions import times
 
 with numba_cache(cache_dir(), library.load().version):
     from tests.engine.burst.doubles import fake_dpdk  # isort: skip - its symbols must be there first

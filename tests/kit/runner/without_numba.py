@@ -1,6 +1,6 @@
 """pytest plugin of `scripts/test --quick`: whatever imports Numba there fails, and says who did.
 
-python -m pytest -p tests.kit.without_numba ...
+python -m pytest -p tests.kit.runner.without_numba ...
 """
 
 from __future__ import annotations
