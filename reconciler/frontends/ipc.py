@@ -98,7 +98,7 @@ class Ipc:
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:
             self._store = stack.enter_context(contextlib.closing(Store(self._state_dir)))
-            self._front = stack.enter_context(contextlib.closing(PortControlBackend(self._state_dir, self._spec)))
+            self._backend = stack.enter_context(contextlib.closing(PortControlBackend(self._state_dir, self._spec)))
             self._netdevs = Netdevs(self._store)
             LOG.info("commands are taken from %s", self.path)
             inotify = stack.enter_context(contextlib.closing(Inotify()))
@@ -128,7 +128,7 @@ class Ipc:
         while (identity := self._identity()) != self._left:
             if identity is None:
                 self._left = None
-                self._say("")  # what was in the way has gone
+                self._report("")  # what was in the way has gone
                 return True
             try:
                 with command_file(self._file) as command:
@@ -157,7 +157,7 @@ class Ipc:
 
     def _leave(self, identity: FileIdentity, reason: str) -> None:
         self._left = identity
-        self._say(f"{self.path} {reason}; it is left where it is")
+        self._report(f"{self.path} {reason}; it is left where it is")
 
     def _carry_out(self, command: CommandFile) -> None:
         """Raises NoCommand, or OSError when the file can't be removed."""
@@ -165,10 +165,10 @@ class Ipc:
         if len(words) != 2 or words[0] not in ("add_port", "del_port"):
             raise NoCommand("holds no command; write add_port or del_port, and the name of a network device")
         against = self._add(words[1]) if words[0] == "add_port" else self._remove(words[1])
-        self._say(f"{words[0]} {shorten(words[1])} was not carried out: {against}" if against else "")
+        self._report(f"{words[0]} {shorten(words[1])} was not carried out: {against}" if against else "")
         command.remove()  # last of all: who sees it gone knows that it was answered
 
-    def _say(self, fault: str) -> None:
+    def _report(self, fault: str) -> None:
         """In the log, and in status until a command is carried out, or what was in the way has gone."""
         if fault:
             LOG.warning("%s", fault)
@@ -187,7 +187,7 @@ class Ipc:
             return str(reason)
         if self._own().get(found.index) == found.vf:
             return ""
-        against = _against(found, self._front.relays())
+        against = _against(found, self._backend.relays())
         if not against:
             relay_requests.put(self._store, OWNER, found.index, {"vf": found.vf})
             LOG.info("relay %d is wanted as %s, which is %s", found.index, found.vf, netdev)

@@ -54,7 +54,7 @@ def merge_requests(spec: Spec, requests: Sequence[RelayRequest], claimed_since: 
     out: list[Conflict] = []
     for request in requests:
         try:
-            relay = _relay(request, spec)
+            relay = requested_relay(request.relay, request.wanted, request.owner, spec)
         except SpecError as error:
             out.append(Conflict(request.owner, request.relay, _sentence(error)))
             continue
@@ -94,10 +94,6 @@ def _others(mine: Claims, theirs: Mapping[tuple[int, str], Claims]) -> str:
 
 def _taken(claim: Claim, relay: int, owner: str) -> str:
     return f"{claim} belongs to relay {relay} of {owner}, which had it first; take another"
-
-
-def _relay(request: RelayRequest, spec: Spec) -> RelaySpec:
-    return requested_relay(request.relay, request.wanted, request.owner, spec)
 
 
 def _sentence(error: SpecError) -> str:

@@ -1,5 +1,9 @@
-"""One owner for each id, VF and what lies below it, bond, socket path and mount; a second claim is refused and names
-the first."""
+"""What belongs to one relay only: its id, its VFs and what lies below them, its bond and its socket.
+
+Whoever claims what another one has stands in its way. The rules of a spec, the requests of several owners, guards,
+targets and frontends all ask here, each with sentences of its own. In a spec a second claim is refused and names the
+first; so it is with mounts.
+"""
 
 from __future__ import annotations
 
@@ -13,49 +17,11 @@ from schema.model import Port, State
 from schema.spec import RelaySpec, Spec, VhostUserSpec, endpoints, socket_path
 from schema.vf import below, devices
 
-K = TypeVar("K")
-
-
-def claimed_twice(spec: Spec, document: Document) -> Iterator[Problem]:
-    owners: dict[Claim, Path] = {}
-    reported: set[Path] = set()
-    for claim, path in _claims(spec):
-        owner = owners.setdefault(claim, path)
-        if owner != path and path not in reported:
-            reported.add(path)
-            where = at(document.place(owner), document.place(path))
-            message = f"{_name(claim)} belongs to {_owner_at(document, owner)} already ({where}); give each its own"
-            yield document.problem(path, message)
-
-
-def _claims(spec: Spec) -> Iterator[tuple[Claim, Path]]:
-    """Each claim, and where the spec makes it."""
-    ids = Counter(relay.id for relay in spec.relays)
-    for index, relay in enumerate(spec.relays):
-        for claim, path in placed(spec.vhost_user, relay):
-            # Where an id stands twice its template path does too, and the id alone is worth a sentence.
-            if path or ids[relay.id] == 1:
-                yield claim, ("relays", index, *path)
-    yield from ((socket(endpoint.path), place) for place, endpoint in endpoints(spec))
-    yield from ((f"mount {entry.mount}", ("hugepages", index, "mount")) for index, entry in enumerate(spec.hugepages))
-
-
-def _name(claim: Claim) -> str:
-    path = claim.removeprefix("socket ")
-    return bare(claim) if path == claim else f"the socket {shorten(path, 110)}"
-
-
-def _owner_at(document: Document, path: Path) -> str:
-    """How people name what stands here: a relay by its id, unless the id is what is claimed twice."""
-    number = document.at((*path[:2], "id"))
-    if isinstance(number, Scalar) and path[2:] != ("id",):
-        return f"relay {number.value}"
-    return dotted(document.as_written(path[:2]))
-
-
 Claim = str
 """Its kind and its name, as state/ keeps it: `id 3`, `VF 0000:05:08.1`, `interface veth1`, `bond net_bonding0`,
 `socket /tmp/a.sock`, `mount /dev/hugepages`."""
+
+K = TypeVar("K")
 
 
 def vf(name: str) -> Claim:
@@ -109,3 +75,43 @@ def rivals(mine: Set[Claim], others: Mapping[K, Set[Claim]]) -> Iterator[tuple[K
     """Who else claims something of `mine`, and what: in the order of `others`, the claims of each sorted."""
     for other, theirs in others.items():
         yield from ((other, claim) for claim in sorted(mine & theirs))
+
+
+# ---- the rule of a spec ----------------------------------------------------------------------------------------------
+
+
+def claimed_twice(spec: Spec, document: Document) -> Iterator[Problem]:
+    owners: dict[Claim, Path] = {}
+    reported: set[Path] = set()
+    for claim, path in _claims(spec):
+        owner = owners.setdefault(claim, path)
+        if owner != path and path not in reported:
+            reported.add(path)
+            where = at(document.place(owner), document.place(path))
+            message = f"{_name(claim)} belongs to {_owner_at(document, owner)} already ({where}); give each its own"
+            yield document.problem(path, message)
+
+
+def _claims(spec: Spec) -> Iterator[tuple[Claim, Path]]:
+    """Each claim, and where the spec makes it."""
+    ids = Counter(relay.id for relay in spec.relays)
+    for index, relay in enumerate(spec.relays):
+        for claim, path in placed(spec.vhost_user, relay):
+            # Where an id stands twice its template path does too, and the id alone is worth a sentence.
+            if path or ids[relay.id] == 1:
+                yield claim, ("relays", index, *path)
+    yield from ((socket(endpoint.path), place) for place, endpoint in endpoints(spec))
+    yield from ((f"mount {entry.mount}", ("hugepages", index, "mount")) for index, entry in enumerate(spec.hugepages))
+
+
+def _name(claim: Claim) -> str:
+    path = claim.removeprefix("socket ")
+    return bare(claim) if path == claim else f"the socket {shorten(path, 110)}"
+
+
+def _owner_at(document: Document, path: Path) -> str:
+    """How people name what stands here: a relay by its id, unless the id is what is claimed twice."""
+    number = document.at((*path[:2], "id"))
+    if isinstance(number, Scalar) and path[2:] != ("id",):
+        return f"relay {number.value}"
+    return dotted(document.as_written(path[:2]))
