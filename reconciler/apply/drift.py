@@ -47,20 +47,20 @@ def still(verified: LastVerified | None, target: State) -> LastVerified | None:
 
 
 def drifted(todo: HostPlan, snapshot: HostSnapshot, verified: LastVerified | None) -> frozenset[ResourceRef]:
-    """The spots of a plan that somebody changed."""
+    """The resources of a plan that somebody changed."""
     if verified is None:
         return frozenset()
     return frozenset(
-        spot
+        ref
         for planned in todo.planned_actions
-        if (spot := spot_of(planned)) not in verified.open
+        if (ref := ref_of(planned)) not in verified.open
         and planned.shard in snapshot.observations
         and verified.boots.get(planned.shard) == snapshot.observations[planned.shard].boot_id
         and not _lost(planned.action, snapshot.states[planned.shard])
     )
 
 
-def spot_of(planned: PlannedAction) -> ResourceRef:
+def ref_of(planned: PlannedAction) -> ResourceRef:
     return planned.shard, planned.action.kind, planned.action.key
 
 
@@ -69,12 +69,12 @@ def positions(todo: HostPlan, target: State, snapshot: HostSnapshot, last: LastT
     what is wanted of these is what was wanted then."""
     if last is None:
         return frozenset()
-    spots = drifted(todo, snapshot, LastVerified(last.state, last.boots, last.open))
+    refs = drifted(todo, snapshot, LastVerified(last.state, last.boots, last.open))
     same = _wanted_the_same(target, last.state)
     return frozenset(
         place
         for place, planned in enumerate(todo.planned_actions)
-        if (spot := spot_of(planned)) in spots and same(spot[1], spot[2])
+        if (ref := ref_of(planned)) in refs and same(ref[1], ref[2])
     )
 
 
@@ -90,9 +90,9 @@ def _lost(action: Action, live: State) -> bool:
     return any(action.key in (relay.port, relay.socket) for relay in live.relays.values())
 
 
-def differences(todo: HostPlan, spots: frozenset[ResourceRef]) -> tuple[str, ...]:
+def differences(todo: HostPlan, refs: frozenset[ResourceRef]) -> tuple[str, ...]:
     """What would set right what has drifted, each in a few words."""
-    found = [planned.action for planned in todo.planned_actions if spot_of(planned) in spots]
+    found = [planned.action for planned in todo.planned_actions if ref_of(planned) in refs]
     return tuple(f"{action.verb} {action.resource}  {words(action)}".rstrip() for action in found)
 
 
@@ -109,7 +109,7 @@ def hold_back(
 def _reason(
     planned: PlannedAction, snapshot: HostSnapshot, verified: LastVerified, drift: frozenset[ResourceRef]
 ) -> str:
-    if spot_of(planned) in drift:
+    if ref_of(planned) in drift:
         return f"somebody changed it; {HINT}"
     refused = verified.hopeless.get(_refusal(planned.shard, planned.action, _boot(snapshot, planned.shard)))
     return planned.held_back if refused is None else f"{refused} (not tried again until the spec changes)"
@@ -130,7 +130,7 @@ def learned(
     known = still(before, target) or LastVerified(target)
     boots = {version.shard: str(version.boot_id) for version in outcome.versions}
     boots = {shard: boot_id for shard, boot_id in boots.items() if shard in outcome.left}
-    open_ = frozenset(spot for spots in outcome.left.values() for spot in spots) - drift
+    open_ = frozenset(ref for refs in outcome.left.values() for ref in refs) - drift
     refused = {
         _refusal(step.shard, step.action, boots[step.shard]): step.message
         for step in outcome.steps

@@ -65,7 +65,7 @@ def _log(whole: Summary, outcome: Outcome) -> None:
 def reached(found: Proposal, outcome: Outcome) -> LastTarget:
     """What is to be remembered of what was wanted, and of how far it came."""
     boots = {version.shard: version.boot_id for version in outcome.versions if version.boot_id is not None}
-    differs = frozenset(spot for spots in outcome.left.values() for spot in spots)
+    differs = frozenset(ref for refs in outcome.left.values() for ref in refs)
     return LastTarget(found.target, found.protected, boots, differs)
 
 

@@ -22,11 +22,11 @@ from schema.wire.listening import Access
 class Frontends:
     """`follow` from the loop's thread."""
 
-    def __init__(self, run_dir: Path, state_dir: Path, host: Host, exchange: Tickets, threads: Threads) -> None:
+    def __init__(self, run_dir: Path, state_dir: Path, host: Host, tickets: Tickets, threads: Threads) -> None:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._host = host
-        self._exchange = exchange
+        self._tickets = tickets
         self._threads = threads
         self._spec: Spec | None = None
         self._sampler: Sampler | None = None
@@ -51,7 +51,7 @@ class Frontends:
         if self._services is None and openings:
             self._sampler = Sampler(lambda: Engines(self._run_dir, self._state_dir), self._threads)
             front = lambda: PortControlBackend(self._state_dir, lambda: self._spec)  # noqa: E731 - made on the other thread
-            self._services = Services(front, self._exchange, self._sampler, self._threads)
+            self._services = Services(front, self._tickets, self._sampler, self._threads)
         if self._services is not None:
             self._services.follow(openings)
         self._watch(spec.port_control.ovsdb or spec.port_control.ipc)
@@ -63,9 +63,9 @@ class Frontends:
             self._watching.stop()
         self._wanted, self._watching = wanted, None
         if isinstance(wanted, OvsdbSpec):
-            self._watching = Ovsdb(wanted.socket, self._state_dir, self._exchange, self._threads)
+            self._watching = Ovsdb(wanted.socket, self._state_dir, self._tickets, self._threads)
         elif wanted is not None:
-            self._watching = Ipc(wanted.file, self._state_dir, lambda: self._spec, self._exchange, self._threads)
+            self._watching = Ipc(wanted.file, self._state_dir, lambda: self._spec, self._tickets, self._threads)
 
     def close(self) -> None:
         self._watch(None)
@@ -73,7 +73,7 @@ class Frontends:
             self._services.stop()
         if self._sampler is not None:
             self._sampler.stop()
-        self._exchange.close()
+        self._tickets.close()
 
     def _openings(self, spec: Spec, unknown: list[str]) -> Iterator[Opening]:
         services = spec.services

@@ -62,7 +62,7 @@ class Ipc:
         path: str,
         state_dir: Path,
         spec: Callable[[], Spec | None],
-        exchange: Tickets,
+        tickets: Tickets,
         threads: Threads | None = None,
     ) -> None:
         """`spec` gives the one in force."""
@@ -70,14 +70,14 @@ class Ipc:
         self._file = Path(path)
         self._state_dir = state_dir
         self._spec = spec
-        self._exchange = exchange
+        self._tickets = tickets
         self._left: FileIdentity | None = None
         """What was looked at and stays where it is."""
         self._fault = ""
         self._stopping = False
         self._poke = Wakeup()
         self._threads = threads or Threads()
-        self._thread = self._threads.start(f"the reading of {path}", self._run, exchange.rouse)
+        self._thread = self._threads.start(f"the reading of {path}", self._run, tickets.rouse)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ class Ipc:
             LOG.warning("%s", fault)
         if fault != self._fault:
             self._fault = fault
-            self._exchange.ask()
+            self._tickets.ask()
 
     # ---- the commands: each gives a sentence on what stands against it -----------------------------------------------
 
@@ -191,7 +191,7 @@ class Ipc:
         if not against:
             relay_requests.put(self._store, OWNER, found.index, {"vf": found.vf})
             LOG.info("relay %d is wanted as %s, which is %s", found.index, found.vf, netdev)
-            self._exchange.ask()
+            self._tickets.ask()
         return against
 
     def _remove(self, netdev: str) -> str:
@@ -207,7 +207,7 @@ class Ipc:
             if each is not None and own.get(each.index) == each.vf:
                 relay_requests.remove(self._store, OWNER, each.index)
                 LOG.info("relay %d is wanted no more", each.index)
-                self._exchange.ask()
+                self._tickets.ask()
                 return ""
         return against
 

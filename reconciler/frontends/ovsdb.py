@@ -104,11 +104,11 @@ ovs.jsonrpc.Connection = _Bounded
 class Ovsdb:
     """The frontend, open until `stop`."""
 
-    def __init__(self, path: str, state_dir: Path, exchange: Tickets, threads: Threads | None = None) -> None:
+    def __init__(self, path: str, state_dir: Path, tickets: Tickets, threads: Threads | None = None) -> None:
         """`path` is the database server's socket."""
         self.path = path
         self._state_dir = state_dir
-        self._exchange = exchange
+        self._tickets = tickets
         self._away_since: float | None = time.monotonic()
         self._reading_since: float | None = None
         """When the package was last asked to read; None when it has come back."""
@@ -121,7 +121,7 @@ class Ovsdb:
         self._stopping = False
         self._poke = Wakeup()
         self._threads = threads or Threads()
-        self._thread = self._threads.start(f"the reading of {path}", self._run, exchange.rouse)
+        self._thread = self._threads.start(f"the reading of {path}", self._run, tickets.rouse)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ class Ovsdb:
         self._unmet = change.faults
         if change.take or change.put:
             _log(change)
-            self._exchange.ask()
+            self._tickets.ask()
 
     def _tell(self) -> None:
         """Says what is new among what can't be relayed."""
@@ -231,7 +231,7 @@ class Ovsdb:
             if fault not in self._faults:
                 LOG.warning("%s", fault.removeprefix("ovsdb: "))
         self._faults = shown
-        self._exchange.ask()
+        self._tickets.ask()
 
     def _wait(self, idl: ovs.db.idl.Idl | None) -> None:
         """Until the database, the frontend or a clock has something new; a second where there is no connection."""

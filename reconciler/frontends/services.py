@@ -97,10 +97,10 @@ class Services:
     """The thread. `follow` says which services are to be open."""
 
     def __init__(
-        self, front: Callable[[], Front], exchange: Tickets, sampler: Sampler, threads: Threads | None = None
+        self, front: Callable[[], Front], tickets: Tickets, sampler: Sampler, threads: Threads | None = None
     ) -> None:
         self._make_front = front
-        self._exchange = exchange
+        self._tickets = tickets
         self._sampler = sampler
         self._waiting: list[_Waiting] = []
         self._open: dict[Opening, Endpoint] = {}
@@ -113,7 +113,7 @@ class Services:
         self._poke = Wakeup()
         self._stopping = False
         self._threads = threads or Threads()
-        self._thread = self._threads.start("the thread of the ZeroMQ services", self._run, exchange.rouse)
+        self._thread = self._threads.start("the thread of the ZeroMQ services", self._run, tickets.rouse)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class Services:
         """Waits for something to do, and does some of it for each service."""
         self._reopen(time.monotonic())
         poller = select.poll()
-        own = (self._poke.fileno(), self._exchange.fileno(), self._sampler.fileno())
+        own = (self._poke.fileno(), self._tickets.fileno(), self._sampler.fileno())
         for descriptor in (*own, *(endpoint.fileno() for endpoint in self._open.values())):
             poller.register(descriptor, select.POLLIN)
         poller.poll(self._idle_ms(time.monotonic()))
@@ -192,7 +192,7 @@ class Services:
             if fault not in self._faults:
                 LOG.error("%s", fault)
         self._faults = faults
-        self._exchange.rouse()
+        self._tickets.rouse()
 
     def _idle_ms(self, now: float) -> int:
         """Until the next thing is due."""
@@ -204,7 +204,7 @@ class Services:
         return max(0, int((min(due) - now) * 1000) + 1) if due else 60_000
 
     def _hear(self) -> None:
-        self._exchange.heard()
+        self._tickets.heard()
         self._poke.taken()
 
     def _serve(self, opening: Opening, endpoint: Endpoint) -> None:
@@ -253,11 +253,11 @@ class Services:
     def _wait(self, service: str, request: Request, answer: Callable[[Mapping[int, str]], Message]) -> None:
         """Has the loop see to what was recorded just now, and replies then."""
         deadline = time.monotonic() + PATIENCE_S
-        self._waiting.append(_Waiting(service, request, self._exchange.ask(), deadline, answer))
+        self._waiting.append(_Waiting(service, request, self._tickets.ask(), deadline, answer))
 
     def _conclude(self, now: float) -> None:
         """Replies to whom the loop has seen to, and to whom can't wait any longer."""
-        completed = self._exchange.latest()
+        completed = self._tickets.latest()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if each.ticket <= completed.ticket:
@@ -278,7 +278,7 @@ class Services:
         if isinstance(asked, RemoveRelay) or asked.relay not in failed:
             return ok()
         self._front.take(asked.relay)
-        self._exchange.ask()
+        self._tickets.ask()
         LOG.warning("port control: relay %d is taken back: %s", asked.relay, failed[asked.relay])
         return error(errno.EIO, asked.source, failed[asked.relay])
 

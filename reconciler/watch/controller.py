@@ -18,7 +18,7 @@ from reconciler.apply.drift import (
     drifted,
     hold_back,
     learned,
-    spot_of,
+    ref_of,
     still,
     verified_before,
 )
@@ -92,15 +92,15 @@ class Controller:
         """In words; empty: by nobody."""
         self._written: Report | None = None
         """What stands in its file."""
-        self._pulse = ServiceStatus(notifier or Notifier({}), time.monotonic())
-        self._exchange = Tickets(self._wake.rouse)
-        self._frontends = Frontends(run_dir, state_dir, host, self._exchange, self._threads)
+        self._service_status = ServiceStatus(notifier or Notifier({}), time.monotonic())
+        self._tickets = Tickets(self._wake.rouse)
+        self._frontends = Frontends(run_dir, state_dir, host, self._tickets, self._threads)
         self._ticket = 0
         """What frontends requested up to this was read."""
         self._owed = False
         """Whether some of that is not carried out yet."""
         self._stopping = False
-        self._ledger = WatchHistory(self._store)
+        self._history = WatchHistory(self._store)
         self._verified: LastVerified | None = None
         self._read_before = False
         """Whether another spec is news, and not what was in force before the last end of this process."""
@@ -135,9 +135,9 @@ class Controller:
             while not self._stopping:
                 events.follow(self._shards, poller)
                 command = self._schedule.step(time.monotonic())
-                self._pulse.beat(time.monotonic())
+                self._service_status.beat(time.monotonic())
                 if isinstance(command, Wait):
-                    until = min(command.until, self._pulse.next_beat(time.monotonic()))
+                    until = min(command.until, self._service_status.next_beat(time.monotonic()))
                     poller.poll(int(max(0.0, until - time.monotonic()) * 1000) + 1)
                     self._hear(events)
                 else:
@@ -148,7 +148,7 @@ class Controller:
             self._file.close()
             self._sources.close()
             self._frontends.close()
-            self._pulse.end()
+            self._service_status.end()
         self._store.close()
         LOG.info("ended; the engine goes on as it is")
 
@@ -181,7 +181,7 @@ class Controller:
 
     def _ask_all(self) -> None:
         """Who waits for it is told when it is done."""
-        self._pulse.reloading(time.monotonic())
+        self._service_status.reloading(time.monotonic())
         self._sources.poke()
 
     def _do_or_retry(self, command: ReadFile | LookAtEngine | Reconcile, engines: Engines) -> None:
@@ -205,7 +205,7 @@ class Controller:
             case Reconcile():
                 try:
                     self._reconcile(engines)
-                    self._pulse.reconciled()
+                    self._service_status.reconciled()
                 except Locked:
                     self._schedule.busy(time.monotonic())
 
@@ -214,7 +214,7 @@ class Controller:
         return [self._file.path, policy_file(), *own]
 
     def _read(self, engines: Engines, half: bool) -> None:
-        self._ticket = self._exchange.asked()
+        self._ticket = self._tickets.asked()
         changed = self._file.go_on() if half else self._file.read(self._hear_files)
         refused, accepted = self._file.refused, self._file.accepted
         problems = "\n".join(refused.problems) if refused else ""
@@ -234,10 +234,10 @@ class Controller:
             self._frontends.follow(accepted.spec)
             self._owed = self._owed or changed
             if not self._owed:
-                self._exchange.complete(self._ticket, accepted.refused)
+                self._tickets.complete(self._ticket, accepted.refused)
         self._schedule.file_read(time.monotonic(), changed)
         if refused is not None or not changed:
-            self._pulse.read(accepted is None)
+            self._service_status.read(accepted is None)
         self._store.heal()
 
     def _prepare(self, engines: Engines, observed: HostSnapshot | None = None) -> None:
@@ -298,17 +298,17 @@ class Controller:
         """`report`: what has drifted is said, and stays."""
         found = goal.found
         known = still(self._verified, found.target)
-        spots = drifted(found.todo, found.snapshot, known)
-        words = differences(found.todo, spots)
+        refs = drifted(found.todo, found.snapshot, known)
+        words = differences(found.todo, refs)
         done = "and that stays" if report else "and it is set right"
         self._tell("drift", "; ".join(words), f"somebody changed what is live, {done}: %s", "")
         self._report = replace(self._report, drift=words if report else ())
-        drift = spots if report else frozenset()
+        drift = refs if report else frozenset()
         todo = hold_back(found.todo, found.snapshot, known, drift)
         self._shards = tuple(todo.targets)
         self._readying.leave(todo.targets)
         outcome = apply_host(
-            todo, found.snapshot.observations, engines.clients, lambda _: self._pulse.beat(time.monotonic())
+            todo, found.snapshot.observations, engines.clients, lambda _: self._service_status.beat(time.monotonic())
         )
         if outcome.verdict is Verdict.APPLIED:
             self._readying.forget(todo.targets)
@@ -331,13 +331,13 @@ class Controller:
             self._schedule.changed(time.monotonic())
         else:
             self._stand(found.snapshot)
-        healed = self._ledger.failing and outcome.verdict is Verdict.APPLIED
+        healed = self._history.failing and outcome.verdict is Verdict.APPLIED
         news = self._tell_held_back(found.guarded)
         self._report = replace(self._report, instead=goal.instead)
         self._tell("instead", goal.instead, "the spec is not carried out: %s", "the spec is carried out again")
         if found.todo.actions or found.todo.missing or healed or news:
             text = accepted.spec.text if goal.undoing is None else ""
-            last_apply = self._ledger.enter(
+            last_apply = self._history.enter(
                 found.saved, replace(outcome, held_back=found.guarded.held_back), text, goal.own
             )
             self._report = replace(self._report, last_apply=last_apply)
@@ -347,7 +347,7 @@ class Controller:
         failed = {each.relay: each.message for each in outcome.relays if not each.applied and not each.pending}
         if outcome.verdict in (Verdict.APPLIED, Verdict.FAILED, Verdict.HELD_BACK):
             self._owed = False
-            self._exchange.complete(self._ticket, {**failed, **goal.left_out, **accepted.refused})
+            self._tickets.complete(self._ticket, {**failed, **goal.left_out, **accepted.refused})
 
     def _tell_held_back(self, guarded: Guarded) -> bool:
         """Whether something is held back that was not before."""
@@ -362,8 +362,8 @@ class Controller:
         pause = read_pause(self._state_dir)
         self._paused_by = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
         self._tell("pause", self._paused_by, "paused %s", "resumed")
-        spots = frozenset(map(spot_of, found.todo.planned_actions))
-        self._report = replace(self._report, waiting=differences(found.todo, spots) if pause is not None else ())
+        refs = frozenset(map(ref_of, found.todo.planned_actions))
+        self._report = replace(self._report, waiting=differences(found.todo, refs) if pause is not None else ())
         if pause is not None:
             self._schedule.reconciled(time.monotonic(), Verdict.HELD_BACK, *fingerprint(found.snapshot.versions))
             self._stand(found.snapshot)
@@ -375,7 +375,7 @@ class Controller:
         self._report = replace(self._report, standings=found)
 
     def _show(self) -> None:
-        self._pulse.status(in_a_line(self._report, self._file.refused is not None, self._paused_by))
+        self._service_status.status(in_a_line(self._report, self._file.refused is not None, self._paused_by))
         retry_at = self._schedule.retry_at
         troubles: tuple[str | None, ...] = (self._store.fault, self._readying.fault, self._impossible, self._short)
         troubles += (*self._file.lacking, *self._file.outdated)

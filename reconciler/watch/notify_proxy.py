@@ -40,14 +40,14 @@ class NotifyProxy:
         """The descriptors that the watch must inherit for it."""
         return (self._hearing.descriptor,)
 
-    def turn(self, now: float, born: float) -> bool:
-        """Passes on what was said. Whether the watch, which was started at `born`, is to be killed."""
+    def turn(self, now: float, started: float) -> bool:
+        """Passes on what was said. Whether the watch, which was started at `started`, is to be killed."""
         for message in self._hearing.drain():
             self._heard = now
             if message.startswith(FORWARDED):
                 self._notifier.forward(message)
         self._notifier.alive(now)
-        return now - max(self._heard, born) > self._silent_s
+        return now - max(self._heard, started) > self._silent_s
 
     def stopping(self) -> None:
         self._notifier.stopping()

@@ -8,7 +8,7 @@ AGAIN_AT_ONCE = 75
 """The exit code of an engine that asks to be started with other parameters (EX_TEMPFAIL of sysexits.h)."""
 FIRST_S = 0.1
 LAST_S = 5.0
-SETTLED_S = 10.0
+STABLE_S = 10.0
 """Who lived that long did not die of how he was started."""
 
 
@@ -23,13 +23,13 @@ class Child:
     deaths: int = 0
     """In quick succession."""
 
-    def born(self, now: float) -> None:
+    def has_started(self, now: float) -> None:
         """It was started."""
         self.started = now
 
     def died(self, now: float, code: int) -> None:
         """It ended, with this exit code (negative: by this signal)."""
-        if now - self.started >= SETTLED_S:
+        if now - self.started >= STABLE_S:
             self.deaths = 0
         if code == AGAIN_AT_ONCE:
             self.start_at = now

@@ -157,7 +157,7 @@ def _until_told_to_end(
         if between is not None:
             _end_silent(between, next(s for s in children if s.child.name == WATCH), now)
         for started in children:
-            _bury(started, now)
+            _reap(started, now)
             if started.process is None and started.kill_at is None and now >= started.child.start_at:
                 _start(started, libc)
         due = [s.child.start_at for s in children if s.process is None and s.kill_at is None]
@@ -233,7 +233,7 @@ def _start(started: ChildProcess, libc: ctypes.CDLL) -> None:
             os._exit(1)
 
     environment = started.environment if started.environment is not None else without_manager()
-    started.child.born(time.monotonic())
+    started.child.has_started(time.monotonic())
     try:
         # A process group of its own: Ctrl-C at the terminal reaches us alone, and we end the two in order.
         started.process = subprocess.Popen(
@@ -252,7 +252,7 @@ def _start(started: ChildProcess, libc: ctypes.CDLL) -> None:
     LOG.info("%s started (pid %d)", started.child.name, started.process.pid)
 
 
-def _bury(started: ChildProcess, now: float) -> None:
+def _reap(started: ChildProcess, now: float) -> None:
     if started.process is None or (code := started.process.poll()) is None:
         return
     started.process, started.killed_at, started.stuck = None, None, False

@@ -46,9 +46,9 @@ class Churn:
         """Make so many changes, and wait until the last one is applied."""
         for _ in range(count):
             possible = [change for change in self._changes() if change is not None]
-            burst_size = self._random.choice(possible)
-            burst_size()
-            self.done[burst_size.__name__] += 1
+            chosen = self._random.choice(possible)
+            chosen()
+            self.done[chosen.__name__] += 1
             self._scene.save()
             if self._random.random() > UNSEEN:
                 self._scene.instance.wait_applied()

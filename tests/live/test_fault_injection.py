@@ -127,12 +127,12 @@ def spots(day: Day) -> Paths:
 def test_whatever_fails_for_a_while_heals_without_a_hand(day: Day) -> None:
     found = spots(day)
     assert {spot.process for spot in found} == {"watch", "run"}
-    burst_size = faults(found)
-    random.Random(SEED).shuffle(burst_size)
+    chosen = faults(found)
+    random.Random(SEED).shuffle(chosen)
     done = set(Path(RESUME).read_text().splitlines()) if RESUME and Path(RESUME).exists() else set()
     began, tried = time.monotonic(), 0
     ended: dict[str, list[str]] = {}
-    for spot, error in burst_size:
+    for spot, error in chosen:
         what = f"{spot} {error}"
         if what in done:
             continue
@@ -149,7 +149,7 @@ def test_whatever_fails_for_a_while_heals_without_a_hand(day: Day) -> None:
         if RESUME:
             with Path(RESUME).open("a") as kept:
                 kept.write(f"{what}\n")
-    print(f"\n{tried} of {len(burst_size)} faults at {len(found)} spots, seed {SEED}; ended and started again: {ended}")
+    print(f"\n{tried} of {len(chosen)} faults at {len(found)} spots, seed {SEED}; ended and started again: {ended}")
 
 
 def deaths(log: str) -> list[str]:

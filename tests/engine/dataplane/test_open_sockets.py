@@ -104,7 +104,7 @@ def test_what_is_no_socket_is_refused_by_name(opened: Sockets, directory: Path) 
     assert path.read_text() == "precious"
 
 
-def test_it_knocks_when_a_socket_appears_and_once_only(
+def test_it_connects_when_a_socket_appears_and_once_only(
     context: StandInContext, opened: Sockets, directory: Path
 ) -> None:
     path = directory / "vm1.sock"
@@ -141,7 +141,7 @@ def test_who_is_connected_is_left_alone(context: StandInContext, opened: Sockets
         opened.check_replace(Socket(str(path)))
 
 
-def test_a_server_never_knocks(opened: Sockets, directory: Path) -> None:
+def test_a_server_never_connects(opened: Sockets, directory: Path) -> None:
     path = directory / "vm1.sock"
     opened.open(Socket(str(path), uid=os.getuid(), gid=os.getgid()))
     path.unlink()

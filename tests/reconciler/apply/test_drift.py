@@ -37,11 +37,11 @@ class Loop:
         snapshot = HostSnapshot(seen)
         todo = HostPlan(alone(plan(self.target, seen[0].state)), {0: self.target})
         known = still(self.settled, self.target)
-        spots = drifted(todo, snapshot, known)
-        drift = spots if self.report else frozenset()
+        refs = drifted(todo, snapshot, known)
+        drift = refs if self.report else frozenset()
         outcome = apply_host(hold_back(todo, snapshot, known, drift), seen, {0: client})
         self.settled = learned(self.settled, self.target, outcome, drift)
-        return outcome.verdict, {f"{kind}:{key}" for _, kind, key in spots}
+        return outcome.verdict, {f"{kind}:{key}" for _, kind, key in refs}
 
 
 def change(engine: FakeEngine, kind: Kind, key: Key, **fields: Any) -> None:

@@ -96,7 +96,7 @@ def test_the_sampling_goes_on_and_who_asked_is_answered_all_the_same(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened.serve()
-    left = failing(monkeypatch, sampler, "look")
+    left = failing(monkeypatch, sampler, "read_counts")
     answers = []
 
     def failed() -> bool:

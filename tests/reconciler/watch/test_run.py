@@ -30,7 +30,7 @@ def test_a_child_that_keeps_dying_is_started_less_and_less_often() -> None:
     waits = []
     now = 0.0
     for _ in range(9):
-        child.born(now)
+        child.has_started(now)
         child.died(now + 1, 1)
         waits.append(round(child.start_at - now - 1, 1))
         now = child.start_at
@@ -39,14 +39,14 @@ def test_a_child_that_keeps_dying_is_started_less_and_less_often() -> None:
 
 def test_a_child_that_lived_a_while_is_started_soon() -> None:
     child = Child("engine", deaths=20)
-    child.born(0.0)
+    child.has_started(0.0)
     child.died(11.0, -signal.SIGKILL)
     assert child.start_at == pytest.approx(11.1)
 
 
 def test_a_child_that_asks_for_it_is_started_at_once() -> None:
     child = Child("engine", deaths=20)
-    child.born(0.0)
+    child.has_started(0.0)
     child.died(1.0, AGAIN_AT_ONCE)
     assert child.start_at == 1.0
 
@@ -174,8 +174,8 @@ class Undead:
 
 def test_a_watch_that_can_not_be_killed_is_said_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     class Silent(NotifyProxy):
-        def turn(self, now: float, born: float) -> bool:
-            del now, born
+        def turn(self, now: float, started: float) -> bool:
+            del now, started
             return True
 
     between, undead = Silent(), Undead()
