@@ -12,7 +12,7 @@ from setuptools import find_packages  # type: ignore[import-untyped]
 from tests.kit.paths import ROOT
 
 DECISIONS = sorted(path.name for path in (ROOT / "docs" / "decisions").iterdir())
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/testing.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 ARCHITECTURE = ("ARCHITECTURE.md", *(f"docs/decisions/{name}" for name in DECISIONS))
 _PATH = re.compile(r"(?<![\w/.])((?:docs|examples|packaging|schema|engine|reconciler|state|scripts|tests)/[\w./@-]*\w)")
 
@@ -30,7 +30,6 @@ def _locked() -> dict[str, str]:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_file_that_a_document_names_is_there(document: str) -> None:
     named = set(_PATH.findall((ROOT / document).read_text()))
-    assert named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
