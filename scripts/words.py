@@ -58,7 +58,8 @@ TABLE = (
 def files(tree: Path) -> Iterator[tuple[str, Path]]:
     """What is read, by its name in the tree."""
     for top in sorted(tree.iterdir()):
-        for path in sorted(top.rglob("*")) if top.is_dir() and top.name not in (".git", ".venv", ".cache") else [top]:
+        inside = top.rglob("*") if top.name == ".github" or top.name[0] != "." else ()
+        for path in (top, *sorted(inside)):
             name = path.relative_to(tree).as_posix()
             if path.is_file() and not path.is_symlink() and not UNREAD.search(name) and name not in SELF:
                 yield name, path

@@ -52,6 +52,10 @@ FAULTS = {
         {"docs/plan.md": "# The plan\n\nKnots are cut greedily.\n"},
         "docs/plan.md:3: 'Knots' is retired; it is called 'circle, component of a graph'",
     ),
+    "a retired word at the top": (
+        {"README.md": "Doors for programs\n"},
+        "README.md:1: 'Doors' is retired; it is called 'frontend'",
+    ),
     "a retired phrase over the end of a line": (
         {"state/store.py": "# One process must let\n# go before another takes it.\n"},
         "state/store.py:1: 'let # go' is retired; it is called 'release, detach, remove'",
