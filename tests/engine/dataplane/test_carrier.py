@@ -11,7 +11,7 @@ from engine.dataplane import carrier
 
 @pytest.fixture
 def interfaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for /sys/class/net: `up` has a carrier, `down` has none, `off` is not up."""
+    """A fake /sys/class/net: `up` has a carrier, `down` has none, `off` is not up."""
     for name, text in (("up", "1\n"), ("down", "0\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "carrier").write_text(text)

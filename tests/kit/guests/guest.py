@@ -1,4 +1,4 @@
-"""A stand-in for a guest: dpdk-testpmd with virtio-user ports on vhost-user sockets."""
+"""A guest without a machine: dpdk-testpmd with virtio-user ports on vhost-user sockets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Runs a file of tests in a process of its own: there, DPDK's functions can be replaced by stand-ins for compiled code.
+"""Runs a file of tests in a process of its own: there, DPDK's functions can be replaced by fakes of compiled code.
 
-Symbols belong to a process, so a stand-in given to the burst loops would stay in every other test of the same run.
+Symbols belong to a process, so a fake given to the burst loops would stay in every other test of the same run.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def _write(block: Block, offset: int, kind: type[ctypes.c_uint16] | type[ctypes.
 
 
 @dataclass
-class SlowRing:
+class ReferenceRing:
     """What a ring does, in packets: it has room for so many bytes, and a record does not go round its end."""
 
     snaplen: int
@@ -101,19 +101,19 @@ READS = st.integers(1, 2 * RING_BYTES)
     story=st.lists(st.one_of(BURSTS, READS), max_size=30),
 )
 def test_what_is_read_is_what_was_received(snaplen: int, headroom: int, story: list[list[Chain] | int]) -> None:
-    mbufs, ring, twin, records = Mbufs(), Ring(snaplen, RING_BYTES), SlowRing(snaplen), Records()
+    mbufs, ring, reference, records = Mbufs(), Ring(snaplen, RING_BYTES), ReferenceRing(snaplen), Records()
     entry = Block(at.ENTRY_SIZE)
     entry.write(at.ENTRY_CAPTURE, ring.block.address)
     for step in [*story, 10 * RING_BYTES]:
         if isinstance(step, int):
             piece, _more = ring.take(step)
             records.feed(piece)
-            twin.read += len(piece)
+            reference.read += len(piece)
         else:
             capture(entry.address, mbufs.burst(step, headroom).address, len(step))
-            twin.capture(step)
-        assert ring.missed == twin.missed
-    assert [(each.length, each.packet) for each in records.waiting] == twin.records
+            reference.capture(step)
+        assert ring.missed == reference.missed
+    assert [(each.length, each.packet) for each in records.waiting] == reference.records
     stamps = [each.tsc for each in records.waiting]
     assert stamps == sorted(stamps)
 
@@ -159,7 +159,7 @@ def test_every_packet_that_a_turn_receives_is_captured(direction: int, story: li
 def arrived(pair: Pair) -> list[Packet]:
     """What was taken from where it arrived: everything in front of what still lies there."""
     left = len(pair.place.inbox)
-    return list(pair.twin.inbox)[: len(pair.twin.inbox) - left]
+    return list(pair.reference.inbox)[: len(pair.reference.inbox) - left]
 
 
 def test_more_says_whether_something_is_left() -> None:

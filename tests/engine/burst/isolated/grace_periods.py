@@ -243,7 +243,7 @@ def test_a_stopped_worker_costs_the_publisher_nothing_and_may_start_again() -> N
 
 @pytest.fixture
 def guests() -> Iterator[Block]:
-    """The guest blocks of three sockets whose names the stand-in of rte_vhost gives to devices 0 to 2."""
+    """The guest blocks of three sockets whose names the fake of rte_vhost gives to devices 0 to 2."""
     block, event_fd = Block(3 * at.GUEST_SIZE), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     for vid in range(3):
         block.write_bytes(vid * at.GUEST_SIZE + at.GUEST_PATH, compiled_spies.path_of(vid) + b"\0")

@@ -29,8 +29,8 @@ with numba_cache(cache_dir(), library.load().version):
     from engine.burst.vhost import connection, events
     from engine.dataplane.context import Context
 
-settings.register_profile("twins", deadline=None, max_examples=times(80, 500), suppress_health_check=list(HealthCheck))
-settings.load_profile("twins")
+settings.register_profile("loops", deadline=None, max_examples=times(80, 500), suppress_health_check=list(HealthCheck))
+settings.load_profile("loops")
 
 LENGTHS = st.one_of(st.integers(1, 9216), st.sampled_from([0, 60, 64, 1518, 65_535, 2**31, 2**32 - 1]))
 FEATURES = st.sampled_from([0, 1 << 26, 1 << 34, 1 << 26 | 1 << 34, 1 << 32, ~(1 << 26 | 1 << 34) & (2**63 - 1)])
@@ -48,11 +48,11 @@ DIRECTIONS = st.sampled_from([at.VF_TO_VM, at.VM_TO_VF])
 
 @dataclass
 class Pair:
-    """A compiled entry and its slow twin, which see the same packets arrive."""
+    """A compiled entry and its reference implementation, which see the same packets arrive."""
 
     world: fake_dpdk.World
     place: fake_dpdk.Place
-    twin: ReferenceEntry
+    reference: ReferenceEntry
 
     @classmethod
     def of(cls, world: fake_dpdk.World, direction: int) -> Pair:
@@ -61,25 +61,25 @@ class Pair:
     def surround(self, now: Surroundings) -> None:
         arriving = self.world.packets(now.arrives)
         self.place.surround(now, arriving)
-        self.twin.inbox += arriving
+        self.reference.inbox += arriving
 
     def compare(self, before: dict[str, int]) -> None:
-        place, twin, after = self.place, self.twin, self.place.counters()
+        place, reference, after = self.place, self.reference, self.place.counters()
         self.world.settle()
         assert self.world.wrongs == []
-        assert place.waiting() == twin.waiting
-        assert place.sent == twin.sent
-        assert place.inbox == twin.inbox
-        assert {name: value for name, value in after.items() if name != "busy_cycles"} == twin.counters()
+        assert place.waiting() == reference.waiting
+        assert place.sent == reference.sent
+        assert place.inbox == reference.inbox
+        assert {name: value for name, value in after.items() if name != "busy_cycles"} == reference.counters()
         assert all(after[name] >= value for name, value in before.items()), "a counter went backwards"
         assert place.intact()
 
     def check_every_packet(self) -> None:
         """Each packet received was sent, was dropped, or waits: once, and those sent and waiting in their order."""
-        ended = [packet for packets in self.twin.dropped.values() for packet in packets]
+        ended = [packet for packets in self.reference.dropped.values() for packet in packets]
         kept = [*self.place.sent, *self.place.waiting()]
         assert sorted(packet.serial for packet in kept) == [packet.serial for packet in kept]
-        assert sorted(ended + kept, key=lambda packet: packet.serial) == self.twin.received
+        assert sorted(ended + kept, key=lambda packet: packet.serial) == self.reference.received
 
 
 def check_mbufs(world: fake_dpdk.World, pairs: list[Pair]) -> None:
@@ -102,13 +102,13 @@ def compiled_turn(world: fake_dpdk.World, place: fake_dpdk.Place, how: str) -> i
 
 
 @given(direction=DIRECTIONS, how=st.sampled_from(["turn", "direct"]), story=st.lists(SURROUNDINGS, max_size=30))
-def test_a_direction_does_what_its_twin_does(direction: int, how: str, story: list[Surroundings]) -> None:
+def test_a_direction_does_what_the_reference_does(direction: int, how: str, story: list[Surroundings]) -> None:
     world = fake_dpdk.fresh()
     pair = Pair.of(world, direction)
     for now in story:
         pair.surround(now)
         before = pair.place.counters()
-        assert compiled_turn(world, pair.place, how) == pair.twin.poll(now)
+        assert compiled_turn(world, pair.place, how) == pair.reference.poll(now)
         pair.compare(before)
         assert pair.place.counters()["busy_cycles"] == 0
     pair.check_every_packet()
@@ -121,13 +121,13 @@ def test_a_port_that_needs_service_is_never_left_alone(direction: int, story: li
     world = fake_dpdk.fresh()
     pair = Pair.of(world, direction)
     pair.place.port.write(at.PORT_SERVICE, 1)
-    pair.twin.service = True
+    pair.reference.service = True
     for now in story:
         pair.surround(now)
         before = pair.place.counters()
-        assert compiled_turn(world, pair.place, "timed") == pair.twin.poll(now)
+        assert compiled_turn(world, pair.place, "timed") == pair.reference.poll(now)
         pair.compare(before)
-        assert pair.place.served == pair.twin.served
+        assert pair.place.served == pair.reference.served
     pair.check_every_packet()
     check_mbufs(world, [pair])
 
@@ -142,12 +142,12 @@ def test_service_waits_for_its_time() -> None:
     assert pair.place.served == 0
 
 
-def slow_round(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
+def reference_round(pairs: list[Pair], nows: Sequence[Surroundings]) -> list[int]:
     """A turn each, then more for those that moved a whole burst, the last first: how many packets each moved."""
-    moved = [pair.twin.poll(now) for pair, now in zip(pairs, nows, strict=False)]
+    moved = [pair.reference.poll(now) for pair, now in zip(pairs, nows, strict=False)]
     busy = [index for index, packets in enumerate(moved) if packets >= at.BURST][::-1]
     while busy and sum(moved) < loops.ROUND_PACKETS * len(pairs):
-        packets = {index: pairs[index].twin.poll(nows[index]) for index in busy}
+        packets = {index: pairs[index].reference.poll(nows[index]) for index in busy}
         for index, count in packets.items():
             moved[index] += count
         busy = [index for index in busy if packets[index] >= at.BURST][::-1]
@@ -173,9 +173,9 @@ def test_a_round_is_a_turn_of_each_entry_and_more_of_the_busy_ones(
             pair.surround(now)
         before = [pair.place.counters() for pair in pairs]
         moved = loops.one_round(table.address, world.fp_ops.address, fake_dpdk.DRAIN_POOL, weight)
-        by_twin = slow_round(pairs, nows)
-        assert moved == sum(by_twin)
-        for pair, old, packets in zip(pairs, before, by_twin, strict=True):
+        by_reference = reference_round(pairs, nows)
+        assert moved == sum(by_reference)
+        for pair, old, packets in zip(pairs, before, by_reference, strict=True):
             pair.compare(old)
             charged = pair.place.counters()["busy_cycles"] - old["busy_cycles"]
             assert (charged > 0) == (packets > 0 and weight > 0), "charged to the entries that moved packets"
@@ -240,7 +240,7 @@ def test_a_pass_goes_on_until_more_than_single_packets_come(arrives: list[int]) 
 
 
 def test_what_is_fetched_ahead_is_not_read() -> None:
-    """The stand-in says that the guest's ring is where no memory is."""
+    """The fake says that the guest's ring is where no memory is."""
     world = fake_dpdk.fresh()
     there, absent, disabled = [world.add(at.VF_TO_VM) for _ in range(3)]
     for place in (there, absent, disabled, world.add(at.VM_TO_VF)):
@@ -341,16 +341,16 @@ STORY = st.lists(st.one_of(st.none(), st.lists(EVENTS, max_size=8), st.integers(
 @given(story=STORY)
 def test_the_ring_of_events(story: list[list[tuple[int, int]] | int | None]) -> None:
     """None: read. A list: push these. A number: push so many, to come round the ring or to overrun it."""
-    ring, twin, lost = Ring(), deque[tuple[int, int]](), 0
+    ring, reference, lost = Ring(), deque[tuple[int, int]](), 0
     for step in [*story, None]:
         if step is None:
-            assert ring.take() == list(twin)
-            twin.clear()
+            assert ring.take() == list(reference)
+            reference.clear()
             continue
         for event in step if isinstance(step, list) else [(1, index % 64) for index in range(step)]:
             events.push_event(ring.callback_context.address, *event)
-            if len(twin) < at.EVENT_SLOTS:
-                twin.append(event)
+            if len(reference) < at.EVENT_SLOTS:
+                reference.append(event)
             else:
                 lost += 1
     assert ring.callback_context.read(at.EVENTS_LOST) == lost

@@ -194,7 +194,7 @@ SIZES = st.sampled_from([1448, 1428, 1380, 536, 8, 513])
 
 
 @given(frames=st.lists(st.tuples(FRAMES, SIZES), min_size=1, max_size=4), chained=st.booleans())
-def test_segments_are_as_the_twin_cuts_them(frames: list[tuple[Frame, int]], chained: bool) -> None:
+def test_segments_are_as_the_reference_cuts_them(frames: list[tuple[Frame, int]], chained: bool) -> None:
     short = Frame(4, b"a short one, its checksum left open")
     plain = packet(
         short.wire(short.open_checksum()),
