@@ -189,11 +189,23 @@ def plan(walk: Walk, place: Place) -> None:
     """`vio4wd plan`."""
     from reconciler.cli import main
 
+    command = [sys.executable, "-P", "-c", APPLY, str(walk.tree), str(place.file)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # which waits until the engine is ready
     place.save(1, 2, 3)
     sys.setprofile(walk.profile)
     with walk.recorded(), contextlib.redirect_stdout(io.StringIO()):
-        main(["plan", str(place.file)])
+        code = main(["plan", str(place.file)])
     sys.setprofile(None)
+    if code:
+        raise RuntimeError(f"vio4wd plan ended with {code}")
+
+
+APPLY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from reconciler.cli import main
+sys.exit(main(["apply", sys.argv[2]]))
+"""
 
 
 WALKS: dict[str, Callable[[Walk, Place], None]] = {
