@@ -90,10 +90,20 @@ def _lost(action: Action, live: State) -> bool:
     return any(action.key in (relay.port, relay.socket) for relay in live.relays.values())
 
 
-def differences(todo: HostPlan, refs: frozenset[ResourceRef]) -> tuple[str, ...]:
-    """What would set right what has drifted, each in a few words."""
-    found = [planned.action for planned in todo.planned_actions if ref_of(planned) in refs]
+def differences(todo: HostPlan, refs: frozenset[ResourceRef] | None = None) -> tuple[str, ...]:
+    """What would set right what has drifted (None: all that the plan does), each in a few words."""
+    found = [planned.action for planned in todo.planned_actions if refs is None or ref_of(planned) in refs]
     return tuple(f"{action.verb} {action.resource}  {words(action)}".rstrip() for action in found)
+
+
+def without_drift(
+    todo: HostPlan, snapshot: HostSnapshot, verified: LastVerified | None, report: bool
+) -> tuple[HostPlan, frozenset[ResourceRef], tuple[str, ...]]:
+    """The plan without what is to be left alone; what of that is drift (`report`: it is only said); and what has
+    drifted, in words."""
+    refs = drifted(todo, snapshot, verified)
+    drift = refs if report else frozenset()
+    return hold_back(todo, snapshot, verified, drift), drift, differences(todo, refs)
 
 
 def hold_back(

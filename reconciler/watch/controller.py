@@ -12,16 +12,7 @@ import zmq
 
 from engine.api.client import EngineError, EngineUnavailable
 from reconciler.apply.commit_confirmed import undone
-from reconciler.apply.drift import (
-    LastVerified,
-    differences,
-    drifted,
-    hold_back,
-    learned,
-    ref_of,
-    still,
-    verified_before,
-)
+from reconciler.apply.drift import LastVerified, differences, learned, still, verified_before, without_drift
 from reconciler.apply.executor import Outcome, Verdict, apply_host
 from reconciler.apply.history import WatchHistory, reached
 from reconciler.apply.proposal import Proposal
@@ -298,13 +289,10 @@ class Controller:
         """`report`: what has drifted is said, and stays."""
         found = goal.found
         known = still(self._verified, found.target)
-        refs = drifted(found.todo, found.snapshot, known)
-        words = differences(found.todo, refs)
+        todo, drift, words = without_drift(found.todo, found.snapshot, known, report)
         done = "and that stays" if report else "and it is set right"
         self._tell("drift", "; ".join(words), f"somebody changed what is live, {done}: %s", "")
         self._report = replace(self._report, drift=words if report else ())
-        drift = refs if report else frozenset()
-        todo = hold_back(found.todo, found.snapshot, known, drift)
         self._shards = tuple(todo.targets)
         self._readying.leave(todo.targets)
         outcome = apply_host(
@@ -362,8 +350,7 @@ class Controller:
         pause = read_pause(self._state_dir)
         self._paused_by = f"by {pause.who}{pause.reason and ': '}{pause.reason}" if pause is not None else ""
         self._tell("pause", self._paused_by, "paused %s", "resumed")
-        refs = frozenset(map(ref_of, found.todo.planned_actions))
-        self._report = replace(self._report, waiting=differences(found.todo, refs) if pause is not None else ())
+        self._report = replace(self._report, waiting=differences(found.todo) if pause is not None else ())
         if pause is not None:
             self._schedule.reconciled(time.monotonic(), Verdict.HELD_BACK, *fingerprint(found.snapshot.versions))
             self._stand(found.snapshot)
