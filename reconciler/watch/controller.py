@@ -53,6 +53,27 @@ LOG = logging.getLogger("vio4wd.watch")
 class Controller:
     """Keeps a host's engines as one file wants it. `run` until `stop`."""
 
+    _read_anew = False
+    """Somebody wants everything to be read."""
+    _paused_by = ""
+    """In words; empty: by nobody."""
+    _written: Report | None = None
+    """The report that stands in its file."""
+    _ticket = 0
+    """What frontends requested up to this was read."""
+    _owed = False
+    """Whether some of that is not carried out yet."""
+    _stopping = False
+    _verified: LastVerified | None = None
+    _read_before = False
+    """Whether another spec is news, and not what was in force before the last end of this process."""
+    _paused_before = False
+    _shards: tuple[int, ...] = (0,)
+    """Those that the spec needs; their events are listened to."""
+    _impossible = ""
+    _short = ""
+    """What of the spec this host has too little for: as much as fits is done all the same."""
+
     def __init__(
         self,
         file: Path,
@@ -67,8 +88,6 @@ class Controller:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._wake = Wakeup()
-        self._read_anew = False
-        """Somebody wants everything to be read."""
         self._store = Store(state_dir)
         self._threads = Threads()
         """Those that anything of this process goes on by for ever."""
@@ -79,28 +98,10 @@ class Controller:
         before = read_report(run_dir)
         stood = before.standings if before is not None else {}
         self._report = Report(os.getpid(), str(self._file.path), time.time(), standings=stood, defaults=defaults)
-        self._paused_by = ""
-        """In words; empty: by nobody."""
-        self._written: Report | None = None
-        """What stands in its file."""
         self._service_status = ServiceStatus(notifier or Notifier({}), time.monotonic())
         self._tickets = Tickets(self._wake.rouse)
         self._frontends = Frontends(run_dir, state_dir, host, self._tickets, self._threads)
-        self._ticket = 0
-        """What frontends requested up to this was read."""
-        self._owed = False
-        """Whether some of that is not carried out yet."""
-        self._stopping = False
         self._history = WatchHistory(self._store)
-        self._verified: LastVerified | None = None
-        self._read_before = False
-        """Whether another spec is news, and not what was in force before the last end of this process."""
-        self._paused_before = False
-        self._shards: tuple[int, ...] = (0,)
-        """Those that the spec needs; their events are listened to."""
-        self._impossible = ""
-        self._short = ""
-        """What of it this host has too little for: as much as fits is done all the same."""
         self._readying = EngineStart(run_dir, state_dir)
         self._host = host
         self._tell = ChangeLog(LOG).tell
