@@ -25,12 +25,12 @@ from engine.dpdk.logstream import LogStream
 from schema.model import MAX_RELAYS, Action, Pin
 from schema.paths import cache_dir, engine_parameters
 from schema.system import locks
-from schema.system.descriptors import raise_limit
 from schema.system.files import make_directory
+from schema.system.locks import wait_until
 from schema.system.logs import log_from, log_to_stderr
 from schema.system.signals import obey
-from schema.system.waiting import wait_until
 from schema.system.whole import import_all, own_version
+from schema.wire.descriptors import raise_limit
 from schema.wire.listening import EndpointError
 from schema.wire.notify import Notifier
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from schema.document.nodes import Path, Problem
 from schema.model import Port
+from schema.nodes import Path, Problem
 from schema.paths import normal_path
 
 ENDPOINTS: tuple[Path, ...] = (

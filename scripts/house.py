@@ -13,13 +13,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ORDER = """
-schema.system schema.document schema schema.rules schema.loading schema.__init__ schema.wire
+schema.system schema schema.rules schema.loading schema.__init__ schema.wire
 state
 engine.dpdk engine.burst.compiled engine.burst.vhost engine.burst engine.api engine.dataplane engine
-reconciler.runtime reconciler.host reconciler.memory reconciler.resources reconciler.observe reconciler.order
-reconciler.planning reconciler.policy reconciler.legacy reconciler.sources reconciler.desired reconciler.apply
-reconciler.status reconciler.frontends reconciler.watch reconciler.terminal reconciler.legacy.clients
-reconciler.commands reconciler
+reconciler.host reconciler.observe reconciler.planning reconciler.policy reconciler.legacy reconciler.sources
+reconciler.desired reconciler.apply reconciler.status reconciler.frontends reconciler.watch reconciler.terminal
+reconciler.legacy.clients reconciler.commands reconciler
 """
 """From the ground up. A room is a package; one file that all others of its package stand below is a room by itself."""
 ROOMS = {room: height for height, room in enumerate(ORDER.split())}

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from engine.api.fault import Refused
 from schema.paths import engine_events, engine_socket
-from schema.system.descriptors import Wakeup
+from schema.wire.descriptors import Wakeup
 from schema.wire.listening import Access
 from schema.wire.serving import Client, Endpoint
 from schema.wire.zmtp import Frame, answering, publishing

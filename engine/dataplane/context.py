@@ -15,14 +15,14 @@ from engine.burst.loops import drop_waiting, read_tsc, work
 from engine.burst.vhost.bus_error import survive_missing_memory
 from engine.burst.vhost.callback_block import CALLBACK_CONTEXT
 from engine.burst.vhost.callbacks import CALLBACKS, after_message, before_message
-from engine.dataplane.numa import Numa
+from engine.dataplane.pci import Numa
 from engine.dpdk import descriptors
 from engine.dpdk.ethdev import Ethdevs
 from engine.dpdk.installed import DPDK
 from engine.dpdk.mbuf import STANDARD_ROOM_BYTES, Mbufs, Pool
 from engine.dpdk.vhost import Vhost
 from schema.model import MAX_SOCKETS
-from schema.system.descriptors import Wakeup
+from schema.wire.descriptors import Wakeup
 
 DRAIN_MBUFS = 2047
 

@@ -20,8 +20,8 @@ from engine.dpdk.ethdev import PortStats, Setup, Started
 from engine.dpdk.layout import ETHER_OVERHEAD_BYTES, MAX_ETHPORTS
 from engine.dpdk.library import DpdkError
 from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, STANDARD_ROOM_BYTES, Pool
-from schema.document.nodes import shorten
 from schema.model import Port
+from schema.nodes import shorten
 from schema.rules.host_policy import device_objection, in_force
 from schema.vf import is_bond_name
 

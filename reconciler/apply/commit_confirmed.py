@@ -8,8 +8,17 @@ from dataclasses import dataclass, field
 
 from reconciler.apply.outcome import Outcome, Verdict
 from reconciler.policy.relay_subsets import files_own
-from state.last_applied import LastTarget, RollbackHold, keep_hold, keep_target
-from state.pending import Pending, Phase, current_pending, forget, wait
+from state.applied import (
+    LastTarget,
+    Pending,
+    Phase,
+    RollbackHold,
+    current_pending,
+    forget,
+    keep_hold,
+    keep_target,
+    wait,
+)
 from state.store import Store
 
 LOOK_S = 0.25

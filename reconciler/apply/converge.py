@@ -10,11 +10,10 @@ from engine.api.client import EngineError, EngineUnavailable
 from reconciler.apply.executor import OnStep, Outcome, Step, Verdict, apply_host
 from reconciler.apply.proposal import Proposal
 from reconciler.observe.engine_start import forget_unneeded, leave_parameters
-from reconciler.observe.engines import Engines
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import Engines, HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from schema.model import State
-from schema.system.waiting import wait_until
+from schema.system.locks import wait_until
 
 STALE_TRIES = 5
 """Whoever changes the engine that often is at war with us; going on would only feed it."""

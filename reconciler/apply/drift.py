@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.apply.outcome import Outcome, StepResult
 from reconciler.host.refusal import is_retryable
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.describe import words
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
 from schema.model import Action, Key, Kind, State, Verb
-from state.last_applied import LastTarget, ResourceRef
+from state.applied import LastTarget, ResourceRef
 
 EngineRefusal = tuple[str, Verb, ResourceRef, object]
 """The engine's boot id, and what it was asked for and refused."""

@@ -17,13 +17,13 @@ from reconciler.apply.outcome import (
     together,
     waiting,
 )
-from reconciler.observe.snapshot import EngineVersion
-from reconciler.order.prerequisites import Condition, needs, spoils
+from reconciler.observe.engines import EngineVersion
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import Plan, plan
 from reconciler.planning.planned_action import PlannedAction, ShardOf, alone, elsewhere, in_use, release
+from reconciler.planning.prerequisites import Condition, needs, spoils
 from schema.model import Action, Kind, Pin, State, Verb
-from state.last_applied import ResourceRef
+from state.applied import ResourceRef
 
 __all__ = ["Applier", "OnStep", "Outcome", "RelayOutcome", "Step", "StepResult", "Verdict", "apply", "apply_host"]
 

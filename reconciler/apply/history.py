@@ -12,8 +12,8 @@ from reconciler.apply.proposal import Proposal
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.planning.describe import Summary, summary
 from schema.model import State
+from state.applied import LastTarget
 from state.history import record
-from state.last_applied import LastTarget
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.watch")

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reconciler.host.refusal import is_retryable
-from reconciler.observe.snapshot import EngineVersion
+from reconciler.observe.engines import EngineVersion
 from reconciler.policy.removal_guards import HeldBack
 from schema.model import Action, State
-from state.last_applied import ResourceRef
+from state.applied import ResourceRef
 
 NO_DEVICE = "no-device"
 """The refusal of what may still come: the relay waits for it."""

@@ -11,16 +11,16 @@ from reconciler.apply.drift import positions
 from reconciler.apply.saved_plan import SavedPlan
 from reconciler.host.host import Host
 from reconciler.host.refusal import PlanProblem
-from reconciler.observe.snapshot import EngineVersion, HostSnapshot
-from reconciler.planning.capacity import shortages
+from reconciler.observe.engines import EngineVersion, HostSnapshot
 from reconciler.planning.host_plan import HostPlan, join, missing_words, plan_host
 from reconciler.planning.plan import Plan
 from reconciler.planning.planned_action import PlannedAction, plans_of
 from reconciler.planning.predict import predict
+from reconciler.policy.capacity import shortages
 from reconciler.policy.relay_subsets import protected_among, targeted
 from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
 from schema.model import Action, Kind, State, Worker
-from state.last_applied import LastTarget
+from state.applied import LastTarget
 
 TEMPLATE = "template"
 """Who owns the sockets that exist before any relay needs them."""

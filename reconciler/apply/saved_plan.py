@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.host.refusal import PlanProblem
-from reconciler.observe.snapshot import EngineVersion
+from reconciler.observe.engines import EngineVersion
 from reconciler.planning.describe import Summary, summary
 from reconciler.planning.planned_action import PlannedAction
 from reconciler.policy.removal_guards import HeldBack, Policy

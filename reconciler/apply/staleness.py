@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 from reconciler.apply.saved_plan import SavedPlan
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.diff import difference
+from reconciler.observe.engines import HostSnapshot
 from reconciler.policy.removal_guards import Guarded
-from reconciler.resources.diff import difference
 from schema.model import Kind, State
 
 SHOWN = 6

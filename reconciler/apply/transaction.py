@@ -28,16 +28,27 @@ from reconciler.apply.saved_plan import SavedPlan
 from reconciler.apply.staleness import Stale, refuse_held_back, refuse_stale
 from reconciler.host.host import Host
 from reconciler.observe.engine_start import ready
-from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.capacity import refuse
+from reconciler.observe.engines import HostSnapshot
+from reconciler.planning.describe import number_of
 from reconciler.planning.host_plan import as_desired, shard_targets
+from reconciler.policy.capacity import refuse
 from reconciler.policy.relay_subsets import files_own, others_of, owners_of
 from reconciler.policy.removal_guards import Policy
-from reconciler.runtime.wording import number_of
 from schema.model import State
 from schema.system.locks import APPLY, Locked, locked
-from state.last_applied import RollbackHold, current_hold, keep_hold, keep_target, last_target, release
-from state.pending import Pending, begin, current_pending, forget, undo
+from state.applied import (
+    Pending,
+    RollbackHold,
+    begin,
+    current_hold,
+    current_pending,
+    forget,
+    keep_hold,
+    keep_target,
+    last_target,
+    release,
+    undo,
+)
 from state.relay_requests import requests
 from state.store import Store
 

@@ -9,7 +9,7 @@ from reconciler.terminal.arguments import positive
 
 if TYPE_CHECKING:
     from reconciler.observe.engines import Engines
-    from state.pending import Pending
+    from state.applied import Pending
     from state.store import Store
 
 NAME = "confirm"
@@ -35,7 +35,7 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.observe.engines import Engines
     from reconciler.terminal.output import complain
     from schema.paths import run_dir, state_dir
-    from state.pending import Phase, current_pending
+    from state.applied import Phase, current_pending
     from state.store import Store
 
     store = Store(state_dir())
@@ -65,7 +65,7 @@ def _confirm(left: Pending, store: Store) -> int | None:
     from reconciler.status.watched import Placed, put_in_place, take_out_again
     from reconciler.terminal.output import complain
     from schema.paths import run_dir
-    from state.pending import confirm
+    from state.applied import confirm
 
     placed = put_in_place(left, run_dir()) if left.file else Placed()
     if placed.problem:

@@ -70,8 +70,8 @@ def execute(asked: argparse.Namespace) -> int:
 def _entry(store: Store, number: int | None) -> Applied | None:
     """The apply to go back to; None when there is none, or it did not reach a state."""
     from reconciler.policy.relay_subsets import files_own, others_of
+    from state.applied import last_target
     from state.history import KEPT, entries, target_of
-    from state.last_applied import last_target
     from state.relay_requests import requests
 
     last = last_target(store)
@@ -103,7 +103,7 @@ def _lasting(applies: Iterable[Applied]) -> Iterator[Applied]:
 
 def _differ(wanted: State, live: State) -> bool:
     """Whether it takes anything to make the one of the other."""
-    from reconciler.resources.diff import difference
+    from reconciler.observe.diff import difference
     from schema.model import Kind
 
     found = [difference(wanted.resources(kind), live.resources(kind)) for kind in Kind]
@@ -119,8 +119,8 @@ def _plan(asked: argparse.Namespace, store: Store, entry: Applied, engines: Engi
     from reconciler.policy.removal_guards import Policy, relay_ids
     from reconciler.status.preview import VALID_S, looking_at
     from reconciler.terminal.plan_text import show
+    from state.applied import last_target
     from state.history import target_of
-    from state.last_applied import last_target
     from state.relay_requests import requests
 
     target, last = target_of(store, entry.id), last_target(store)

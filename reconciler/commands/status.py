@@ -152,7 +152,7 @@ def _facts(status: HostStatus) -> Iterator[tuple[str, str]]:
 
 
 def _pause_facts(pause: Pause, waiting: Sequence[str]) -> Iterator[tuple[str, str]]:
-    from reconciler.runtime.wording import number_of
+    from reconciler.planning.describe import number_of
 
     yield "Paused", f"by {pause.who} since {_clock(pause.since)}{pause.reason and ': '}{pause.reason}"
     yield "", f"waiting for vio4wd resume: {number_of(len(waiting), 'change') if waiting else 'nothing'}"

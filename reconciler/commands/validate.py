@@ -29,11 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(asked: argparse.Namespace) -> int:
     import schema
     from reconciler.host.host import ThisHost
-    from reconciler.runtime.wording import number_of
+    from reconciler.planning.describe import number_of
     from reconciler.sources.files import host_names
     from reconciler.terminal.output import complain, emit, say
     from schema.loading.compose import document_of, head
-    from schema.rules.squatting import open_directories
+    from schema.loading.squatting import open_directories
 
     try:
         file = once(asked)

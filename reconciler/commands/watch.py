@@ -31,10 +31,10 @@ def execute(asked: argparse.Namespace) -> int:
     from reconciler.terminal.output import complain
     from reconciler.watch.controller import Controller
     from schema.paths import run_dir, state_dir
-    from schema.system.descriptors import raise_limit
     from schema.system.locks import Locked
     from schema.system.logs import log_to_stderr
     from schema.system.whole import import_all
+    from schema.wire.descriptors import raise_limit
     from schema.wire.notify import Notifier
 
     log_to_stderr()

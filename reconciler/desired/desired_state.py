@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.desired.from_spec import desired
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import shard_targets
 from reconciler.policy.claims import Claims, Conflict, merge_requests
 from reconciler.sources.source import Reading

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from reconciler.desired.local import Local
 from schema import SpecError, Text, Tree, compose
-from schema.document.nodes import Problem
 from schema.loading.compose import head
 from schema.loading.loader import parse, read_file, refused
+from schema.nodes import Problem
 from schema.system.files import write_named
 
 MARK = "#! "

@@ -14,7 +14,6 @@ from reconciler.desired.local import Local
 from reconciler.desired.resolve import SourceReading, Unread, reasons, remember, resolve
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
-from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.sources.files import FILE, found_by, host_names, outdated
 from reconciler.sources.pollers import Sources
 from schema import SpecError, Tree, compose
@@ -22,6 +21,7 @@ from schema.loading.compose import head
 from schema.rules.host_policy import in_force
 from schema.spec import FILE as FILE_OWNER
 from schema.spec import SourceSpec
+from schema.system.threads import Bounded, Unanswered
 from state.last_good import keep_names, keep_spec, kept_names, kept_readings, last_good
 from state.store import Store
 

@@ -12,6 +12,8 @@ from schema.wire.zmtp import Frame, answering
 
 MAX_REQUEST_BYTES = 8192
 """The longest sensible one, a bond of eight with long names, has under 400."""
+
+
 MAX_WIRE_BYTES = 1024 * 1024
 """Whoever sends more at once is disconnected; up to it a request is answered."""
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.frontends.backend import PortControlBackend
+from reconciler.frontends.backend import PortControlBackend, Tickets
 from reconciler.frontends.ipc import Ipc
 from reconciler.frontends.ovsdb import Ovsdb
 from reconciler.frontends.sampler import Sampler
 from reconciler.frontends.services import Opening, Services
-from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
 from reconciler.observe.engines import Engines
-from reconciler.runtime.threads import Threads
 from schema import Spec
 from schema.spec import EndpointSpec, IpcSpec, OvsdbSpec
+from schema.system.threads import Threads
 from schema.wire.listening import Access
 
 

@@ -14,18 +14,17 @@ from pathlib import Path
 
 from inotify_simple import flags
 
-from reconciler.frontends.backend import PortControlBackend
+from reconciler.frontends.backend import PortControlBackend, Tickets
 from reconciler.frontends.command_file import CommandFile, StillWritten, Untrusted, command_file
 from reconciler.frontends.port_control import RelayTable
-from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs, NetdevVf, NoNetdev, NotAVf
-from reconciler.runtime.inotify import Inotify
-from reconciler.runtime.threads import Threads
+from reconciler.sources.file_watch import Inotify
 from schema import Spec
-from schema.document.nodes import shorten
+from schema.nodes import shorten
 from schema.rules import claims
-from schema.system.descriptors import Wakeup
+from schema.system.threads import Threads
 from schema.vf import parse_vf
+from schema.wire.descriptors import Wakeup
 from state import relay_requests as relay_requests
 from state.store import Store
 

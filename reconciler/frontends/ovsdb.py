@@ -17,11 +17,11 @@ import ovs.db.idl
 import ovs.jsonrpc
 import ovs.poller
 
+from reconciler.frontends.backend import Tickets
 from reconciler.frontends.ovs_marks import Change, Marked, decide, read_marks
-from reconciler.frontends.tickets import Tickets
 from reconciler.host.netdev import Netdevs
-from reconciler.runtime.threads import Threads, one_line
-from schema.system.descriptors import Wakeup
+from schema.system.threads import Threads, one_line
+from schema.wire.descriptors import Wakeup
 from state import relay_requests as relay_requests
 from state.store import Store
 

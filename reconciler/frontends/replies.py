@@ -9,8 +9,8 @@ from typing import Any
 
 from reconciler.frontends.port_control import as_printed
 from reconciler.legacy.virtioforwarder_pb2 import ConfigResponse, RelayState, StatsRequest, StatsResponse
+from reconciler.observe.engines import HostSnapshot
 from reconciler.observe.rates import DirectionRates, RelayRates, rates
-from reconciler.observe.snapshot import HostSnapshot
 from schema.model import MAX_RELAYS
 
 NO_SOCKET = "NONE"

@@ -15,8 +15,8 @@ from reconciler.frontends.replies import EngineCounts, stats_reply
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
 from reconciler.observe.engines import Engines
 from reconciler.observe.rates import together
-from reconciler.runtime.threads import Threads
-from schema.system.descriptors import Wakeup
+from schema.system.threads import Threads
+from schema.wire.descriptors import Wakeup
 
 LOG = logging.getLogger("vio4wd.frontends")
 FRESH_S = 0.02

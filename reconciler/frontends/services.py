@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
+from reconciler.frontends.backend import Tickets
 from reconciler.frontends.endpoint import Request, opened, requests
 from reconciler.frontends.port_control import AddRelay, RelayTable, RemoveRelay, decide, error, ok
 from reconciler.frontends.replies import config_reply
 from reconciler.frontends.sampler import Sampler
-from reconciler.frontends.tickets import Tickets
 from reconciler.legacy.virtioforwarder_pb2 import (
     ConfigRequest,
     ConfigResponse,
@@ -32,8 +32,8 @@ from reconciler.legacy.virtioforwarder_pb2 import (
     StatsRequest,
     StatsResponse,
 )
-from reconciler.runtime.threads import Threads
-from schema.system.descriptors import Wakeup
+from schema.system.threads import Threads
+from schema.wire.descriptors import Wakeup
 from schema.wire.listening import Access, EndpointError
 from schema.wire.serving import Endpoint
 

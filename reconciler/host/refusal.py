@@ -92,7 +92,7 @@ def kernel_refusals(what: str) -> Iterator[None]:
 
 class SpecUnfit(Exception):  # noqa: N818 - the spec is sound, this host just can't do it
     """A valid spec that this host or this release can't carry out; `reasons` are whole sentences, `codes` are theirs in
-    the table of reconciler.runtime.errors."""
+    the table above."""
 
     def __init__(self, reasons: Iterable[str], codes: Iterable[str] = ("no-room",)) -> None:
         self.reasons = tuple(reasons)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from schema.document.nodes import shorten
+from schema.nodes import shorten
 
 
 @dataclass(slots=True)

@@ -3,17 +3,16 @@ state directory, or while that can't be written, in the run directory: where bot
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.host.hugepages import HostMounts
 from reconciler.host.refusal import HostRefused
-from reconciler.memory.memory import HostMounts
-from reconciler.observe.snapshot import HostSnapshot
-from reconciler.resources.host_memory import readied
-from schema.model import MAX_SHARDS, State
+from reconciler.observe.diff import readied
+from reconciler.observe.engines import HostSnapshot, known_shards, read_parameters
+from schema.model import State
 from schema.paths import engine_parameters
 from schema.system.files import read_text, write_atomically
 from schema.system.logs import LEVELS
@@ -128,37 +127,12 @@ def _parameters(target: State) -> dict[str, Any]:
     return {**what, "relays": sorted(target.relays)}
 
 
-def known_shards(*directories: Path) -> list[int]:
-    """The engine processes that are to run: those that parameters were left for in one of these directories."""
-    return [shard for shard in range(MAX_SHARDS) if any(engine_parameters(d, shard).exists() for d in directories)]
-
-
-def _left(directories: Iterable[Path], shard: int) -> dict[str, Any]:
-    """What the first of these directories has that can be read; nothing where none has."""
-    for directory in directories:
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            value = json.loads(read_text(engine_parameters(directory, shard)))
-            if isinstance(value, dict):
-                return value
-    return {}
-
-
 def left_log_level(*directories: Path) -> str:
     """The log level that was left for engines, by the first of these directories that can be read; info where none
     was."""
-    engine = _left(directories, 0).get("engine")
+    engine = read_parameters(directories, 0).get("engine")
     level = engine.get("log_level") if isinstance(engine, dict) else None
     return level if level in LEVELS else "info"
-
-
-def remembered_homes(*directories: Path) -> dict[int, int]:
-    """Relay id to the shard that it was last to be on, by the first of these directories that can be read; what can't
-    be is not remembered."""
-    homes: dict[int, int] = {}
-    for shard in reversed(known_shards(*directories)):
-        relays = _left(directories, shard).get("relays")
-        homes |= {id_: shard for id_ in relays if type(id_) is int} if isinstance(relays, list) else {}
-    return homes
 
 
 def forget_shard(directory: Path, shard: int) -> None:

@@ -7,18 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from engine.api.client import Observation
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.actions import add_worker, remove_port, remove_relay, remove_socket, remove_worker
+from reconciler.observe.diff import difference
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.plan import Plan
 from reconciler.planning.planned_action import PlannedAction, plans_of
 from reconciler.planning.predict import predict
-from reconciler.resources.actions import (
-    add_worker,
-    remove_port,
-    remove_relay,
-    remove_socket,
-    remove_worker,
-)
-from reconciler.resources.diff import difference
 from schema.model import Relay, Resource, State, Verb
 
 COMING = "still to come"

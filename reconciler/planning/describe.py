@@ -143,3 +143,8 @@ def summary(actions: Iterable[Action]) -> Summary:
         migrate=verbs.count(Verb.MIGRATE),
         impact=rank[worst],
     )
+
+
+def number_of(count: int, what: str) -> str:
+    """`1 relay`, `3 relays`; `what` is the word for one."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.actions import arrive_relay, leave_relay
+from reconciler.observe.diff import pages_grow
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.after_replacement import follows, seen_afterwards
-from reconciler.planning.cpus import allot
 from reconciler.planning.plan import plan
 from reconciler.planning.planned_action import Interleaving, PlannedAction
-from reconciler.planning.shards import Division, Homes, costs_of, divide
-from reconciler.resources.actions import arrive_relay, leave_relay
-from reconciler.resources.host_memory import pages_grow
+from reconciler.planning.shards import Division, Homes, allot, costs_of, divide
 from schema.model import Action, Key, Kind, Mount, Pages, State, Verb
 
 

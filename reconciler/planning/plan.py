@@ -9,10 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from reconciler.order.handover import Handover, handover
-from reconciler.order.prerequisites import ordered
-from reconciler.planning.cpus import place
-from reconciler.resources.actions import (
+from reconciler.observe.actions import (
     add_port,
     add_relay,
     add_socket,
@@ -31,8 +28,10 @@ from reconciler.resources.actions import (
     remove_vf,
     remove_worker,
 )
-from reconciler.resources.diff import Difference, difference, matches
-from reconciler.resources.host_memory import given_back, readied
+from reconciler.observe.diff import Difference, difference, given_back, matches, readied
+from reconciler.planning.handover import Handover, handover
+from reconciler.planning.prerequisites import ordered
+from reconciler.planning.shards import place
 from schema.model import Action, Kind, Pin, Relay, Socket, State
 from schema.vf import pci_functions
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.order.prerequisites import Condition, brings, needs
 from reconciler.planning.plan import Plan
+from reconciler.planning.prerequisites import Condition, brings, needs
 from reconciler.planning.shards import ports_of
 from schema.model import Action, Kind, Pin, Port, State, Verb
 from schema.vf import device_names

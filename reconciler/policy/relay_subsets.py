@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.diff import with_relay, without_relay
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import as_desired
 from reconciler.policy.claims import device_name
-from reconciler.resources.relay_set import with_relay, without_relay
 from schema.model import State, Worker
 from schema.rules.claims import Claim, of_state, rivals
-from state.last_applied import LastTarget
+from state.applied import LastTarget
 from state.relay_requests import RelayRequest
 
 # ---- the file's own --------------------------------------------------------------------------------------------------

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.actions import needs_new_process
+from reconciler.observe.diff import with_relay, without_relay
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import join
-from reconciler.resources.actions import needs_new_process
-from reconciler.resources.relay_set import with_relay, without_relay
 from schema.model import STARTED_WITH, Engine, State
 from schema.rules.claims import of_state, rivals
 from schema.spec import Spec
-from state.last_applied import LastTarget
+from state.applied import LastTarget
 
 FEW = 3
 """From so many live relays on, a plan may not remove more than half of them at once: of one or two, half is nothing

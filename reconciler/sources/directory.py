@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.sources.reader import unpacked
 from reconciler.sources.source import Reading, SourceError
-from schema.document.nodes import shown
+from schema.nodes import shown
 from schema.spec import DirectorySpec
 
 INTERVAL_S = 5.0

@@ -4,17 +4,22 @@ again."""
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inotify_simple import flags
+from inotify_simple import Event, INotify, flags
 
-from reconciler.runtime.inotify import Inotify
-from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.sources.files import HOSTS, is_spec_name, spec_files
+from schema.system.threads import Bounded, Unanswered
+
+LIMITS = Path("/proc/sys/fs/inotify")
+WORDS = {errno.EMFILE: ("instance", "max_user_instances"), errno.ENOSPC: ("watch", "max_user_watches")}
 
 MASK = (
     flags.CREATE
@@ -181,3 +186,73 @@ class FileWatch:
         for way in (*self._ways.values(), self._looking):
             way.close()
         self._inotify.close()
+
+
+class Inotify:
+    """One instance, had as soon as there is one. Its descriptor is the same all the while. Raises nothing."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._making = threading.Lock()
+        self._instance: INotify | None = None
+        self.fault = ""
+        """What was refused since `forgive`, as a sentence."""
+
+    def fileno(self) -> int:
+        """Readable when there is something to `read`."""
+        return self._epoll.fileno()
+
+    def forgive(self) -> None:
+        """What was refused is about to be tried again."""
+        self.fault = ""
+
+    def add(self, path: Path, mask: int) -> int | None:
+        """The number of its watch; None when it can't be watched, or is not there. From any thread."""
+        try:
+            return int(self._had().add_watch(path, mask))
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM):
+                self.fault = _sentence(error)
+            return None  # else it went meanwhile, or may not be read
+
+    def _had(self) -> INotify:
+        """Raises OSError."""
+        with self._making:
+            if self._instance is None:
+                self._instance = INotify(nonblocking=True)
+                self._epoll.register(self._instance, select.EPOLLIN)
+            return self._instance
+
+    def remove(self, number: int) -> None:
+        try:
+            self._had().rm_watch(number)
+        except OSError:
+            return  # the kernel removed it together with its directory
+
+    def read(self) -> list[Event]:
+        """What has happened, without waiting."""
+        if self._instance is None:
+            return []
+        try:
+            return list(self._instance.read(timeout=0))
+        except OSError:
+            return []
+
+    def close(self) -> None:
+        if self._instance is not None:
+            self._instance.close()
+        self._epoll.close()
+
+
+def _sentence(error: OSError) -> str:
+    what, limit = WORDS.get(error.errno or 0, ("instance", ""))
+    if not limit:
+        return f"changes of files are noticed late, every 5 s: inotify does not work ({error.strerror})"
+    try:
+        now = f" (now {(LIMITS / limit).read_text().strip()})"
+    except OSError:
+        now = ""
+    return (
+        f"changes of files are noticed late, every 5 s: no inotify {what} is left for this user; "
+        f"raise the sysctl fs.inotify.{limit}{now}"
+    )

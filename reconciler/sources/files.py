@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schema import SpecError, Text, Tree
-from schema.document.nodes import shown
 from schema.loading.loader import MAX_FILE_BYTES, read_file, refused
+from schema.nodes import shown
 
 HOSTS = "hosts"
 FILE = "file"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schema.document.nodes import shown
+from schema.nodes import shown
 
 ALWAYS = (
     "core.hooksPath=/dev/null",

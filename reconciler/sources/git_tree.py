@@ -11,8 +11,8 @@ from reconciler.sources.files import HOSTS, Choice, chosen, nothing_for, refuse_
 from reconciler.sources.git_command import Git, GitError
 from reconciler.sources.source import SourceError
 from schema import Text, Tree
-from schema.document.nodes import shown
 from schema.loading.loader import MAX_FILE_BYTES, refused
+from schema.nodes import shown
 
 SYMLINK = "120000"
 MAX_HOPS = 40

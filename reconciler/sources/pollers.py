@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from reconciler.runtime.threads import Threads
 from reconciler.sources.clones import forget_clones
 from reconciler.sources.directory import DirectorySource
 from reconciler.sources.files import host_names
@@ -17,7 +16,8 @@ from reconciler.sources.git import GitSource
 from reconciler.sources.source import Attempt, Source, attempt
 from schema.loading.compose import read_ahead
 from schema.spec import DirectorySpec, GitSpec, SourceSpec
-from schema.system.descriptors import Wakeup
+from schema.system.threads import Threads
+from schema.wire.descriptors import Wakeup
 
 FIRST_S = 2.0
 """So long the first reading of a directory is waited for, which takes a tenth of that where nothing hangs."""

@@ -20,7 +20,7 @@ from typing import Any
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.files import read_path
 from schema import SpecError, Text, Tree
-from schema.document.nodes import shown
+from schema.nodes import shown
 
 DEBOUNCE_S = 0.05
 """As the watch's own, see reconciler.watch.schedule.Timing."""

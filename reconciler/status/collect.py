@@ -9,14 +9,13 @@ from typing import Any
 
 from engine.api.client import EngineError, Hello
 from reconciler.apply.commit_confirmed import left_words
-from reconciler.observe.engines import Engines
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import Engines, HostSnapshot
 from reconciler.planning.host_plan import missing_words
 from reconciler.policy.pause import Pause, read_pause
 from reconciler.status.conditions import RelayStatus, relay_statuses, with_since
 from reconciler.status.report import Report, read_report
 from schema.system.locks import WATCH, is_held
-from state.pending import current_pending
+from state.applied import current_pending
 from state.store import FILE, Store
 
 

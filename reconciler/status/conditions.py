@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,27 +10,15 @@ from engine.api.client import Observation
 from engine.api.live import LiveMember, LivePort, LiveSocket
 from reconciler.apply.history import LastApply
 from reconciler.desired.spec_in_force import RelayInForce
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import missing_words
 from reconciler.policy.removal_guards import HeldBack
-from reconciler.status.report import Report, Standing
+from reconciler.status.report import Condition, Report, Standing, Standings
 from schema.model import Pin
 
 Fault = tuple[str, bool]
 """What is wrong, and whether the relay only waits."""
 
-
-class Condition(enum.StrEnum):
-    READY = "Ready"
-    """Packets can pass both ways."""
-    PENDING = "Pending"
-    """Not live yet, or no guest is there: nothing is broken."""
-    DEGRADED = "Degraded"
-    """Live, but something is broken."""
-
-
-Standings = Mapping[int, Standing]
-"""By relay id."""
 
 PORT_FACTS = ("mac", "mtu", "promiscuous", "driver", "numa", "buffers")
 
@@ -209,10 +196,3 @@ def with_since(statuses: Iterable[RelayStatus], found: Standings) -> list[RelayS
 def _since(known: Standing | None, status: RelayStatus) -> float | None:
     """None: it stood otherwise, or nobody knows how."""
     return known.since if known is not None and known.condition == status.condition else None
-
-
-def counted(found: Standings) -> str:
-    """How many stand how, in a few words: `3 Ready, 1 Degraded`."""
-    words = [standing.condition for standing in found.values()]
-    parts = [f"{words.count(each)} {each}" for each in Condition if each.value in words]
-    return ", ".join(parts) or "no relays"

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.host.refusal import PlanProblem
-from reconciler.observe.engines import objections
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot, objections
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
 from reconciler.status.namespace_view import View

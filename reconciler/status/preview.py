@@ -16,19 +16,18 @@ from reconciler.desired.local import Local
 from reconciler.desired.resolve import read_now
 from reconciler.host.host import AnyHost, ThisHost
 from reconciler.host.refusal import PlanProblem, SpecUnfit
-from reconciler.observe.engines import Engines
-from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.capacity import strangers
+from reconciler.observe.engines import Engines, HostSnapshot
 from reconciler.planning.host_plan import plan_host
 from reconciler.planning.plan import Plan
 from reconciler.planning.planned_action import PlannedAction, plans_of
 from reconciler.planning.predict import predict
+from reconciler.policy.capacity import strangers
 from reconciler.policy.removal_guards import policy_of, relay_ids
 from reconciler.sources.files import host_names
 from reconciler.status.plan_problems import frontends_refused, problems_of
 from schema import Spec, compose
 from schema.model import Mount, Socket, State
-from state.last_applied import last_target
+from state.applied import last_target
 from state.store import Store
 
 LACKING = frozenset({"no-cpu", "no-user", "no-group"})

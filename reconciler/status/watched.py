@@ -19,10 +19,9 @@ from schema import SpecError, Tree
 from schema.loading.compose import head
 from schema.loading.loader import MAX_FILE_BYTES
 from schema.system.files import write_named
-from schema.system.locks import WATCH, is_held
-from schema.system.waiting import wait_until
+from schema.system.locks import WATCH, is_held, wait_until
+from state.applied import Pending
 from state.last_good import last_good
-from state.pending import Pending
 from state.store import Store
 
 READ_WAIT_S = 10.0

@@ -53,8 +53,8 @@ def at_once(path: Path) -> Local:
 
 def _require_utf_8(path: Path) -> None:
     """By its path a file's last good spec is kept, in a database whose texts are UTF-8. Raises SpecError."""
-    from schema.document.nodes import shown
     from schema.loading.loader import refused
+    from schema.nodes import shown
 
     whole = os.path.abspath(path)
     try:

@@ -19,31 +19,29 @@ from reconciler.apply.proposal import Proposal
 from reconciler.desired.desired_state import DesiredState
 from reconciler.desired.local import Local
 from reconciler.desired.spec_in_force import SpecFile
+from reconciler.frontends.backend import Tickets
 from reconciler.frontends.frontends import Frontends
-from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import Host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.engine_start import EngineStart
-from reconciler.observe.engines import Engines, Events
-from reconciler.observe.snapshot import HostSnapshot, fingerprint
+from reconciler.observe.engines import Engines, Events, HostSnapshot, fingerprint
 from reconciler.policy.pause import pause_file, read_pause
 from reconciler.policy.removal_guards import Guarded
-from reconciler.runtime.threads import Threads
 from reconciler.sources.file_watch import FileWatch
 from reconciler.sources.pollers import Sources
 from reconciler.status.conditions import relay_statuses, standings
-from reconciler.status.report import Report, read_report, write_report
-from reconciler.status.systemd import ServiceStatus, in_a_line
+from reconciler.status.report import Report, ServiceStatus, in_a_line, read_report, write_report
 from reconciler.watch.goal import Goal, choose_goal, prepare_start, undone_instead
 from reconciler.watch.schedule import LookAtEngine, ReadFile, Reconcile, Schedule, Timing, Wait
 from schema.paths import sync_file
 from schema.rules.host_policy import policy_file
-from schema.system.descriptors import Wakeup
 from schema.system.files import left_aside
 from schema.system.locks import APPLY, WATCH, Locked, locked
 from schema.system.logs import ChangeLog, log_from
+from schema.system.threads import Threads
+from schema.wire.descriptors import Wakeup
 from schema.wire.notify import Notifier
-from state.last_applied import keep_target, last_target
+from state.applied import keep_target, last_target
 from state.relay_requests import gone, released
 from state.store import Store
 

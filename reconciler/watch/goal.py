@@ -10,16 +10,15 @@ from reconciler.apply.commit_confirmed import UNDOING
 from reconciler.apply.proposal import Intent, Proposal, proposed
 from reconciler.desired.desired_state import DesiredState
 from reconciler.host.host import Host
+from reconciler.host.hugepages import HostMounts
 from reconciler.host.refusal import SpecUnfit
-from reconciler.memory.memory import HostMounts
 from reconciler.observe.engine_start import EngineStart, ready
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import shard_targets
 from reconciler.policy.relay_subsets import files_own, with_others
 from reconciler.policy.removal_guards import Policy, policy_of
 from schema.model import State
-from state.last_applied import RollbackHold, current_hold, drop_hold, last_target
-from state.pending import Pending, current_pending, undo
+from state.applied import Pending, RollbackHold, current_hold, current_pending, drop_hold, last_target, undo
 from state.relay_requests import released
 from state.store import Store
 

@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.desired.local import Local
-from reconciler.observe.engine_start import known_shards, left_log_level
-from reconciler.runtime.threads import Bounded, Unanswered
+from reconciler.observe.engine_start import left_log_level
+from reconciler.observe.engines import known_shards
 from reconciler.watch.notify_proxy import NotifyProxy, without_manager
 from reconciler.watch.only_run import only_run
 from reconciler.watch.restart_policy import AGAIN_AT_ONCE, Child
 from schema.paths import run_dir, state_dir, sync_file
 from schema.system.logs import log_from
 from schema.system.signals import ENDING, Hangup, hangup, heed_others, ignore_others
+from schema.system.threads import Bounded, Unanswered
 
 LOG = logging.getLogger("vio4wd.run")
 

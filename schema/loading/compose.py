@@ -12,14 +12,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from schema.document.nodes import Document, Mapping, Node, Path, Place, Problem, Scalar, SpecError, plain
-from schema.document.nodes import Sequence as List
-from schema.document.yaml12 import MAX_NODES, at
 from schema.loading.build import build
 from schema.loading.loader import MAX_FILE_BYTES, against, conclude, parse, read, refused
+from schema.nodes import Document, Mapping, Node, Path, Place, Problem, Scalar, SpecError, plain
+from schema.nodes import Sequence as List
 from schema.rules.host_policy import Whose
 from schema.rules.spec_rules import sources
 from schema.spec import FILE, Spec
+from schema.yaml12 import MAX_NODES, at
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,69 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
+import json
 import os
 import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from collections.abc import Mapping as AnyMapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from schema.document.nodes import Document, Problem, SpecError, plain, shown
-from schema.document.yaml12 import read_document
 from schema.loading.build import build
-from schema.loading.kept import Kept
+from schema.nodes import Document, Mapping, Node, Place, Problem, Scalar, Sequence, SpecError, plain, shown
 from schema.rules import spec_rules as rules
 from schema.rules.check import check
 from schema.rules.host_policy import Policy, Whose, all_own, in_force, objections
-from schema.spec import Spec
+from schema.spec import (
+    RelaySpec,
+    Spec,
+    VhostUserSpec,
+)
+from schema.yaml12 import UNSEEN, read_document
+
+MAX_VALUES = 40_000
+"""Of all that is kept; a value of a document takes some 300 bytes."""
+MAX_BYTES = 8 * 1024 * 1024
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Kept(Generic[K, V]):
+    """By key; what was used longest ago goes first. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[K, tuple[V, int, int]] = OrderedDict()
+        self._values = self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        with self._lock:
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
+
+    def put(self, key: K, value: V, values: int, size_bytes: int) -> None:
+        """With the size that it has."""
+        with self._lock:
+            if key in self._entries:
+                return
+            self._entries[key] = value, values, size_bytes
+            self._values += values
+            self._bytes += size_bytes
+            while self._values > MAX_VALUES or self._bytes > MAX_BYTES:
+                _, (_, values, size_bytes) = self._entries.popitem(last=False)
+                self._values -= values
+                self._bytes -= size_bytes
+
+
+_REQUEST, _SPEC = Place(0, 0, "the request"), Place(0, 0, "the spec in force")
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_STREAM_BYTES = 4 * MAX_FILE_BYTES
@@ -144,3 +193,48 @@ def _decode(content: bytes, name: str) -> str:
 
 def refused(name: str, message: str) -> SpecError:
     return SpecError([Problem(name, 1, 1, "", message)])
+
+
+def requested_relay(id_: int, wanted: AnyMapping[str, Any], owner: str, spec: Spec) -> RelaySpec:
+    """The relay that somebody asks for beside those of `spec`; `wanted` is an entry of `relays` without its id. Raises
+    SpecError with everything that no spec could have, and what this host's policy does not allow others."""
+    # Of vhost_user what makes a socket's path: whether the rest is allowed was asked when the spec was read.
+    vhost_user = VhostUserSpec(directory=spec.vhost_user.directory, name=spec.vhost_user.name)
+    relay = json.dumps({"id": id_, **wanted})
+    return _allowed(relay, owner, replace(Spec(), engine=spec.engine, vhost_user=vhost_user), in_force())
+
+
+@functools.lru_cache(maxsize=256)
+def _allowed(relay: str, owner: str, around: Spec, policy: Policy) -> RelaySpec:
+    """`relay` is JSON."""
+    value = {"apiVersion": "vio4wd/v1", "relays": [json.loads(relay)]}
+    root = _node(value, _REQUEST)
+    assert isinstance(root, Mapping)
+    document = Document(owner, root)
+    if problems := (*_unseen(root, document), *check(document)):
+        raise SpecError(problems)
+    workers = _node({"worker_cpus": list(around.engine.worker_cpus)}, _SPEC)
+    root.entries["engine"] = workers
+    spec = replace(around, relays=build(value, "", "").relays)
+    if problems := (*rules.errors(spec, document), *against(spec, document, lambda path: path[0] != "relays", policy)):
+        raise SpecError(problems)
+    return spec.relays[0]
+
+
+def _node(value: Any, place: Place) -> Node:
+    """A value of JSON as a document has it."""
+    if isinstance(value, dict):
+        return Mapping(place, {key: _node(each, place) for key, each in value.items()}, dict.fromkeys(value, place))
+    if isinstance(value, list):
+        return Sequence(place, [_node(each, place) for each in value])
+    text = value if isinstance(value, str) else json.dumps(value)
+    return Scalar(place, value, text, isinstance(value, str))
+
+
+def _unseen(node: Node, document: Document) -> Iterator[Problem]:
+    if isinstance(node, Scalar):
+        if not node.text.isprintable():
+            yield document.problem((), UNSEEN, node.place)
+        return
+    for child in node.entries.values() if isinstance(node, Mapping) else node.items:
+        yield from _unseen(child, document)

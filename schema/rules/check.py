@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
-from schema.document.nodes import Document, Mapping, Path, Problem, Scalar, Sequence, plain, shorten
-from schema.document.yaml12 import at
+from schema.nodes import Document, Mapping, Path, Problem, Scalar, Sequence, plain, shorten
 from schema.spec import without_password
 from schema.vf import parse_vf
+from schema.yaml12 import at
 
 SCHEMA_FILE = FilePath(__file__).parents[1] / "vio4wd.schema.json"
 _SPEC = SCHEMA_FILE.name

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from typing import TypeVar
 
-from schema.document.nodes import Document, Path, Problem, Scalar, dotted, shorten
-from schema.document.yaml12 import at
 from schema.model import Port, State
+from schema.nodes import Document, Path, Problem, Scalar, dotted, shorten
 from schema.spec import RelaySpec, Spec, VhostUserSpec, endpoints, socket_path
 from schema.vf import below, devices
+from schema.yaml12 import at
 
 Claim = str
 """Its kind and its name, as state/ keeps it: `id 3`, `VF 0000:05:08.1`, `interface veth1`, `bond net_bonding0`,

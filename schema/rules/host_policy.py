@@ -16,13 +16,13 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any
 
-from schema.document.nodes import Path, Problem, SpecError, plain, shorten
-from schema.document.yaml12 import read_document
 from schema.model import Port
+from schema.nodes import Path, Problem, SpecError, plain, shorten
 from schema.paths import OwnDirectories, normal_path, own_directories
 from schema.rules.check import check
 from schema.rules.virtual_devices import KINDS, Value, is_virtual, objection, paths
 from schema.spec import IpcSpec, OvsdbSpec, Spec, VhostUserSpec, endpoints
+from schema.yaml12 import read_document
 
 DEFAULT_POLICY = FilePath("/etc/vio4wd/host.policy")
 SCHEMA_NAME = "host.policy.schema.json"

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 
-from schema.document.nodes import Document, Path, Place, Problem, Scalar, shorten
-from schema.document.yaml12 import at
 from schema.model import MAX_RELAYS
+from schema.nodes import Document, Path, Place, Problem, Scalar, shorten
 from schema.rules.claims import claimed_twice
 from schema.spec import ENDPOINTS, PortControlSpec, Spec, endpoints, socket_path, template_path
 from schema.vf import is_pci
+from schema.yaml12 import at
 
 MAX_SOCKET_PATH_BYTES = 107
 """sun_path of sockaddr_un (unix(7)) without the terminating zero."""

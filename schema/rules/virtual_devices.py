@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from schema.document.nodes import shorten
 from schema.model import Port
+from schema.nodes import shorten
 
 MAX_INTERFACE_BYTES = 15
 """IFNAMSIZ of linux/if.h without the terminating zero."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from schema.system.files import PRIVATE, PUBLIC_DIRECTORY, directory, identity, make_directory
-from schema.system.waiting import wait_until
+
+T = TypeVar("T")
 
 APPLY = "apply.lock"
 WATCH = "watch.lock"
@@ -121,3 +124,13 @@ def locked(path: Path, wait_s: float = 0.0, directory_mode: int = PUBLIC_DIRECTO
 
 def _who(process: int | None) -> str:
     return "another process" if process is None else f"process {process}"
+
+
+def wait_until(answer: Callable[[], T], within_s: float, every_s: float = 0.1) -> T:
+    """The first answer that is neither None nor False, or the last one in time. It is asked for at least once."""
+    deadline = time.monotonic() + within_s
+    while (found := answer()) is None or found is False:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(every_s)
+    return found

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from schema.system.descriptors import slots
+from schema.wire.descriptors import slots
 from schema.wire.listening import Access, EndpointError, Listening, listen
 from schema.wire.zmtp import Frame, Manner, NotSpoken, Wire
 

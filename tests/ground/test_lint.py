@@ -35,10 +35,10 @@ FAULTS = {
     ),
     "a circle": (
         {
-            "reconciler/order/one.py": "from reconciler.order import two\n\nUSED = two\n",
-            "reconciler/order/two.py": "from reconciler.order import one\n\nUSED = one\n",
+            "reconciler/planning/one.py": "from reconciler.planning import two\n\nUSED = two\n",
+            "reconciler/planning/two.py": "from reconciler.planning import one\n\nUSED = one\n",
         },
-        "files import each other in a circle: reconciler.order.one -> reconciler.order.two -> reconciler.order.one",
+        "files import each other in a circle: reconciler.planning.one -> reconciler.planning.two -> reconciler.planning.one",
     ),
     "a room that has no place": (
         {"reconciler/cellar/wine.py": ""},

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from state.last_applied import current_hold
-from state.pending import Pending, current_pending
+from state.applied import Pending, current_hold, current_pending
 from state.store import Store
 from tests.kit import command_server
 from tests.kit.fakes.fake_engine import FakeEngine

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from state.pending import Pending, Phase, current_pending
+from state.applied import Pending, Phase, current_pending
 from state.store import Store
 from tests.kit.instance import READY_S
 from tests.kit.topology import Topology, topology, wait_frames

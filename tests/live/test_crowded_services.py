@@ -25,7 +25,7 @@ CROWD_S = times(6, 600)
 FILES = 512
 """The limit of the watch, and of the engine, while they are crowded: a usual soft limit is 1024."""
 PLACES = 51
-"""Of each endpoint then; see schema/system/descriptors.py."""
+"""Of each endpoint then; see schema/wire/descriptors.py."""
 PATIENCE_S = 2.0
 """virtio-forwarder's clients wait no longer."""
 SEED = int(os.environ.get("VIO4WD_TEST_SEED", secrets.randbits(32)))

@@ -13,8 +13,7 @@ import jsonschema
 import pytest
 
 import schema
-from schema.document.nodes import plain
-from schema.document.yaml12 import read_document
+from schema.nodes import plain
 from schema.rules.check import _SAY, SCHEMA_FILE
 from schema.rules.check import schema as published
 from schema.spec import (
@@ -35,6 +34,7 @@ from schema.spec import (
     Spec,
     VhostUserSpec,
 )
+from schema.yaml12 import read_document
 from tests.kit.paths import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.desired.from_spec import desired
 from reconciler.host.host import ThisHost
+from reconciler.host.hugepages import HostMounts
 from reconciler.host.refusal import HostRefused
-from reconciler.memory.memory import HostMounts
 from reconciler.planning.plan import plan
 from schema.loading.loader import parse
 from schema.model import PAGE_BYTES, Action, State

@@ -9,8 +9,23 @@ from pathlib import Path
 import pytest
 
 from schema.model import Port, State
-from state.last_applied import LastTarget, RollbackHold, current_hold, keep_hold, keep_target, last_target, release
-from state.pending import Pending, Phase, begin, confirm, current_pending, forget, undo, wait
+from state.applied import (
+    LastTarget,
+    Pending,
+    Phase,
+    RollbackHold,
+    begin,
+    confirm,
+    current_hold,
+    current_pending,
+    forget,
+    keep_hold,
+    keep_target,
+    last_target,
+    release,
+    undo,
+    wait,
+)
 from state.steady import Steady
 from state.store import Store
 

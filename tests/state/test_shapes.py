@@ -13,7 +13,7 @@ import pytest
 
 from schema import Text, Tree
 from schema.model import State
-from state import history, host_changes, last_applied, last_good, pending, relay_requests
+from state import applied, history, host_changes, last_good, relay_requests
 from state.store import Store
 
 
@@ -28,8 +28,8 @@ class Table:
     number: tuple[str, ...] = ()
 
 
-PENDING = pending.Pending("t", "who", "a.yaml", "aa", 1.0, State())
-HOLD = last_applied.RollbackHold(frozenset({"aa"}), State(), "why", 1.0)
+PENDING = applied.Pending("t", "who", "a.yaml", "aa", 1.0, State())
+HOLD = applied.RollbackHold(frozenset({"aa"}), State(), "why", 1.0)
 TABLES: dict[str, Table] = {
     "binding": Table(
         lambda s: host_changes.remember_binding(s, host_changes.Binding("0000:01:00.1", "ixgbevf", "")),
@@ -47,9 +47,9 @@ TABLES: dict[str, Table] = {
         {"made": False},
     ),
     "pending": Table(
-        lambda s: pending.begin(s, PENDING), pending.current_pending, {"phase": False, "value": True}, ("deadline",)
+        lambda s: applied.begin(s, PENDING), applied.current_pending, {"phase": False, "value": True}, ("deadline",)
     ),
-    "intent": Table(lambda s: last_applied.keep_hold(s, HOLD), last_applied.current_hold, {"value": True}),
+    "intent": Table(lambda s: applied.keep_hold(s, HOLD), applied.current_hold, {"value": True}),
     "wish": Table(
         lambda s: relay_requests.put(s, "ovsdb", 1, {"vf": "a"}, 1.0),
         relay_requests.requests,
@@ -130,7 +130,7 @@ def test_a_row_of_another_shape_is_set_aside_and_the_next_one_counts(tmp_path: P
 @pytest.mark.parametrize("value", WRONG_JSON)
 def test_what_was_last_wanted_is_not_known_in_another_shape(tmp_path: Path, value: str) -> None:
     with closing(Store(tmp_path)) as store:
-        last_applied.keep_target(store, last_applied.LastTarget(State()))
-        assert last_applied.last_target(store) is not None
+        applied.keep_target(store, applied.LastTarget(State()))
+        assert applied.last_target(store) is not None
         store.run(lambda c: c.execute("UPDATE intent SET value = ?", (value,)))
-        assert last_applied.last_target(store) is None
+        assert applied.last_target(store) is None

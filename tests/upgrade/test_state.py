@@ -13,11 +13,12 @@ import pytest
 
 from engine.api import parameters
 from reconciler.apply.saved_plan import FORMAT_VERSION, parse_plan
-from reconciler.observe.engine_start import left_log_level, remembered_homes, write_engine_parameters
+from reconciler.observe.engine_start import left_log_level, write_engine_parameters
+from reconciler.observe.engines import remembered_homes
 from reconciler.policy.pause import read_pause
 from schema import Text, Tree
 from schema.model import Engine, State, Worker
-from state import history, host_changes, last_applied, last_good, pending, relay_requests
+from state import applied, history, host_changes, last_good, relay_requests
 from state.store import FILE, Store
 from tests.upgrade.recorded import FIRST, SECOND, SPEC_FILE, observation, state_directory
 
@@ -75,22 +76,22 @@ def test_what_is_in_force_held_back_or_to_be_confirmed_is_read(before: Store) ->
     good = last_good.last_good(before, SPEC_FILE)
     assert good is not None
     assert (good.sha256, good.text) == (SECOND, history.spec_text(before, SECOND))
-    hold = last_applied.current_hold(before)
+    hold = applied.current_hold(before)
     assert hold is not None
     assert [*hold.contents, *hold.protected] == [SECOND, 1]
     assert set(hold.state.relays) == {1, 2}
-    waiting = pending.current_pending(before)
+    waiting = applied.current_pending(before)
     assert waiting is not None
     assert (waiting.phase, waiting.who, waiting.file, waiting.was) == ("waiting", "root", SPEC_FILE, SECOND)
     assert [*waiting.protected, *waiting.others, *waiting.on_hold] == [1, 5, SECOND]
     assert (waiting.boots, waiting.confirm_s) == ({0: ENGINE_BOOT}, 3600.0)
     assert waiting.before.relays == live(25).relays
     assert waiting.due(waiting.time + 1.0, {}) == "the host was started again before it was confirmed"
-    assert pending.confirm(before, waiting, waiting.time + 1.0)
+    assert applied.confirm(before, waiting, waiting.time + 1.0)
 
 
 def test_what_was_last_wanted_is_read(before: Store) -> None:
-    last = last_applied.last_target(before)
+    last = applied.last_target(before)
     assert last is not None
     assert set(last.state.relays) == {1, 2, 5}
     assert [*last.protected, *last.boots.items(), *last.open] == [1, (0, ENGINE_BOOT)]
@@ -177,18 +178,18 @@ def _pages(old: Store, new: Store) -> None:
 
 
 def _intents(old: Store, new: Store) -> None:
-    hold, last = last_applied.current_hold(old), last_applied.last_target(old)
+    hold, last = applied.current_hold(old), applied.last_target(old)
     assert hold is not None
     assert last is not None
-    last_applied.keep_hold(new, hold)
-    last_applied.keep_target(new, last)
+    applied.keep_hold(new, hold)
+    applied.keep_target(new, last)
     last_good.keep_names(new, last_good.kept_names(old))
 
 
 def _pending(old: Store, new: Store) -> None:
-    waiting = pending.current_pending(old)
+    waiting = applied.current_pending(old)
     assert waiting is not None
-    pending.begin(new, waiting)
+    applied.begin(new, waiting)
 
 
 def _requests(old: Store, new: Store) -> None:

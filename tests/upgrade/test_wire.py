@@ -23,7 +23,7 @@ from reconciler.observe.rates import together
 from schema.model import Action, Pin, State
 from schema.paths import engine_socket
 from state import history, relay_requests
-from state.pending import current_pending
+from state.applied import current_pending
 from state.relay_requests import put
 from state.store import Store
 from tests.kit.fakes.fake_engine import FakeEngine, Served

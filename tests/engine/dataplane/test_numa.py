@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.burst.compiled.memory import Block
-from engine.dataplane import numa
+from engine.dataplane import pci as numa
 
 
 def host_with(nodes: int, path: Path) -> Path:

@@ -19,7 +19,7 @@ import zmq
 
 from engine.api.client import EngineError, EngineUnavailable, Observation
 from engine.api.live import Live
-from reconciler.resources.actions import needs_new_process
+from reconciler.observe.actions import needs_new_process
 from schema.model import (
     Action,
     Engine,

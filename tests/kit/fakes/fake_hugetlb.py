@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.memory.hugetlb import HUGETLBFS, Entry, Hugetlb, Pool
+from reconciler.host.hugetlb import HUGETLBFS, Entry, Hugetlb, Pool
 
 
 @dataclass

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.frontends.backend import Tickets
 from reconciler.frontends.port_control import OWNER, ClaimedRelay, RelayTable
 from reconciler.frontends.sampler import Sampler
 from reconciler.frontends.services import Front, Opening, Services
-from reconciler.frontends.tickets import Tickets
 from reconciler.legacy.clients.wire import Service
 from reconciler.legacy.virtioforwarder_pb2 import (
     PortControlRequest,

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.memory.hugetlb import Hugetlb
+from reconciler.host.hugetlb import Hugetlb
 from tests.kit import cleanup
 from tests.kit.system import host
 

@@ -17,7 +17,7 @@ import pytest
 from reconciler.cli import main
 from reconciler.watch.schedule import Timing
 from schema.model import Action, Kind, Verb
-from state.pending import Phase
+from state.applied import Phase
 from state.store import FILE
 from tests.kit.command_line import ONE, TWO, Shell, document, looked, relays
 from tests.kit.fakes.fake_engine import Served

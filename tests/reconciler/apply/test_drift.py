@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.apply.drift import LastVerified, drifted, hold_back, learned, still
 from reconciler.apply.executor import Verdict, apply_host
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.plan import plan
 from reconciler.planning.planned_action import alone

@@ -12,7 +12,7 @@ from reconciler.apply.proposal import Intent, proposed, proposed_again
 from reconciler.cli import main
 from reconciler.desired.desired_state import DesiredState
 from reconciler.host.host import Host
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning import host_plan
 from reconciler.planning.host_plan import HostPlan
 from reconciler.policy.removal_guards import Policy

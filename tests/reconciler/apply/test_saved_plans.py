@@ -10,7 +10,7 @@ import pytest
 
 from engine.api.client import Observation
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.policy.relay_subsets import targeted
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
 from tests.kit.command_line import ONE, PLAN_SCHEMA, TWO, Shell, document

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from reconciler.frontends import ovsdb, sampler
+from reconciler.frontends.backend import Tickets
 from reconciler.frontends.frontends import Frontends
 from reconciler.frontends.ipc import Ipc
 from reconciler.frontends.ovsdb import Ovsdb
 from reconciler.frontends.services import Services
-from reconciler.frontends.tickets import Tickets
 from reconciler.host.host import ThisHost
 from reconciler.legacy.clients.wire import NoReply, Service
 from reconciler.legacy.virtioforwarder_pb2 import StatsRequest, StatsResponse
-from reconciler.runtime import threads as supervised
-from reconciler.runtime.threads import Threads
 from schema import Spec
 from schema.spec import EndpointSpec, IpcSpec, OvsdbSpec, PortControlSpec, ServicesSpec
+from schema.system import threads as supervised
+from schema.system.threads import Threads
 from tests.kit import cleanup
 from tests.kit.waiting import wait_for
 

@@ -11,8 +11,8 @@ import pytest
 
 import schema
 from reconciler.frontends import ipc
+from reconciler.frontends.backend import Tickets
 from reconciler.frontends.ipc import Ipc
-from reconciler.frontends.tickets import Tickets
 from schema import Spec
 from state.relay_requests import put, requests
 from state.store import Store

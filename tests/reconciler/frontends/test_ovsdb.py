@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.frontends import ovsdb
+from reconciler.frontends.backend import Tickets
 from reconciler.frontends.ovsdb import Ovsdb
-from reconciler.frontends.tickets import Tickets
 from state import relay_requests
 from state.store import Store
 from tests.kit.cleanup import short_directory

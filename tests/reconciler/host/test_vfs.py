@@ -12,8 +12,7 @@ from engine.api.client import Observation
 from reconciler.desired.from_spec import desired
 from reconciler.host.refusal import HostRefused
 from reconciler.host.vfio import HostVfs
-from reconciler.observe.engines import objections
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot, objections
 from reconciler.planning.host_plan import plan_host
 from reconciler.planning.plan import plan
 from schema.loading.loader import parse

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.desired.from_spec import desired
+from reconciler.host.hugepages import HostMounts
+from reconciler.host.hugetlb import Entry, parse_mounts
 from reconciler.host.refusal import HostRefused, PlanProblem
-from reconciler.memory.hugetlb import Entry, parse_mounts
-from reconciler.memory.memory import HostMounts
+from reconciler.observe.diff import coming
 from reconciler.observe.engine_start import ready
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.describe import words
 from reconciler.planning.plan import plan
-from reconciler.resources.host_memory import coming
 from schema.loading.loader import parse
 from schema.model import Action, Pages, State
 from tests.kit.fakes.fake_hugetlb import FakeHugetlb

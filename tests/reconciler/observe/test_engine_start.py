@@ -12,15 +12,8 @@ import pytest
 
 from engine.api import parameters
 from engine.api.client import EngineUnavailable
-from reconciler.observe.engine_start import (
-    forget_unneeded,
-    known_shards,
-    leave_parameters,
-    left_log_level,
-    remembered_homes,
-)
-from reconciler.observe.engines import Engines
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engine_start import forget_unneeded, leave_parameters, left_log_level
+from reconciler.observe.engines import Engines, HostSnapshot, known_shards, remembered_homes
 from reconciler.watch.schedule import Timing
 from schema.model import Engine, Relay, State, Worker
 from schema.paths import engine_parameters

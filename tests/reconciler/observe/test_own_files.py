@@ -17,7 +17,8 @@ from reconciler.apply.outcome import RelayOutcome
 from reconciler.apply.saved_plan import PlanError, parse_plan
 from reconciler.desired.desired_state import SourceStatus
 from reconciler.desired.spec_in_force import InForce, RefusedSpec, RelayInForce
-from reconciler.observe.engine_start import known_shards, left_log_level, remembered_homes
+from reconciler.observe.engine_start import left_log_level
+from reconciler.observe.engines import known_shards, remembered_homes
 from reconciler.planning.describe import Summary
 from reconciler.policy.pause import end_pause, put_pause, read_pause
 from reconciler.policy.removal_guards import HeldBack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.order.handover import Handover, handover
+from reconciler.planning.handover import Handover, handover
 from schema.model import Relay
 from tests.kit.relay_states import pairs
 

@@ -7,9 +7,9 @@ import pytest
 from engine.api.live import Limits
 from reconciler.host.host import ThisHost
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.capacity import MIB, port_bytes, refuse, shortages, strangers
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import plan_host
+from reconciler.policy.capacity import MIB, port_bytes, refuse, shortages, strangers
 from schema.model import Port
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient
 from tests.kit.fakes.table_host import TableHost

@@ -14,8 +14,8 @@ import schema
 from engine.api.client import EngineClient, Observation
 from engine.api.live import Live
 from reconciler.desired.from_spec import desired
-from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.cpus import allot
+from reconciler.observe.engines import HostSnapshot
+from reconciler.planning.shards import allot
 from reconciler.status.conditions import relay_statuses
 from schema.model import Key, Kind
 from schema.system.typed_json import decoded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.planning.cpus import place
 from reconciler.planning.plan import plan
+from reconciler.planning.shards import place
 from schema.model import Pin, Relay, State
 from tests.kit.relay_states import pairs
 

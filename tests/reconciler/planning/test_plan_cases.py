@@ -13,7 +13,7 @@ import schema
 from engine.api.client import Observation
 from reconciler.apply.proposal import Intent, proposed
 from reconciler.desired.from_spec import desired
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.plan import plan
 from reconciler.planning.predict import predict
 from reconciler.terminal.plan_text import lines

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.apply.executor import StepResult, Verdict, apply
-from reconciler.order.prerequisites import firsts
 from reconciler.planning.plan import plan
 from reconciler.planning.predict import predict
+from reconciler.planning.prerequisites import firsts
 from schema.model import Engine, Impact, Kind, Port, Relay, State, Verb
 from schema.vf import device_names
 from tests.kit.fakes.fake_engine import FakeEngine, LocalClient

@@ -16,10 +16,9 @@ from engine.api.live import Limits
 from reconciler.apply.executor import Verdict, apply_host
 from reconciler.host.refusal import SpecUnfit
 from reconciler.observe.engine_start import needed
-from reconciler.observe.snapshot import HostSnapshot
-from reconciler.planning.cpus import allot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.host_plan import HostPlan, plan_host
-from reconciler.planning.shards import check_ports, costs_of, divide
+from reconciler.planning.shards import allot, check_ports, costs_of, divide
 from schema.model import (
     MAX_SHARDS,
     Action,

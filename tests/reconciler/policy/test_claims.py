@@ -15,7 +15,7 @@ import schema
 from reconciler.apply.proposal import Intent, proposed
 from reconciler.desired.desired_state import Requests, wanted
 from reconciler.host.refusal import SpecUnfit
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.plan import plan
 from reconciler.policy.claims import MergedRelays, merge_requests
 from reconciler.terminal import plan_text

@@ -9,10 +9,10 @@ import pytest
 
 from engine.api.client import Observation
 from engine.api.live import Live, LiveSocket
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.policy.removal_guards import Guarded, Policy, carried_over, guard
 from schema.model import Engine, Pin, Port, Relay, Resource, Socket, State, Worker
-from state.last_applied import LastTarget
+from state.applied import LastTarget
 
 
 def state(*relays: Relay, sockets: Iterable[str] = (), main_cpu: int = 0, cpus: Iterable[int] = (1,)) -> State:

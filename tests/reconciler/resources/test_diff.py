@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.resources.diff import difference, matches
+from reconciler.observe.diff import difference, matches
 from schema.model import Mount, Pages, Pin, Port, Relay, Resource, Socket, Worker
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.runtime.threads import Bounded, Unanswered
 from reconciler.sources.file_watch import FileWatch
 from reconciler.watch.schedule import Timing
+from schema.system.threads import Bounded, Unanswered
 from tests.kit.cleanup import short_directory
 from tests.kit.fakes.fake_engine import FakeEngine, Served
 from tests.kit.fakes.watch_harness import WatchHarness, document

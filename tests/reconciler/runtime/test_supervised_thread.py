@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from reconciler.runtime import threads as supervised
-from reconciler.runtime.threads import SupervisedThread, Threads
+from schema.system import threads as supervised
+from schema.system.threads import SupervisedThread, Threads
 from tests.kit.waiting import wait_for
 
 

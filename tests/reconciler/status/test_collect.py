@@ -8,8 +8,8 @@ from engine.api.client import Hello
 from engine.api.live import LiveMember, LivePort
 from reconciler.policy.pause import Pause
 from reconciler.status.collect import HostStatus, WorkerStatus
-from reconciler.status.conditions import Condition, RelayStatus
-from reconciler.status.report import Report
+from reconciler.status.conditions import RelayStatus
+from reconciler.status.report import Condition, Report
 
 BOND = LivePort(True, "up", "02:00:00:00:00:01", 1500, False, "net_bonding", 0, members=(LiveMember("a", "up", True),))
 LIVE = RelayStatus(

@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.api.client import Observation
 from engine.api.live import Live
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.status.conditions import relay_statuses
 from schema.model import Pin, Port, Relay, Socket, State, Worker
 from schema.system.typed_json import decoded

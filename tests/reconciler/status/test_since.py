@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.status.conditions import Condition, RelayStatus, counted, standings, with_since
+from reconciler.status.conditions import RelayStatus, standings, with_since
+from reconciler.status.report import Condition, counted
 from reconciler.terminal.output import ago
 from tests.kit.fakes.watch_harness import WatchHarness
 

@@ -7,7 +7,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from state.pending import Phase
+from state.applied import Phase
 from tests.kit.command_line import ONE, TWO, Shell, document, looked, relays, watching
 from tests.kit.report import report_json
 from tests.kit.waiting import wait_for

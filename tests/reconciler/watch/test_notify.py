@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.status.systemd import READY_WITHIN_S, ServiceStatus
+from reconciler.status.report import READY_WITHIN_S, ServiceStatus
 from reconciler.watch.notify_proxy import NotifyProxy
 from reconciler.watch.schedule import Timing
 from schema.wire.notify import INHERITED, MAX_MESSAGES, Notifier, NotifySocket

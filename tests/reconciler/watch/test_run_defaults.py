@@ -13,7 +13,7 @@ from reconciler.apply.proposal import Intent, proposed
 from reconciler.cli import main
 from reconciler.desired.local import Local
 from reconciler.desired.resolve import read_now
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.engines import HostSnapshot
 from reconciler.policy.claims import merge_requests, unfit
 from reconciler.terminal import plan_text
 from schema import SpecError, compose

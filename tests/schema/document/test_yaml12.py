@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from schema.document.nodes import Place, Problem, SpecError, plain
-from schema.document.yaml12 import MAX_DEPTH, MAX_NODES, read_document
+from schema.nodes import Place, Problem, SpecError, plain
+from schema.yaml12 import MAX_DEPTH, MAX_NODES, read_document
 
 
 def _read(text: str) -> tuple[Any, tuple[Problem, ...]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schema.loading import kept
-from schema.loading.kept import Kept
+from schema.loading import loader as kept
+from schema.loading.loader import Kept
 
 
 def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:

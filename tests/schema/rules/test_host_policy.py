@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 import schema
-from schema.document.nodes import Path, Problem
 from schema.model import Port
+from schema.nodes import Path, Problem
 from schema.rules.check import schema as published
 from schema.rules.host_policy import SCHEMA_NAME, Policy, device_objection, in_force, objections, read_policy
 from schema.rules.virtual_devices import KINDS
@@ -112,7 +112,7 @@ CASES: list[tuple[Spec, str | None, str | None, str | None]] = [
 
 
 def _places(spec: Spec, policy: Policy, own: bool) -> str | None:
-    from schema.document.nodes import dotted
+    from schema.nodes import dotted
 
     found = objections(spec, policy) if own else objections(spec, policy, _not_own)
     assert all(sentence.isprintable() for _, sentence in found)

@@ -11,7 +11,7 @@ import pytest
 
 from schema import Text, Tree
 from schema.loading.compose import compose, document_of
-from schema.rules.squatting import BETTER, open_directories
+from schema.loading.squatting import BETTER, open_directories
 from tests.kit.system.other_user import NOBODY
 
 HEAD = "apiVersion: vio4wd/v1\n"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 
-from schema.system.waiting import wait_until
+from schema.system.locks import wait_until
 
 
 def test_the_first_answer_counts() -> None:

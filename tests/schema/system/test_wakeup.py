@@ -5,7 +5,7 @@ import select
 import threading
 from contextlib import closing
 
-from schema.system.descriptors import Wakeup
+from schema.wire.descriptors import Wakeup
 
 
 def readable(wakeup: Wakeup) -> bool:

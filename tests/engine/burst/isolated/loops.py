@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from engine.burst.compiled.cache import numba_cache
 from engine.dpdk import library
 from schema.paths import cache_dir
-from schema.system.descriptors import Wakeup
+from schema.wire.descriptors import Wakeup
 from tests.engine.burst.doubles.reference_entry import Packet, ReferenceEntry, Surroundings
 from tests.kit.runner.repetitions import times
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from schema.model import PAGE_BYTES
 
 HUGETLBFS = "hugetlbfs"
+
+
 MS_NOSUID, MS_NODEV = 2, 4
 """linux/mount.h; systemd mounts its own with these too."""
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
-from schema.document.nodes import Document, Path, Problem
+from schema.nodes import Document, Path, Problem
 from schema.spec import NO_PORT_CONTROL, Spec
 
 BETTER = "/run/vio4wd/guests"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import zip_longest
 
+from reconciler.host.hugetlb import HUGETLBFS, Entry, Pool
 from reconciler.host.refusal import Refusal
-from reconciler.memory.hugetlb import HUGETLBFS, Entry, Pool
 from schema.model import PAGE_BYTES, Mount, Pages
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from schema.document.nodes import Place
+from schema.nodes import Place
 
 TOO_LONG_NUMBER = "this escape or version number is out of range; write the characters themselves"
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from engine.api.live import Limits
 from reconciler.host.host import Host
 from reconciler.host.refusal import PlanProblem, SpecUnfit
-from reconciler.observe.snapshot import HostSnapshot
+from reconciler.observe.diff import coming
+from reconciler.observe.engines import HostSnapshot
+from reconciler.planning.describe import number_of
 from reconciler.planning.host_plan import HostPlan
-from reconciler.resources.host_memory import coming
-from reconciler.runtime.wording import number_of
 from schema.model import Action, Kind, Port, State
 
 MIB = 1024 * 1024

@@ -1,19 +1,110 @@
-"""An apply that may still be undone: what was live before it is written down before its first action, and forgotten
-when it is confirmed, or when what was live before is live again. Nothing between the two is ever final: whoever finds
-it here, with nobody at work on it, undoes it.
-"""
+"""What applies leave behind: what the engines were last made to be, by which a guard knows what was protected and a
+plan what has drifted; what is kept up in place of specs that were rolled back; an apply that waits to be confirmed."""
 
 from __future__ import annotations
 
 import enum
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from schema.model import State
-from state.record import Record, readable, typed
+from schema.model import Key, Kind, State
+from state.record import OTHER_SHAPE, Record, readable, typed
 from state.steady import Steady, steady
 from state.store import Store
+
+_LAST = "last target"
+ResourceRef = tuple[int, Kind, Key]
+"""A shard, and a resource on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastTarget:
+    """The state that was last wanted and carried out, as far as it could be."""
+
+    state: State
+    protected: frozenset[int] = frozenset()
+    """Relays that were not to be removed unless that is allowed by name."""
+    boots: Mapping[int, str] = field(default_factory=dict)
+    """Shard to the boot id of its engine; another engine starts from nothing."""
+    open: frozenset[ResourceRef] = frozenset()
+    """What did not match it afterwards."""
+
+
+_TARGET = Record(LastTarget)
+
+
+def keep_target(store: Store, last: LastTarget) -> None:
+    """Remembers it, unless it is what is remembered."""
+    text = _TARGET.text(last)
+    if _text(store) != text:
+        store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", (_LAST, text)))
+
+
+def last_target(store: Store) -> LastTarget | None:
+    """None when nothing was carried out yet, or by a release that knew other resources."""
+    try:
+        return _TARGET.read(_text(store))
+    except OTHER_SHAPE:
+        return None
+
+
+def _text(store: Store) -> str:
+    query = "SELECT value FROM intent WHERE name = ?"
+    row = store.run(lambda connection: connection.execute(query, (_LAST,)).fetchone())
+    return str(row[0]) if row is not None else ""
+
+
+# ---- in place of a spec ----------------------------------------------------------------------------------------------
+
+
+_HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackHold:
+    """What is not tried again; what stands in its place."""
+
+    contents: frozenset[str]
+    """By sha256; of several, whichever a file has."""
+    state: State
+    """Of the file's relays; other owners go on beside them."""
+    reason: str
+    """In words that follow on "because"."""
+    since: float
+    """Seconds since 1970."""
+    protected: frozenset[int] = frozenset()
+    """Relays that are not to be removed unless that is allowed by name."""
+
+
+_HOLD_RECORD = Record(RollbackHold)
+
+
+def keep_hold(store: Store, hold: RollbackHold) -> None:
+    """In place of any other."""
+    row = (_HOLD, _HOLD_RECORD.text(hold))
+    store.run(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", row))
+
+
+def current_hold(store: Store) -> RollbackHold | None:
+    found = readable(store, "intent", "value", _HOLD_RECORD.read, "WHERE name = ?", (_HOLD,))
+    return found[0] if found else None
+
+
+def release(store: Store, sha256: str) -> None:
+    """This content is not held back any more; others stay so."""
+    hold = current_hold(store)
+    if hold is None or sha256 not in hold.contents:
+        return
+    left = hold.contents - {sha256}
+    if left:
+        keep_hold(store, replace(hold, contents=left))
+    else:
+        drop_hold(store)
+
+
+def drop_hold(store: Store) -> None:
+    store.run(lambda connection: connection.execute("DELETE FROM intent WHERE name = ?", (_HOLD,)))
 
 
 class Phase(enum.StrEnum):
@@ -81,6 +172,15 @@ class Pending:
         return not self.time <= now < self.deadline  # a clock that was set back must not give it a year
 
 
+_RECORD = Record(
+    Pending,
+    without=("token", "phase", "deadline"),
+    later=("others", "on_hold", "file", "text", "was", "until"),
+    names={"on_hold": "held"},
+    closed=True,
+)
+
+
 def begin(store: Store, pending: Pending) -> None:
     """Writes it down. To be called by whoever holds the lock for applying, and only while there is no other."""
     row = (pending.token, pending.phase.value, pending.deadline, _RECORD.text(pending))
@@ -123,15 +223,6 @@ def _changes(store: Store, sql: str, row: tuple[object, ...]) -> bool:
         return connection.execute(sql, row).rowcount > 0
 
     return store.run(work)
-
-
-_RECORD = Record(
-    Pending,
-    without=("token", "phase", "deadline"),
-    later=("others", "on_hold", "file", "text", "was", "until"),
-    names={"on_hold": "held"},
-    closed=True,
-)
 
 
 def _pending(token: str, phase: str, deadline: float, text: str) -> Pending:

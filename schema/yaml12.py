@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from schema.document.nodes import (
+from schema.nodes import (
     Document,
     Mapping,
     Node,
@@ -26,7 +26,7 @@ from schema.document.nodes import (
     dotted,
     shorten,
 )
-from schema.document.syntax import TOO_LONG_NUMBER, sentence_of
+from schema.syntax import TOO_LONG_NUMBER, sentence_of
 
 _WORDS: dict[str, Plain] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
