@@ -35,10 +35,10 @@ FAULTS = {
     ),
     "a circle": (
         {
-            "reconciler/planning/one.py": "from reconciler.planning import two\n\nUSED = two\n",
-            "reconciler/planning/two.py": "from reconciler.planning import one\n\nUSED = one\n",
+            "reconciler/policy/one.py": "from reconciler.policy import two\n\nUSED = two\n",
+            "reconciler/policy/two.py": "from reconciler.policy import one\n\nUSED = one\n",
         },
-        "files import each other in a circle: reconciler.planning.one -> reconciler.planning.two -> reconciler.planning.one",
+        "files import each other in a circle: reconciler.policy.one -> reconciler.policy.two -> reconciler.policy.one",
     ),
     "a room that has no place": (
         {"reconciler/cellar/wine.py": ""},
