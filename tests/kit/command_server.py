@@ -62,14 +62,9 @@ def _code(ended: int, arguments: Sequence[str], timeout_s: float) -> int:
 def _server() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     line = [sys.executable, "-m", "tests.kit.command_server", str(theirs.fileno())]
-    process = subprocess.Popen(line, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+    subprocess.run(line, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, check=True)
     theirs.close()
-
-    def end() -> None:
-        ours.close()
-        process.wait()
-
-    cleanup.register(ours, end)
+    cleanup.register(ours, ours.close)
     return ours
 
 
@@ -114,6 +109,9 @@ def _become(request: Mapping[str, object], streams: Sequence[int]) -> Sequence[s
 
 
 def main(descriptor: int) -> int:
+    if os.fork():
+        return 0  # some tests say that theirs is a process without children
+
     from reconciler import cli
     from reconciler.commands.watch import COMMANDS_ALONE
     from schema.system.whole import import_all
