@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from scripts.benchmarks.cases import CASES, ROUND_TRIP
@@ -85,6 +86,7 @@ def measure(names: tuple[str, ...], runs: int, seconds: float, notice: Notice) -
 
 def main() -> int:
     asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started for it ends, too
     lacking = missing()
     if lacking:
         print(f"bench: this machine lacks {'; '.join(lacking)}", file=sys.stderr)
