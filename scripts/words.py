@@ -46,6 +46,7 @@ TABLE = (
     Retired("lasttarget|lastgood", "last applied, last good"),
     Retired("(let|lets|letting) go|lets? (it|them|him) go", "release, detach, remove"),
     Retired("settled_before|settlements?|until_settled", "verified before, completed, converge"),
+    Retired("object(ed|ions?)", "refused, refusal"),
     Retired("shunned", "excluded"),
     Retired("sightings?", "snapshot"),
     Retired("steering", "applying, reconciling"),

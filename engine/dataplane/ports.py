@@ -22,7 +22,7 @@ from engine.dpdk.library import DpdkError
 from engine.dpdk.mbuf import ANY_SOCKET, CACHE_MBUFS, STANDARD_ROOM_BYTES, Pool
 from schema.model import Port
 from schema.nodes import shorten
-from schema.rules.host_policy import device_objection, in_force
+from schema.rules.host_policy import device_refusal, in_force
 from schema.vf import is_bond_name
 
 if TYPE_CHECKING:  # importing it compiles, which nothing here needs
@@ -112,7 +112,7 @@ class Ports:
         if port.bond_mode and not is_bond_name(port.name):
             raise Refused("bad-request", f"{shorten(port.name)} is no name of a bond; it begins with net_bonding")
         for name, _, args in (device.partition(",") for device in devices(port)):
-            if against := device_objection(Port(name, args), policy):
+            if against := device_refusal(Port(name, args), policy):
                 raise Refused("not-allowed", f"{shorten(name)} is not attached: {against}; {policy.words}")
 
     def _check_new(self, names: Iterable[str]) -> None:

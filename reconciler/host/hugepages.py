@@ -42,17 +42,17 @@ class HostMounts(StoreOnDemand):
         """By path, whoever made them."""
         return observed_mounts(self._kernel, self._store)
 
-    def objections(self, actions: Iterable[Action]) -> list[PlanProblem]:
+    def refusals(self, actions: Iterable[Action]) -> list[PlanProblem]:
         """What on this host stands in the way of a plan's pages and mounts, as it is now."""
-        found = [(action.resource, self._objection(action)) for action in actions]
+        found = [(action.resource, self._refusal(action)) for action in actions]
         return [PlanProblem(resource, why.message) for resource, why in found if why is not None]
 
-    def _objection(self, action: Action) -> Refusal | None:
+    def _refusal(self, action: Action) -> Refusal | None:
         match action.after:
             case Pages():
-                return pages_objection(self._kernel, action.after)
+                return pages_refusal(self._kernel, action.after)
             case Mount():
-                return mount_objection(self._kernel, self._store, action.after)
+                return mount_refusal(self._kernel, self._store, action.after)
         return None
 
     def carry_out(self, action: Action) -> None:
@@ -93,7 +93,7 @@ def found_before(live: Counts, known: Reserved | None) -> Counts:
     return tuple(now if now > kept else min(now, found) for now, found, kept in rows)
 
 
-def pages_objection(kernel: Hugetlb, after: Pages) -> Refusal | None:
+def pages_refusal(kernel: Hugetlb, after: Pages) -> Refusal | None:
     """What would keep these pages from being reserved."""
     if after.size not in kernel.sizes():
         return check.no_such_size(after.size, kernel.sizes())
@@ -104,7 +104,7 @@ def pages_objection(kernel: Hugetlb, after: Pages) -> Refusal | None:
 def reserve(kernel: Hugetlb, store: Store, after: Pages) -> None:
     """Makes the live pages what `after` says, which has no fewer than were found. Raises HostRefused when some are
     lacking or can't be given back yet; as many as possible are then done."""
-    require(pages_objection(kernel, after))
+    require(pages_refusal(kernel, after))
     before = kernel.pool(after.size)
     found = found_before(before.nodes, reserved_pages(store, kernel.boot_id()).get(after.size))
     limit = tuple(max(now, after.total) for now in before.nodes)  # where the kernel puts them is seen afterwards
@@ -182,7 +182,7 @@ def _directories(path: str) -> tuple[str, str]:
     return f"{path}/libvirt", f"{path}/libvirt/qemu"
 
 
-def mount_objection(kernel: Hugetlb, store: Store, wanted: Mount) -> Refusal | None:
+def mount_refusal(kernel: Hugetlb, store: Store, wanted: Mount) -> Refusal | None:
     """What would keep it from being mounted."""
     path = Path(wanted.path)
     real = os.path.realpath(path)
@@ -210,7 +210,7 @@ def _place(path: Path) -> Refusal | None:
 
 def mount(kernel: Hugetlb, store: Store, wanted: Mount) -> None:
     """Mounts it, unless it is, and makes its directories. Raises HostRefused."""
-    require(mount_objection(kernel, store, wanted))
+    require(mount_refusal(kernel, store, wanted))
     entry = kernel.entries().get(wanted.path)
     if entry is not None and entry.page_size != wanted.page_size:
         unmount(kernel, store, wanted.path)

@@ -66,15 +66,15 @@ class PlanProblem:
 class HostRefused(Exception):  # noqa: N818 - it is an answer, not a failure of ours
     """It was not done, and nothing has changed."""
 
-    def __init__(self, objection: Refusal) -> None:
-        super().__init__(objection.message)
-        self.objection = objection
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
-def require(objection: Refusal | None) -> None:
-    """Raises HostRefused where there is an objection."""
-    if objection is not None:
-        raise HostRefused(objection)
+def require(refusal: Refusal | None) -> None:
+    """Raises HostRefused where there is a refusal."""
+    if refusal is not None:
+        raise HostRefused(refusal)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class HostVfs(StoreOnDemand):
         """Raises HostRefused with the sentence that helps."""
         require(to_poll(address, self._pci.facts(address), in_force()))
 
-    def objection(self, address: str, binds: bool) -> Refusal | None:
+    def refusal(self, address: str, binds: bool) -> Refusal | None:
         """What would stand in the way of polling it; `binds`: it is to be bound before."""
         facts = self._pci.facts(address)
         return (to_bind if binds else to_poll)(address, facts, in_force())
@@ -193,9 +193,9 @@ def _not_bound(facts: Facts, policy: Policy) -> str:
     """Binding is proposed only where it would be done."""
     has = f"is bound to the driver {facts.driver}" if facts.driver else "has no driver"
     why = f"{facts.address} {has}, and DPDK polls it through vfio-pci"
-    objection = to_bind(facts.address, facts, policy)
-    if objection is not None:
-        return f"{why}, to which it is not to be bound: {objection.message}"
+    refusal = to_bind(facts.address, facts, policy)
+    if refusal is not None:
+        return f"{why}, to which it is not to be bound: {refusal.message}"
     return f"{why}: write bind: true in its relay, or run: driverctl set-override {facts.address} vfio-pci"
 
 

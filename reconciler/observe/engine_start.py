@@ -56,8 +56,8 @@ def ready(mounts: HostMounts, target: State, snapshot: HostSnapshot) -> str:
     for action in readied(target, State(pages=mounts.pages(), mounts=mounts.mounts())):
         try:
             mounts.carry_out(action)
-        except HostRefused as objected:
-            wrong.append(f"{action.resource}: {objected}")
+        except HostRefused as refused:
+            wrong.append(f"{action.resource}: {refused}")
     return "; ".join(wrong)
 
 

@@ -182,8 +182,8 @@ class HostEngine(EngineClient):
                 return generation, (time.monotonic_ns() - began) // 1000
             for address in _to_attach(action):
                 self._vfs.require_pollable(address)
-        except HostRefused as objected:
-            raise EngineError(objected.objection.code, objected.objection.message) from objected
+        except HostRefused as refused:
+            raise EngineError(refused.refusal.code, refused.refusal.message) from refused
         return super().execute(action, boot_id, generation, pin)
 
     def _carry_out(self, action: Action) -> None:
@@ -206,7 +206,7 @@ def _to_attach(action: Action) -> Iterable[str]:
     return [address for address in pci_functions(action.after) if address not in before]
 
 
-def objections(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostVfs) -> list[PlanProblem]:
+def refusals(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostVfs) -> list[PlanProblem]:
     """What on this host will keep a plan's ports from being added, and functions from being bound, as it is now.
     `holders`: which relay is to have which port."""
     todo = list(actions)
@@ -215,8 +215,8 @@ def objections(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostV
     named = {port: f"relay:{id_}" for port, id_ in holders.items()}
     wanted = {address: named.get(port, f"port:{port}") for address, port in attaches}
     wanted |= {address: f"vf:{address}" for address in binds if address not in wanted}
-    found = ((who, vfs.objection(address, address in binds)) for address, who in wanted.items())
-    return [PlanProblem(who, objection.message) for who, objection in found if objection is not None]
+    found = ((who, vfs.refusal(address, address in binds)) for address, who in wanted.items())
+    return [PlanProblem(who, refusal.message) for who, refusal in found if refusal is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.host.refusal import PlanProblem
-from reconciler.observe.engines import HostSnapshot, objections
+from reconciler.observe.engines import HostSnapshot, refusals
 from reconciler.planning.host_plan import HostPlan
 from reconciler.planning.planned_action import PlannedAction
 from reconciler.status.namespace_view import View
@@ -30,8 +30,8 @@ def problems_of(todo: HostPlan, snapshot: HostSnapshot, engines: Engines) -> tup
     views = {shard: View(hello.pid) for shard, hello in engines.heard.items()}
     whole = _whole(todo)
     found = [
-        *engines.mounts.objections(todo.all_actions),
-        *objections(whole, _new(todo, snapshot), engines.vfs),
+        *engines.mounts.refusals(todo.all_actions),
+        *refusals(whole, _new(todo, snapshot), engines.vfs),
         *_places(todo, snapshot, views),
         *broken(todo, snapshot),
     ]

@@ -20,7 +20,7 @@ from schema.loading.build import build
 from schema.nodes import Document, Mapping, Node, Place, Problem, Scalar, Sequence, SpecError, plain, shown
 from schema.rules import spec_rules as rules
 from schema.rules.check import check
-from schema.rules.host_policy import Policy, Whose, all_own, in_force, objections
+from schema.rules.host_policy import Policy, Whose, all_own, in_force, refusals
 from schema.spec import (
     RelaySpec,
     Spec,
@@ -164,7 +164,7 @@ def against(
 ) -> tuple[Problem, ...]:
     """What the host's policy has against the spec that a document is; the arguments as in `conclude`."""
     policy = policy if policy is not None else in_force()
-    return tuple(document.problem(path, sentence) for path, sentence in objections(spec, policy, whose))
+    return tuple(document.problem(path, sentence) for path, sentence in refusals(spec, policy, whose))
 
 
 def _read(path: Path) -> bytes:

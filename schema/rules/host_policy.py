@@ -20,7 +20,7 @@ from schema.model import Port
 from schema.nodes import Path, Problem, SpecError, plain, shorten
 from schema.paths import OwnDirectories, normal_path, own_directories
 from schema.rules.check import check
-from schema.rules.virtual_devices import KINDS, Value, is_virtual, objection, paths
+from schema.rules.virtual_devices import KINDS, Value, is_virtual, paths, refusal
 from schema.spec import IpcSpec, OvsdbSpec, Spec, VhostUserSpec, endpoints
 from schema.yaml12 import read_document
 
@@ -83,7 +83,7 @@ Refusal = tuple[Path, str]
 # ---- what a spec may say ---------------------------------------------------------------------------------------------
 
 
-def objections(spec: Spec, policy: Policy, whose: Whose = all_own) -> tuple[Refusal, ...]:
+def refusals(spec: Spec, policy: Policy, whose: Whose = all_own) -> tuple[Refusal, ...]:
     """What the policy has against the spec. Pure."""
     made = (*_sockets(spec, policy), *_endpoints(spec), *_mounts(spec))
     allowable = ((path, f"{sentence}; {policy.words}") for path, sentence in _allowable(spec, policy, made, whose))
@@ -113,15 +113,15 @@ def _nobodys(_: Path) -> bool:
 
 def _devices(spec: Spec, policy: Policy) -> Iterator[Refusal]:
     for path, port in _ports(spec):
-        sentence = device_objection(port, policy)
+        sentence = device_refusal(port, policy)
         if sentence and not port.name.startswith("net_bonding"):  # a rule says that better
             yield path, sentence
 
 
-def device_objection(port: Port, policy: Policy) -> str:
+def device_refusal(port: Port, policy: Policy) -> str:
     """Why DPDK must not be given this device, as a sentence without its end; empty: it may."""
     if is_virtual(port):
-        return objection(port, policy.devices)
+        return refusal(port, policy.devices)
     return "a PCI function takes no arguments" if port.args else ""
 
 

@@ -122,7 +122,7 @@ def is_virtual(port: Port) -> bool:
     return port.name.startswith("net_")
 
 
-def objection(port: Port, beyond: Drivers) -> str:
+def refusal(port: Port, beyond: Drivers) -> str:
     """Why this virtual device is not allowed, as a sentence without its end; empty: it is. `beyond` is what is allowed
     beside the table."""
     driver = driver_of(port.name)

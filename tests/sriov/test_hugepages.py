@@ -47,8 +47,8 @@ def carry_out(mounts: HostMounts, *entries: str) -> list[str]:
 def _one(mounts: HostMounts, action: Action) -> str:
     try:
         mounts.carry_out(action)
-    except HostRefused as objected:
-        return f"{action.resource}: {objected}"
+    except HostRefused as refused:
+        return f"{action.resource}: {refused}"
     return action.resource
 
 

@@ -50,11 +50,11 @@ def refused(vfs: HostVfs, address: str = VF) -> str:
     """Why it is not bound, which is said beforehand too, and that it is as it was."""
     with pytest.raises(HostRefused) as caught:
         vfs.bind(address)
-    objection = vfs.objection(address, binds=True)
-    assert objection is not None
-    assert objection.message == str(caught.value)
+    refusal = vfs.refusal(address, binds=True)
+    assert refusal is not None
+    assert refusal.message == str(caught.value)
     assert vfs.bound() == {}
-    return objection.message
+    return refusal.message
 
 
 def test_a_card_that_the_host_uses_is_not_taken_from_it(vfs: HostVfs, pci: FakePci) -> None:

@@ -65,7 +65,7 @@ def refusal(host: HostMounts, target: State) -> tuple[str, str]:
         try:
             host.carry_out(action)
         except HostRefused as caught:
-            return caught.objection.code, str(caught)
+            return caught.refusal.code, str(caught)
     return "done", ""
 
 
@@ -211,7 +211,7 @@ def test_a_host_is_not_starved(host: HostMounts, kernel: FakeHugetlb, tmp_path: 
         "80 pages of 2M need 160 MiB more and this host has 100 MiB available: 60 MiB are missing, and none were "
         "reserved; reserve fewer, or give the host more memory"
     )
-    assert host.objections(todo(host, target)) == [PlanProblem("pages:2M", sentence)]
+    assert host.refusals(todo(host, target)) == [PlanProblem("pages:2M", sentence)]
     assert refusal(host, target) == ("no-memory", sentence)
     assert kernel.writes == []
 
@@ -222,7 +222,7 @@ def test_a_page_size_and_a_node_that_are_not_there(host: HostMounts, tmp_path: P
         "this host can't have pages of 1G (its CPU has no flag pdpe1gb, or its kernel no hugetlbfs); it has pages of "
         "2M: write another page_size"
     )
-    assert len(host.objections(todo(host, giant))) == 2  # the pages and the mount
+    assert len(host.refusals(todo(host, giant))) == 2  # the pages and the mount
     assert "asks for pages on NUMA node 3, and the last node of this host is 1: take it out" in refusal(host, beyond)[1]
 
 
@@ -293,7 +293,7 @@ def a_link(path: Path) -> str:
 def test_places_where_nothing_is_mounted(host: HostMounts, tmp_path: Path, lay: Callable[[Path], str]) -> None:
     sentence = lay(tmp_path / "huge")
     target = spec(pages(0, tmp_path / "huge"))
-    assert host.objections(todo(host, target)) == [PlanProblem(f"mount:{tmp_path / 'huge'}", sentence)]
+    assert host.refusals(todo(host, target)) == [PlanProblem(f"mount:{tmp_path / 'huge'}", sentence)]
     assert refusal(host, target) == ("failed", sentence)
 
 

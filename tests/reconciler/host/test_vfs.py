@@ -12,7 +12,7 @@ from engine.api.client import Observation
 from reconciler.desired.from_spec import desired
 from reconciler.host.refusal import HostRefused
 from reconciler.host.vfio import HostVfs
-from reconciler.observe.engines import HostSnapshot, objections
+from reconciler.observe.engines import HostSnapshot, refusals
 from reconciler.planning.host_plan import plan_host
 from reconciler.planning.plan import plan
 from schema.loading.loader import parse
@@ -40,7 +40,7 @@ def vfs(tmp_path: Path, pci: FakePci) -> Iterator[HostVfs]:
 def complaint(vfs: HostVfs, address: str = VF) -> tuple[str, str]:
     with pytest.raises(HostRefused) as caught:
         vfs.require_pollable(address)
-    return caught.value.objection.code, str(caught.value)
+    return caught.value.refusal.code, str(caught.value)
 
 
 def test_a_vf_that_is_not_there_may_come(vfs: HostVfs) -> None:
@@ -252,12 +252,12 @@ def test_a_plan_says_what_stands_in_its_way_before_it_runs(vfs: HostVfs, pci: Fa
     pci.add(OTHER, "igbvf", group="11")
     actions = plan(target, State(engine=target.engine)).actions
     holders = {VF: 1, OTHER: 2}
-    (obstacle,) = objections(holders, actions, vfs)
+    (obstacle,) = refusals(holders, actions, vfs)
     assert (obstacle.resource, obstacle.problem.partition(" is ")[0]) == ("relay:2", OTHER)
     pci.remove(VF)
-    assert [obstacle.resource for obstacle in objections(holders, actions, vfs)] == ["relay:1", "relay:2"]
+    assert [obstacle.resource for obstacle in refusals(holders, actions, vfs)] == ["relay:1", "relay:2"]
     only = [Action(Verb.ADD, Kind.VF, VF, None, None, Vf(VF))]
-    assert [obstacle.resource for obstacle in objections(holders, only, vfs)] == [f"vf:{VF}"]
+    assert [obstacle.resource for obstacle in refusals(holders, only, vfs)] == [f"vf:{VF}"]
 
 
 def test_what_others_took_is_bound_again_and_what_is_gone_is_added_anew(vfs: HostVfs, pci: FakePci) -> None:

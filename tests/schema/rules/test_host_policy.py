@@ -14,7 +14,7 @@ import schema
 from schema.model import Port
 from schema.nodes import Path, Problem
 from schema.rules.check import schema as published
-from schema.rules.host_policy import SCHEMA_NAME, Policy, device_objection, in_force, objections, read_policy
+from schema.rules.host_policy import SCHEMA_NAME, Policy, device_refusal, in_force, read_policy, refusals
 from schema.rules.virtual_devices import KINDS
 from schema.spec import (
     BalanceSpec,
@@ -55,7 +55,7 @@ def _stats(path: str, permissions: int = 0o660) -> Spec:
 BROKEN = Policy(file="f", problems=(Problem("f", 1, 1, "", "x"),))
 LISTS = Policy(sockets=("/srv/guests",), endpoints=("/srv/ends",), mounts=("/mnt/huge",), file="f")
 
-# what, spec, where the objection stands: for the host's own file and for others without a policy, and with one
+# what, spec, where the refusal stands: for the host's own file and for others without a policy, and with one
 DEFAULT, OWN, ALL = "default", "own", "all"
 CASES: list[tuple[Spec, str | None, str | None, str | None]] = [
     (_relays(socket="/tmp/a.sock"), None, None, "relays[0].socket"),
@@ -114,7 +114,7 @@ CASES: list[tuple[Spec, str | None, str | None, str | None]] = [
 def _places(spec: Spec, policy: Policy, own: bool) -> str | None:
     from schema.nodes import dotted
 
-    found = objections(spec, policy) if own else objections(spec, policy, _not_own)
+    found = refusals(spec, policy) if own else refusals(spec, policy, _not_own)
     assert all(sentence.isprintable() for _, sentence in found)
     return ", ".join(dotted(path) for path, _ in found) or None
 
@@ -140,7 +140,7 @@ def test_others_may_have_things_where_the_own_file_has_its_own() -> None:
             RelaySpec(3, NULL, socket="/x/c"),
         ),
     )
-    found = objections(spec, Policy(), lambda path: path[0] == "vhost_user")
+    found = refusals(spec, Policy(), lambda path: path[0] == "vhost_user")
     assert [path for path, _ in found] == [("relays", 2, "socket")]
 
 
@@ -165,22 +165,20 @@ def test_others_may_have_things_where_the_own_file_has_its_own() -> None:
 )
 def test_nothing_is_made_in_the_place_of_a_file_of_vio4wds_own(path: str, said: bool) -> None:
     for spec in (_stats(path), _relays(socket=path), Spec(port_control=PortControlSpec(ipc=IpcSpec(path)))):
-        assert any("vio4wd's own files" in sentence for _, sentence in objections(spec, Policy())) == said
+        assert any("vio4wd's own files" in sentence for _, sentence in refusals(spec, Policy())) == said
 
 
 def test_open_to_all_is_the_policys_to_allow() -> None:
     spec = Spec(vhost_user=VhostUserSpec(permissions=0o666))
-    assert objections(spec, Policy(open_to_all=True), _not_own) == ()
+    assert refusals(spec, Policy(open_to_all=True), _not_own) == ()
 
 
 def test_what_dpdk_is_given() -> None:
-    assert device_objection(Port("0000:05:00.1"), Policy()) == ""
+    assert device_refusal(Port("0000:05:00.1"), Policy()) == ""
+    assert device_refusal(Port("0000:05:00.1", "ddp_pkg_file=/tmp/x"), Policy()) == "a PCI function takes no arguments"
+    assert device_refusal(Port("net_af_xdp0", "iface=eth0"), Policy())
     assert (
-        device_objection(Port("0000:05:00.1", "ddp_pkg_file=/tmp/x"), Policy()) == "a PCI function takes no arguments"
-    )
-    assert device_objection(Port("net_af_xdp0", "iface=eth0"), Policy())
-    assert (
-        device_objection(Port("net_af_xdp0", "iface=eth0"), Policy({"net_af_xdp": {"iface": KINDS["interface"]}})) == ""
+        device_refusal(Port("net_af_xdp0", "iface=eth0"), Policy({"net_af_xdp": {"iface": KINDS["interface"]}})) == ""
     )
 
 
@@ -253,7 +251,7 @@ def test_a_mistake_in_it_is_said_and_the_strictest_rules_hold(file: FilePath, te
     policy = in_force()
     assert said in "\n".join(map(str, policy.problems))
     assert policy.problems[0].file == str(file)
-    assert objections(_relays(socket="/srv/a"), policy)
+    assert refusals(_relays(socket="/srv/a"), policy)
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schema.model import Port
-from schema.rules.virtual_devices import KINDS, TABLE, is_interface_name, objection, paths
+from schema.rules.virtual_devices import KINDS, TABLE, is_interface_name, paths, refusal
 from schema.vf import parse_vf
 
 MEMIF = "net_memif0,role=server,socket-abstract=no,socket=/run/m.sock"
@@ -27,7 +27,7 @@ MEMIF = "net_memif0,role=server,socket-abstract=no,socket=/run/m.sock"
     ],
 )
 def test_is_allowed(text: str) -> None:
-    assert objection(parse_vf(text), {}) == ""
+    assert refusal(parse_vf(text), {}) == ""
 
 
 @pytest.mark.parametrize(
@@ -72,16 +72,16 @@ def test_is_allowed(text: str) -> None:
     ],
 )
 def test_is_refused(text: str, said: str) -> None:
-    assert said in objection(parse_vf(text), {})
+    assert said in refusal(parse_vf(text), {})
 
 
 def test_a_policy_adds_drivers_and_arguments() -> None:
     beyond = {"net_pcap": {"tx_pcap": KINDS["path"]}, "net_tap": {"remote": KINDS["interface"]}}
-    assert objection(parse_vf("net_pcap0,tx_pcap=/tmp/out.pcap"), beyond) == ""
+    assert refusal(parse_vf("net_pcap0,tx_pcap=/tmp/out.pcap"), beyond) == ""
     assert list(paths(parse_vf("net_pcap0,tx_pcap=/tmp/out.pcap"), beyond)) == ["/tmp/out.pcap"]
-    assert objection(parse_vf("net_tap0,iface=t0,remote=eth0"), beyond) == ""
-    assert "no argument 'rx_pcap'" in objection(parse_vf("net_pcap0,rx_pcap=/tmp/x"), beyond)
-    assert "an absolute path" in objection(parse_vf("net_pcap0,tx_pcap=x"), beyond)
+    assert refusal(parse_vf("net_tap0,iface=t0,remote=eth0"), beyond) == ""
+    assert "no argument 'rx_pcap'" in refusal(parse_vf("net_pcap0,rx_pcap=/tmp/x"), beyond)
+    assert "an absolute path" in refusal(parse_vf("net_pcap0,tx_pcap=x"), beyond)
 
 
 def test_no_kind_of_value_ends_an_argument() -> None:
@@ -100,4 +100,4 @@ def test_names_of_interfaces(name: str, valid: bool) -> None:
 
 
 def test_a_member_of_a_bond_is_a_device_like_any_other() -> None:
-    assert objection(Port("net_failsafe0", "exec(id)"), {})
+    assert refusal(Port("net_failsafe0", "exec(id)"), {})
