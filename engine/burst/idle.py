@@ -12,7 +12,7 @@ BREATH_PAUSES = 64
 
 
 @dividing
-def rest(worker: int, idle_since: int) -> tuple[int, bool]:
+def go_idle(worker: int, idle_since: int) -> tuple[int, bool]:
     """What a worker does after a pass in which nothing moved, unless it is never to rest: pause, then sleep ever longer
     up to its bound.
 

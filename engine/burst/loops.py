@@ -15,7 +15,7 @@ from engine.burst.compiled.compiling import called, inlined
 from engine.burst.compiled.intrinsics import load64, load_acquire, rdtsc, store64
 from engine.burst.compiled.quiesce import end_pass, enter_pass
 from engine.burst.counting import drop
-from engine.burst.idle import rest, short_pause
+from engine.burst.idle import go_idle, short_pause
 from engine.burst.lacp_keepalive import send_lacp
 from engine.burst.queue_spread import drop_stages
 from engine.burst.to_guest import vf_to_vm
@@ -144,7 +144,7 @@ def work(worker: int) -> int:
         sequence += 2
         store64(worker + at.WORKER_PASSES, load64(worker + at.WORKER_PASSES) + 1)
         if moved == 0:
-            idle_since, slept = rest(worker, idle_since)
+            idle_since, slept = go_idle(worker, idle_since)
         else:
             idle_since, slept = 0, False
             if BREATH_LEAST <= moved < BURST:

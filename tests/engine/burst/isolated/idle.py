@@ -34,7 +34,7 @@ with numba_cache(cache_dir(), library.load().version):
     from tests.engine.burst.doubles import fake_dpdk  # isort: skip - its symbols must be there first
     from engine.burst.compiled import layout as at
     from engine.burst.compiled.memory import Block
-    from engine.burst.idle import rest
+    from engine.burst.idle import go_idle
     from engine.burst.loops import work
 
 IDLE_FOR_EVER = -(2**62)
@@ -59,14 +59,14 @@ def worker() -> Block:
 @pytest.mark.parametrize("longest_us", [1, 2, 50, 1000, 100_000])
 def test_the_longest_sleep_is_the_bound(longest_us: int, worker: Block) -> None:
     worker.write(at.WORKER_SLEEP_US, longest_us)
-    rest(worker.address, IDLE_FOR_EVER)
+    go_idle(worker.address, IDLE_FOR_EVER)
     assert naps == [longest_us]
     assert worker.read(at.WORKER_SLEPT_CYCLES) > 0
 
 
 def test_busy_never_sleeps(worker: Block) -> None:
     worker.write(at.WORKER_SLEEP_US, 0)
-    rest(worker.address, IDLE_FOR_EVER)
+    go_idle(worker.address, IDLE_FOR_EVER)
     assert naps == []
     assert worker.read(at.WORKER_SLEPT_CYCLES) == 0
 
@@ -74,7 +74,7 @@ def test_busy_never_sleeps(worker: Block) -> None:
 def test_what_has_just_gone_quiet_is_only_paused_for(worker: Block) -> None:
     worker.write(at.WORKER_SLEEP_US, 1000)
     worker.write(at.WORKER_SPIN_CYCLES, 2**63 - 1)
-    rest(worker.address, 0)
+    go_idle(worker.address, 0)
     assert naps == []
 
 
