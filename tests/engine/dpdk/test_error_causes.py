@@ -29,7 +29,7 @@ PROBE = "rte_dev_probe(x)"
         ),
         ("net_af_xdp0,iface=nosuch0", 1, "failed", "this host has no network interface nosuch0"),
         ("net_af_packet0", 1, "bad-request", "polls a network interface: name it, as in net_af_packet0,iface=eth1"),
-        ("net_af_packet0,iface=lo,framesz=100", 1, "failed", "the driver net_af_packet did not take it stands"),
+        ("net_af_packet0,iface=lo,framesz=100", 1, "failed", "the driver net_af_packet did not take it as it stands"),
         ("net_tap0,iface=lo", errno.EINVAL, "exists", "the network interface lo exists already and is no tap device"),
         (
             "net_memif0,socket=/nosuch/x",
