@@ -186,7 +186,7 @@ class EngineProcess:
     def _build(
         self, eal_: eal.Eal, wanted: start.Parameters, cpus: frozenset[int], lcores: Mapping[int, int]
     ) -> EngineCore:
-        from engine.burst.compiled import burst_size as burst_size
+        from engine.burst.compiled import burst_size
         from engine.burst.compiled.cache import numba_cache
 
         burst_size.burst = wanted.engine.burst

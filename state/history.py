@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from schema.model import State
@@ -67,7 +67,9 @@ class Applied:
 
     @property
     def ended(self) -> PastOutcome:
-        return _known(PastOutcome, self.outcome)
+        known = _known(PastOutcome, self.outcome)
+        verdict = self.outcome.get("verdict")
+        return replace(known, verdict=verdict) if isinstance(verdict, str) else known
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

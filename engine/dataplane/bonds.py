@@ -63,7 +63,7 @@ class Bond:
     members: list[Member] = field(default_factory=list)
     """In the order of the spec."""
     started: bool = False
-    burst_size: int = -1
+    active_id: int = -1
     """The port id of the member that was last made the active one."""
 
     @property
@@ -244,8 +244,8 @@ class Bonds:
             self._library.remove(bond.id, member.id)
             self._ethdevs.stop(member.id)
         member.joined = member.active = False
-        if member.id == bond.burst_size:
-            bond.burst_size = -1
+        if member.id == bond.active_id:
+            bond.active_id = -1
 
     def look(self, bond: Bond) -> bool:
         """Reads the members' links and moves the active one: whether `join_and_part` has to be called, which needs
@@ -270,7 +270,7 @@ class Bonds:
         current = self._library.primary(bond.id)
         usable = [member for member in bond.members if member.link_up and member.joined]
         wanted = next((m for m in usable if m.id == current), usable[0] if usable else None)
-        if wanted is not None and wanted.id != bond.burst_size:
+        if wanted is not None and wanted.id != bond.active_id:
             self._activate(bond, wanted, moved=wanted.id != current)
         for member in bond.members:
             member.active = member is wanted
@@ -283,7 +283,7 @@ class Bonds:
             self._library.set_primary(bond.id, wanted.id)
         except DpdkError as error:
             log.error("%s: %s cannot take over: %s", bond.name, wanted.name, why(error).sentence)
-        bond.burst_size = wanted.id
+        bond.active_id = wanted.id
         if moved:  # a VF that is not trusted hears only its own address, so the bond's goes there; some refuse
             self._library.set_mac(bond.id, mac)
 

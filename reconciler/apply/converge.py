@@ -32,7 +32,7 @@ class Converger:
 
     def observe(self, patient: bool = False) -> HostSnapshot:
         """What the engines show, waiting while all that are there are still starting (`patient`: also for one that is
-        not there). Raises what `Engines.see_any` raises."""
+        not there). Raises what `Engines.observe_any` raises."""
         deadline = time.monotonic() + self.wait_s
         noticed = False
         while True:

@@ -92,7 +92,7 @@ def proposed(intent: Intent, snapshot: HostSnapshot, host: Host, look: Look | No
     target = intent.target
     guarded = guard(target, snapshot, intent.policy, intent.last) if intent.guarded else Guarded(target)
     todo = with_owners(plan_host(guarded.target, snapshot), intent.owners)
-    short = shortages(todo, snapshot, host)
+    short = shortages(todo, snapshot, host) if intent.guarded else ()  # what is undone is undone as far as it goes
     problems = (*intent.problems, *dict.fromkeys((*short, *look(todo, snapshot)))) if look is not None else ()
     return Proposal(intent, snapshot, guarded, todo, short, _document(intent, snapshot, guarded, todo, problems))
 

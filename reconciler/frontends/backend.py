@@ -17,7 +17,7 @@ from schema.model import MAX_RELAYS
 from schema.rules import claims
 from schema.spec import FILE, RelaySpec, VhostUserSpec, template_path
 from schema.wire.descriptors import Wakeup
-from state import relay_requests as relay_requests
+from state import relay_requests
 from state.store import Store
 
 

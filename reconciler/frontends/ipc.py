@@ -25,7 +25,7 @@ from schema.rules import claims
 from schema.system.threads import Threads
 from schema.vf import parse_vf
 from schema.wire.descriptors import Wakeup
-from state import relay_requests as relay_requests
+from state import relay_requests
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.ipc")

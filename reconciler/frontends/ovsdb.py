@@ -22,7 +22,7 @@ from reconciler.frontends.ovs_marks import Change, Marked, decide, read_marks
 from reconciler.host.netdev import Netdevs
 from schema.system.threads import Threads, one_line
 from schema.wire.descriptors import Wakeup
-from state import relay_requests as relay_requests
+from state import relay_requests
 from state.store import Store
 
 LOG = logging.getLogger("vio4wd.ovsdb")

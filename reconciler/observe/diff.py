@@ -1,7 +1,7 @@
-"""Hugepages and their mounts, which the host has once: made before anything needs them, given back when nobody does.
+"""How what is desired differs from what is live, and a state with or without one of its relays.
 
-Pages that a host kept before vio4wd count for what a spec wants, and stay whatever it says; so does a mount that
-vio4wd has not made.
+Hugepages and their mounts, which the host has once, are made before anything needs them. Pages that a host kept before
+vio4wd count for what a spec wants, and stay whatever it says; so does a mount that vio4wd has not made.
 """
 
 from __future__ import annotations
@@ -200,16 +200,19 @@ def without_relay(whole: State, id_: int) -> State:
 
 
 def with_relay(whole: State, known: State, id_: int) -> State:
-    """The state with this relay as it is in another one, pinned as there if these CPUs are workers here."""
+    """The state with this relay as it is in another one, pinned as there if these CPUs are workers here. Its device may
+    have gone from there, then the relay comes without one."""
     relay, pin = known.relays[id_], known.pins.get(id_)
-    port = known.ports[relay.port]
+    ports = {relay.port: known.ports[relay.port]} if relay.port in known.ports else {}
     cpus = {worker.cpu for worker in whole.workers}
     pins = {id_: pin} if pin is not None and {pin.vf_to_vm, pin.vm_to_vf} <= cpus else {}
-    vfs = {address: known.vfs.get(address, Vf(address, "")) for address in pci_functions(port)}
+    vfs = {
+        address: known.vfs.get(address, Vf(address, "")) for port in ports.values() for address in pci_functions(port)
+    }
     return replace(
         whole,
         relays={**whole.relays, id_: relay},
-        ports={**whole.ports, port.name: port},
+        ports={**whole.ports, **ports},
         sockets={**whole.sockets, relay.socket: known.sockets[relay.socket]},
         pins={**whole.pins, **pins},
         vfs={**whole.vfs, **vfs},

@@ -93,7 +93,7 @@ class Engines:
         return HostSnapshot(observations, silent, limits, remembered_homes(self.run_dir, self.state_dir))
 
     def ping(self) -> dict[int, Hello]:
-        """Who answers, by shard; as `see`, and cheaper."""
+        """Who answers, by shard; as `observe`, and cheaper."""
         self.faults, self.heard = {}, {}
         for shard in range(MAX_SHARDS):
             if shard and not engine_socket(self.run_dir, shard).exists():
@@ -123,7 +123,7 @@ class Engines:
         return hello.has_room_for, client.observe()
 
     def observe_any(self) -> HostSnapshot:
-        """As `see`. Raises EngineUnavailable or EngineError when no engine says what is live on it."""
+        """As `observe`. Raises EngineUnavailable or EngineError when no engine says what is live on it."""
         snapshot = self.observe()
         if not snapshot.observations:
             raise self.faults[min(self.faults)]

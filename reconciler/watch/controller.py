@@ -69,6 +69,8 @@ class Controller:
     _shards: tuple[int, ...] = (0,)
     """Those that the spec needs; their events are listened to."""
     _impossible = ""
+    _unanswered = ""
+    """What the host could not say; it is asked again."""
     _short = ""
     """What of the spec this host has too little for: as much as fits is done all the same."""
 
@@ -178,8 +180,9 @@ class Controller:
         """What the host can't say now, such as which CPUs it has, is asked again; nothing ends because of it."""
         try:
             self._do(command, engines)
+            self._unanswered = ""
         except OSError as error:
-            self._impossible = str(error)
+            self._unanswered = f"{error.filename or 'this host'}: {error.strerror or error}; it is asked again"
             self._schedule.interrupted(time.monotonic(), self._file.accepted is not None)
 
     def _do(self, command: ReadFile | LookAtEngine | Reconcile, engines: Engines) -> None:
@@ -206,6 +209,7 @@ class Controller:
     def _read(self, engines: Engines, half: bool) -> None:
         self._ticket = self._tickets.asked()
         changed = self._file.go_on() if half else self._file.read(self._hear_files)
+        self._owed = self._owed or changed
         refused, accepted = self._file.refused, self._file.accepted
         problems = "\n".join(refused.problems) if refused else ""
         self._tell("spec", problems, "what stands in the file is refused: %s", "the file is valid again")
@@ -222,7 +226,6 @@ class Controller:
         self._paused_before = paused
         if accepted is not None:
             self._frontends.follow(accepted.spec)
-            self._owed = self._owed or changed
             if not self._owed:
                 self._tickets.complete(self._ticket, accepted.refused)
         self._schedule.file_read(time.monotonic(), changed)
@@ -364,7 +367,7 @@ class Controller:
         self._service_status.status(in_a_line(self._report, self._file.refused is not None, self._paused_by))
         retry_at = self._schedule.retry_at
         troubles: tuple[str | None, ...] = (self._store.fault, self._readying.fault, self._impossible, self._short)
-        troubles += (*self._file.lacking, *self._file.outdated)
+        troubles += (self._unanswered, *self._file.lacking, *self._file.outdated)
         unheard = dict.fromkeys((*self._files.faults, self._file.unanswered))
         report = replace(
             self._report,
@@ -379,6 +382,7 @@ class Controller:
         self._tell("hostname", "; ".join(self._file.outdated), "%s", "")
         self._tell("store", self._store.fault or "", "%s", "")
         self._tell("short", self._short, "%s", "")
+        self._tell("unanswered", self._unanswered, "%s", "the host answers again")
         self._tell("impossible", self._impossible, "%s", "what was missing is there again")
         if report == self._written:
             return

@@ -169,7 +169,7 @@ class Schedule:
     def reconciled(
         self, now: float, verdict: Verdict, boot_id: str, generation: int, is_retryable: bool = True
     ) -> None:
-        """What became of `Reconcile`; `may_heal`: whether trying again can help where it failed."""
+        """What became of `Reconcile`; `is_retryable`: whether trying again can help where it failed."""
         if verdict in (Verdict.APPLIED, Verdict.HELD_BACK) or (verdict is Verdict.FAILED and not is_retryable):
             self.failures = 0
             self._engine = (boot_id, generation)
@@ -186,7 +186,7 @@ class Schedule:
 
     def interrupted(self, now: float, has_spec: bool) -> None:
         """The host failed in the middle of a command: all is read, looked at and compared again after a while."""
-        again = now + self.timing.retry_first_s
+        again = now + self.timing.absent_late_s
         self._read_at, self._look_at = min(self._read_at, again), min(self._look_at, again)
         self._has_spec = self._has_spec or has_spec
         self._reconcile_at = min(self._reconcile_at, again)

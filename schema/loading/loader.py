@@ -26,7 +26,7 @@ from schema.spec import (
     Spec,
     VhostUserSpec,
 )
-from schema.yaml12 import UNSEEN, read_document
+from schema.yaml12 import MAX_DEPTH, UNSEEN, read_document
 
 MAX_VALUES = 40_000
 """Of all that is kept; a value of a document takes some 300 bytes."""
@@ -221,12 +221,15 @@ def _allowed(relay: str, owner: str, around: Spec, policy: Policy) -> RelaySpec:
     return spec.relays[0]
 
 
-def _node(value: Any, place: Place) -> Node:
-    """A value of JSON as a document has it."""
+def _node(value: Any, place: Place, depth: int = 1) -> Node:
+    """A value of JSON as a document has it. Raises SpecError where it is nested deeper than a document may be."""
+    if depth > MAX_DEPTH:
+        raise refused(place.file, f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, dict):
-        return Mapping(place, {key: _node(each, place) for key, each in value.items()}, dict.fromkeys(value, place))
+        entries = {key: _node(each, place, depth + 1) for key, each in value.items()}
+        return Mapping(place, entries, dict.fromkeys(value, place))
     if isinstance(value, list):
-        return Sequence(place, [_node(each, place) for each in value])
+        return Sequence(place, [_node(each, place, depth + 1) for each in value])
     text = value if isinstance(value, str) else json.dumps(value)
     return Scalar(place, value, text, isinstance(value, str))
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from schema.model import Port, State
 from schema.nodes import Document, Path, Problem, Scalar, dotted, shorten
 from schema.spec import RelaySpec, Spec, VhostUserSpec, endpoints, socket_path
-from schema.vf import below, devices
+from schema.vf import below, devices, is_bond_name
 from schema.yaml12 import at
 
 Claim = str
@@ -68,7 +68,9 @@ def of_port(port: Port) -> tuple[Claim, ...]:
 def of_state(state: State, id_: int) -> frozenset[Claim]:
     """What a relay of a state claims beyond its id."""
     relay = state.relays[id_]
-    return frozenset((socket(relay.socket), *of_port(state.ports.get(relay.port, Port(relay.port)))))
+    port = state.ports.get(relay.port)
+    gone = bond(relay.port) if is_bond_name(relay.port) else vf(relay.port)
+    return frozenset((socket(relay.socket), *(of_port(port) if port is not None else (gone,))))
 
 
 def rivals(mine: Set[Claim], others: Mapping[K, Set[Claim]]) -> Iterator[tuple[K, Claim]]:

@@ -43,9 +43,11 @@ def test_what_is_shown_of_an_apply_is_known_also_where_another_release_wrote_it(
     step = {"action": "add", "kind": "relay", "resource": "relay:1", "ending": "failed", "message": "why", "took_us": 3}
     outcome = {"verdict": "failed", "message": "1 of 1", "steps": [step], "weather": "fine"}
     store = Store(tmp_path)
-    for plan, ended in (({"changes": [step]}, outcome), ({}, {}), ({"changes": 7}, {"verdict": 7})):
+    odd = {"verdict": "applied", "steps": [{"of": "another release"}]}
+    for plan, ended in (({"changes": [step]}, outcome), ({}, {}), ({"changes": 7}, {"verdict": 7}), ({}, odd)):
         record(store, who="w", source="a", sha256="s", text="", plan=plan, outcome=ended)
-    strange, empty, whole = entries(store, 3)
+    later, strange, empty, whole = entries(store, 4)
+    assert later.ended == PastOutcome("applied")
     action = PastAction("add", "relay:1", "relay", "failed", "why")
     assert (whole.planned, whole.ended) == (PastPlan((action,)), PastOutcome("failed", "1 of 1", (action,)))
     assert [(each.planned, each.ended) for each in (strange, empty)] == [(PastPlan(), PastOutcome())] * 2

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from engine.burst.compiled import burst_size as burst_size
+from engine.burst.compiled import burst_size
 from schema.system import locks
 from schema.system.files import PRIVATE_DIRECTORY, make_directory
 

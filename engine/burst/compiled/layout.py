@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.burst.compiled import burst_size as burst_size
+from engine.burst.compiled import burst_size
 
 BURST: Final = burst_size.burst
 """Packets a call."""

@@ -20,7 +20,7 @@ from reconciler.planning.plan import plan
 from reconciler.policy.claims import MergedRelays, merge_requests
 from reconciler.terminal import plan_text
 from schema import Spec, SpecError, requested_relay
-from schema.model import Kind
+from schema.model import Kind, Relay, Socket, State
 from schema.rules.claims import of_spec, of_state
 from state.relay_requests import RelayRequest
 from tests.kit.fakes.table_host import TableHost
@@ -158,6 +158,19 @@ def test_a_request_may_have_less_than_the_hosts_own_file() -> None:
     assert spec({"id": 3, **wanted}).relays[0].socket == "/srv/a.sock"
     with pytest.raises(SpecError, match="must lie below /tmp"):
         requested_relay(3, wanted, "ipc", spec())
+
+
+def test_a_request_that_is_nested_too_deeply_is_refused() -> None:
+    wanted: dict[str, Any] = {"vf": "net_null1"}
+    for _ in range(300):
+        wanted = {"bond": wanted}
+    with pytest.raises(SpecError, match="nested more than 16 deep"):
+        requested_relay(3, wanted, "ipc", spec())
+
+
+@pytest.mark.parametrize(("name", "claim"), [("net_bonding0", "bond net_bonding0"), ("net_null1", "VF net_null1")])
+def test_a_relay_whose_device_is_gone_still_claims_it(name: str, claim: str) -> None:
+    assert claim in of_state(State.of([Relay(1, name, "/tmp/1"), Socket("/tmp/1")]), 1)
 
 
 def test_a_relay_claims_the_same_in_a_spec_and_in_a_state() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -154,3 +154,12 @@ def test_protection_that_is_taken_out_together_with_the_relay_still_protects() -
     assert [each.resource for each in guard(of(), snapshot(of(1)), Policy(), again).held_back] == ["relay:1"]
     kept = guard(of(1), snapshot(of(1)), Policy(), last)
     assert carried_over(kept, Policy(), last) == frozenset()
+
+
+def test_a_relay_whose_device_is_gone_can_be_held_back_too() -> None:
+    """It is observed without its port while its VF, or its bond, is taken away."""
+    live = of(1, 2)
+    live = replace(live, ports={name: port for name, port in live.ports.items() if name != "net_null1"})
+    guarded = guard(of(2), snapshot(live, 1), Policy(frozenset({1})), None)
+    assert [each.resource for each in guarded.held_back] == ["relay:1"]
+    assert 1 in guarded.target.relays
