@@ -45,11 +45,11 @@ def vio4wd(instance: Instance, *words: str) -> tuple[str, str]:
     return said.getvalue(), complained.getvalue()
 
 
-def planned(instance: Instance, spec: str) -> tuple[str, str]:
-    """What `vio4wd plan` says of a spec that is not saved yet, on standard output and error."""
+def planned(instance: Instance, spec: str) -> str:
+    """What `vio4wd plan` says of a spec that is not saved yet."""
     draft = instance.directory / "draft.yaml"
     draft.write_text(spec)
-    return vio4wd(instance, "plan", str(draft))
+    return vio4wd(instance, "plan", str(draft))[0]
 
 
 def port(instance: Instance, name: str) -> LivePort:
