@@ -36,8 +36,8 @@ HUGEPAGES = ("hugepages", ALONE)
 COUNT = re.compile(r"(\d+) (failed|passed|skipped|xfailed|xpassed|errors?|warnings?)\b")
 SKIPPED = re.compile(r"^  (\d+) x (.*)$", re.M)
 PROGRESS_S = 60.0
-ENOUGH_MIB = 2600
-"""Of hugepages, for what two parts start at the same time; scripts/bootstrap reserves somewhat more."""
+ENOUGH_MIB = 4000
+"""Of hugepages, for what two parts start at the same time; scripts/bootstrap reserves fewer, enough for one."""
 
 
 @dataclass
