@@ -1,4 +1,4 @@
-"""A YAML document as a tree that knows where everything stands."""
+"""A YAML document as a tree that knows where everything stands, and what is wrong with it, with the place."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Whoever takes a function from its driver waits in the kernel until the engine has closed it (vfio_unregister_group_dev);
 the link to the driver is removed before that wait, so it tells in time.
+
+And on which NUMA node memory lies, asked of the kernel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the services see and change: the spec in force, and the durable requests and pins beside it."""
+"""What the services see and change: the spec in force, the durable requests and pins beside it; and the tickets by
+which they hear what became of a request."""
 
 from __future__ import annotations
 

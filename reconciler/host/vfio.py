@@ -1,4 +1,5 @@
-"""Binding PCI functions to vfio-pci and giving them back, with what they were before remembered in between."""
+"""Binding PCI functions to vfio-pci and giving them back, what they were before remembered in between; and
+what speaks against polling, binding or giving back one."""
 
 from __future__ import annotations
 

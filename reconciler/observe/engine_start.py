@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.host.hugepages import HostMounts
 from reconciler.host.refusal import HostRefused
-from reconciler.observe.diff import readied
+from reconciler.observe.actions import readied
 from reconciler.observe.engines import HostSnapshot, known_shards, read_parameters
 from schema.model import State
 from schema.paths import engine_parameters

@@ -32,6 +32,71 @@ from schema.system.files import read_text
 from schema.vf import pci_functions
 
 
+@dataclass(frozen=True, slots=True)
+class EngineVersion:
+    """The state of an engine that a plan was made for, or that it was left in."""
+
+    shard: int
+    boot_id: str | None
+    """None: it did not run, and is to be as it starts."""
+    generation: int
+
+
+def fingerprint(versions: Iterable[EngineVersion]) -> tuple[str, int]:
+    """Another one as soon as any of these engines is another, or was changed."""
+    ordered = sorted(versions, key=lambda version: version.shard)
+    return " ".join(f"{m.shard}={m.boot_id}" for m in ordered), sum(m.generation for m in ordered)
+
+
+@dataclass(frozen=True, slots=True)
+class HostSnapshot:
+    """What all engine processes of a host showed when they were asked, one after the other, by shard. Who is neither in
+    `observations` nor in `silent` does not run."""
+
+    observations: Mapping[int, Observation] = field(default_factory=dict)
+    """Those that are ready, and what is live on them."""
+    silent: Mapping[int, str] = field(default_factory=dict)
+    """Those that run but do not say what is live on them: they start, stop or hang. With a sentence on each."""
+    limits: Mapping[int, Limits] = field(default_factory=dict)
+    """What each engine says that it can have, as docs/engine-api.md has it."""
+    remembered: Mapping[int, int] = field(default_factory=dict)
+    """Relay id to the shard on which it was last to be; it counts for relays that are not live."""
+
+    @property
+    def versions(self) -> tuple[EngineVersion, ...]:
+        """Of those that said what is live on them."""
+        return tuple(
+            EngineVersion(shard, each.boot_id, each.generation) for shard, each in sorted(self.observations.items())
+        )
+
+    @property
+    def live(self) -> dict[int, int]:
+        """Relay id to the shard on which it is."""
+        return {
+            id_: shard
+            for shard in sorted(self.observations, reverse=True)
+            for id_ in self.observations[shard].state.relays
+        }
+
+    @property
+    def states(self) -> dict[int, State]:
+        """What is live on each shard that says so."""
+        return {shard: observation.state for shard, observation in sorted(self.observations.items())}
+
+    @property
+    def room(self) -> tuple[int, ...]:
+        """How many of DPDK's ports each shard may have; one that does not say is taken to be as the others."""
+        known = {shard: limits.ports for shard, limits in sorted(self.limits.items()) if limits.ports is not None}
+        usual = next(iter(known.values()), PORTS)
+        return tuple(known.get(shard, usual) for shard in range(MAX_SHARDS))
+
+    @property
+    def homes(self) -> Mapping[int, int]:
+        """What is remembered, as long as it is good for something: where nothing is live and nobody hangs, everything
+        can be placed anew without a guest noticing, on as few shards as possible."""
+        return self.remembered if self.live or self.silent else {}
+
+
 class Engines:
     """The engines under one run directory, and their parameters under one state directory. Not to be shared between
     threads. Use as a context manager, or `close` it."""
@@ -217,70 +282,6 @@ def refusals(holders: Mapping[str, int], actions: Iterable[Action], vfs: HostVfs
     wanted |= {address: f"vf:{address}" for address in binds if address not in wanted}
     found = ((who, vfs.refusal(address, address in binds)) for address, who in wanted.items())
     return [PlanProblem(who, refusal.message) for who, refusal in found if refusal is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class HostSnapshot:
-    """By shard. Who is neither in `observations` nor in `silent` does not run."""
-
-    observations: Mapping[int, Observation] = field(default_factory=dict)
-    """Those that are ready, and what is live on them."""
-    silent: Mapping[int, str] = field(default_factory=dict)
-    """Those that run but do not say what is live on them: they start, stop or hang. With a sentence on each."""
-    limits: Mapping[int, Limits] = field(default_factory=dict)
-    """What each engine says that it can have, as docs/engine-api.md has it."""
-    remembered: Mapping[int, int] = field(default_factory=dict)
-    """Relay id to the shard on which it was last to be; it counts for relays that are not live."""
-
-    @property
-    def versions(self) -> tuple[EngineVersion, ...]:
-        """Of those that said what is live on them."""
-        return tuple(
-            EngineVersion(shard, each.boot_id, each.generation) for shard, each in sorted(self.observations.items())
-        )
-
-    @property
-    def live(self) -> dict[int, int]:
-        """Relay id to the shard on which it is."""
-        return {
-            id_: shard
-            for shard in sorted(self.observations, reverse=True)
-            for id_ in self.observations[shard].state.relays
-        }
-
-    @property
-    def states(self) -> dict[int, State]:
-        """What is live on each shard that says so."""
-        return {shard: observation.state for shard, observation in sorted(self.observations.items())}
-
-    @property
-    def room(self) -> tuple[int, ...]:
-        """How many of DPDK's ports each shard may have; one that does not say is taken to be as the others."""
-        known = {shard: limits.ports for shard, limits in sorted(self.limits.items()) if limits.ports is not None}
-        usual = next(iter(known.values()), PORTS)
-        return tuple(known.get(shard, usual) for shard in range(MAX_SHARDS))
-
-    @property
-    def homes(self) -> Mapping[int, int]:
-        """What is remembered, as long as it is good for something: where nothing is live and nobody hangs, everything
-        can be placed anew without a guest noticing, on as few shards as possible."""
-        return self.remembered if self.live or self.silent else {}
-
-
-@dataclass(frozen=True, slots=True)
-class EngineVersion:
-    """The state of an engine that a plan was made for, or that it was left in."""
-
-    shard: int
-    boot_id: str | None
-    """None: it did not run, and is to be as it starts."""
-    generation: int
-
-
-def fingerprint(versions: Iterable[EngineVersion]) -> tuple[str, int]:
-    """Another one as soon as any of these engines is another, or was changed."""
-    ordered = sorted(versions, key=lambda version: version.shard)
-    return " ".join(f"{m.shard}={m.boot_id}" for m in ordered), sum(m.generation for m in ordered)
 
 
 def read_parameters(directories: Iterable[Path], shard: int) -> dict[str, Any]:

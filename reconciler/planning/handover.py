@@ -1,4 +1,6 @@
-"""Graphs of who waits for whom, of relays or ports: a topological order, and what to take out so that there is one."""
+"""What changes hands between relays and bonds, and in which order, so that nobody needs what another still has.
+
+First graphs of who waits for whom: a topological order, and what to take out so that there is one; then their use."""
 
 from __future__ import annotations
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.observe.actions import arrive_relay, leave_relay
-from reconciler.observe.diff import pages_grow
+from reconciler.observe.actions import arrive_relay, leave_relay, pages_grow
 from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.after_replacement import follows, seen_afterwards
 from reconciler.planning.plan import plan

@@ -21,14 +21,16 @@ from reconciler.observe.actions import (
     change_relay,
     change_socket,
     change_vf,
+    given_back,
     needs_new_process,
+    readied,
     remove_port,
     remove_relay,
     remove_socket,
     remove_vf,
     remove_worker,
 )
-from reconciler.observe.diff import Difference, difference, given_back, matches, readied
+from reconciler.observe.diff import Difference, difference, matches
 from reconciler.planning.handover import Handover, handover
 from reconciler.planning.prerequisites import ordered
 from reconciler.planning.shards import place

@@ -1,4 +1,5 @@
-"""On which engine process each relay lives: pure, deterministic and sticky.
+"""On which engine process each relay lives, which CPUs each process has, and where its relays are polled: pure,
+deterministic and sticky.
 
 One DPDK process has a fixed number of ports, so more relays than that need more processes: shards. A relay stays on its
 shard while it fits there, new ones go to the lowest shard with room, and when somebody has to move, as few as possible

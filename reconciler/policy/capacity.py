@@ -9,7 +9,7 @@ from dataclasses import replace
 from engine.api.live import Limits
 from reconciler.host.host import Host
 from reconciler.host.refusal import PlanProblem, SpecUnfit
-from reconciler.observe.diff import coming
+from reconciler.observe.actions import coming
 from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.describe import number_of
 from reconciler.planning.host_plan import HostPlan

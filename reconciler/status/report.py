@@ -1,4 +1,5 @@
-"""What the watch loop says about itself, in `watch.json` under the run directory, for `vio4wd status`."""
+"""What the watch loop says about itself: to `vio4wd status` in `watch.json` under the run directory, and to a service
+manager."""
 
 from __future__ import annotations
 
@@ -17,10 +18,18 @@ from schema.system.typed_json import decoded
 from schema.wire.notify import Notifier
 from state.record import OTHER_SHAPE
 
+FILE = "watch.json"
 READY_WITHIN_S = 60.0
 """A host's boot must not hang on an engine that does not come: then the status says so, and the loop goes on."""
 
-FILE = "watch.json"
+
+class Condition(enum.StrEnum):
+    READY = "Ready"
+    """Packets can pass both ways."""
+    PENDING = "Pending"
+    """Not live yet, or no guest is there: nothing is broken."""
+    DEGRADED = "Degraded"
+    """Live, but something is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,10 @@ class Standing:
     message: str
     since: float
     """Seconds since 1970."""
+
+
+Standings = Mapping[int, Standing]
+"""By relay id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,8 @@ def read_report(run_dir: Path) -> Report | None:
 
 
 class ServiceStatus:
-    """Told what happens, with `now` in seconds of a steady clock."""
+    """Tells a service manager when the loop is ready, reloads and lives. Told what happens, with `now` in seconds of a
+    steady clock."""
 
     def __init__(self, notifier: Notifier, now: float) -> None:
         self._notifier = notifier
@@ -148,16 +162,3 @@ def counted(found: Standings) -> str:
     words = [standing.condition for standing in found.values()]
     parts = [f"{words.count(each)} {each}" for each in Condition if each.value in words]
     return ", ".join(parts) or "no relays"
-
-
-class Condition(enum.StrEnum):
-    READY = "Ready"
-    """Packets can pass both ways."""
-    PENDING = "Pending"
-    """Not live yet, or no guest is there: nothing is broken."""
-    DEGRADED = "Degraded"
-    """Live, but something is broken."""
-
-
-Standings = Mapping[int, Standing]
-"""By relay id."""

@@ -1,4 +1,4 @@
-"""The files of locks (flock(2)), which nobody else can open: whoever can open one can hold its lock."""
+"""Locks: files (flock(2)) that nobody else can open, as whoever can open one can hold its lock; and waiting for one."""
 
 from __future__ import annotations
 

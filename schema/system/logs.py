@@ -1,5 +1,8 @@
-"""Log messages are written by a thread of their own: whoever reads them may stop to, and nobody who steers waits for
-that. What does not fit the queue meanwhile is dropped and counted, which is said as soon as somebody reads again."""
+"""The log: its levels, what is kept out of it, what is said in it only when it changes.
+
+Messages are written by a thread of their own: whoever reads them may stop to, and nobody who steers waits for that.
+What does not fit the queue meanwhile is dropped and counted, which is said as soon as somebody reads again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many descriptors this process may have, and how many of them clients may take."""
+"""How many descriptors this process may have, how many of them clients may take, and one that wakes a loop."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from reconciler.desired.from_spec import desired
 from reconciler.host.hugepages import HostMounts
 from reconciler.host.hugetlb import Entry, parse_mounts
 from reconciler.host.refusal import HostRefused, PlanProblem
-from reconciler.observe.diff import coming
+from reconciler.observe.actions import coming
 from reconciler.observe.engine_start import ready
 from reconciler.observe.engines import HostSnapshot
 from reconciler.planning.describe import words
