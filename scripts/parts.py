@@ -28,10 +28,12 @@ PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"
 FAULTS = "tests/live/test_fault_injection.py"
 ALONE = ("tests/live/test_hugepages.py", "tests/live/test_leaks.py", "tests/live/test_mounts.py")
 """They count or take the host's hugepages: nobody else may hold any meanwhile."""
+OWN_HOSTS = tuple(f"tests/live/test_{each}.py" for each in ("units", "spec_fuzz", "many_specs"))
+"""They make hosts of their own, systemd's too; here so that no part takes much longer than the others."""
 _FOLDERS = ("schema", "state", "reconciler", "upgrade", "ground", "kit", "engine")
 UNITS = ("units", tuple(f"tests/{folder}" for folder in _FOLDERS))
-LIVE = ("live", ("tests/live", *(f"--ignore={path}" for path in (FAULTS, *ALONE))))
-WAITING = ("faults, guests", (FAULTS, "tests/qemu"))
+LIVE = ("live", ("tests/live", *(f"--ignore={path}" for path in (FAULTS, *OWN_HOSTS, *ALONE))))
+WAITING = ("faults, guests", (FAULTS, "tests/qemu", *OWN_HOSTS))
 HUGEPAGES = ("hugepages", ALONE)
 COUNT = re.compile(r"(\d+) (failed|passed|skipped|xfailed|xpassed|errors?|warnings?)\b")
 SKIPPED = re.compile(r"^  (\d+) x (.*)$", re.M)

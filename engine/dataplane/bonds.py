@@ -78,7 +78,7 @@ class Bond:
         ]
 
 
-def device_names(port: Port) -> tuple[str, ...]:
+def dpdk_port_names(port: Port) -> tuple[str, ...]:
     """The names of all DPDK ports that a port takes: its own and its members'."""
     return port.name, *(device.partition(",")[0] for device in port.members)
 

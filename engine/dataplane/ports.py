@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engine.api.fault import Refused, refused
 from engine.burst.compiled import layout as at
 from engine.burst.compiled.memory import CACHE_LINE_BYTES, Block
-from engine.dataplane.bonds import Bond, Bonds, device_names
+from engine.dataplane.bonds import Bond, Bonds, dpdk_port_names
 from engine.dataplane.carrier import Interfaces, interface_of
 from engine.dataplane.pci import Functions
 from engine.dpdk.error_causes import why
@@ -98,7 +98,7 @@ class Ports:
     def attach(self, port: Port) -> None:
         """Attaches and starts; a failure leaves nothing behind."""
         self._check_allowed(port)
-        self._check_new(device_names(port))
+        self._check_new(dpdk_port_names(port))
         self._check_room(port)
         self._check_interfaces(port)
         block = Block(at.PORT_SIZE)
@@ -131,8 +131,8 @@ class Ports:
 
     def _check_room(self, port: Port) -> None:
         """Refuses what needs more DPDK ports than there are, with the arithmetic."""
-        others = sum(len(device_names(each.port)) for name, each in self.by_name.items() if name != port.name)
-        needed = len(device_names(port))
+        others = sum(len(dpdk_port_names(each.port)) for name, each in self.by_name.items() if name != port.name)
+        needed = len(dpdk_port_names(port))
         if others + needed > MAX_ETHPORTS:
             bond = f" (a bond and its {needed - 1} members)" if port.bond_mode else ""
             raise Refused(
@@ -225,7 +225,7 @@ class Ports:
         if not attached.bond or replace(attached.port, members=port.members) != port:
             raise Refused("unsupported", f"{port.name}: only a bond's members can be changed in place; replace it")
         self._check_allowed(port)
-        self._check_new(set(device_names(port)) - set(device_names(attached.port)))
+        self._check_new(set(dpdk_port_names(port)) - set(dpdk_port_names(attached.port)))
         self._check_room(port)
         self._check_interfaces(port)
         before = attached.port.members
@@ -329,7 +329,7 @@ class Ports:
         for device, name in self._interfaces.renamed.items():
             if before.get(device) != name:
                 log.warning("the interface of %s is called %s now; it goes on being polled", device, name)
-        holders = {device: name for name, attached in self.by_name.items() for device in device_names(attached.port)}
+        holders = {device: name for name, attached in self.by_name.items() for device in dpdk_port_names(attached.port)}
         return [(holders[device], device) for device in self._functions.gone(holders) + lost]
 
     def renamed(self, attached: Attached) -> dict[str, str]:

@@ -56,10 +56,10 @@ LOCK_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Applier:
+class ApplyTransaction:
     """Applies orders, one at a time."""
 
-    carrier: Converger
+    converger: Converger
     store: Store
     host: Host
 
@@ -88,8 +88,8 @@ class Applier:
         with self._turn():
             found = self._kept(saved, policy)
             if found.todo.missing:
-                self.carrier.leave_parameters(found.todo.targets)
-                self.carrier.wait_for(found.todo.missing)
+                self.converger.leave_parameters(found.todo.targets)
+                self.converger.wait_for(found.todo.missing)
                 found = self._kept(saved, policy)
             refuse_held_back(found.guarded)
             refuse(found.shortages)
@@ -101,18 +101,18 @@ class Applier:
 
     def _started(self, target: State) -> HostSnapshot:
         """What is live; an engine that is still to come, or starts, is waited for, and finds what it needs."""
-        engines = self.carrier.engines
+        engines = self.converger.engines
         before = engines.observe()
         if before.observations:
             return before
         targets = shard_targets(target, before)
-        self.carrier.say(ready(engines.mounts, target, before))
-        self.carrier.leave_parameters(targets)
-        return self.carrier.observe()
+        self.converger.say(ready(engines.mounts, target, before))
+        self.converger.leave_parameters(targets)
+        return self.converger.observe()
 
     def _kept(self, saved: SavedPlan, policy: Policy) -> Proposal:
         """Raises Stale when it is for another state than this."""
-        snapshot = self.carrier.observe()
+        snapshot = self.converger.observe()
         refuse_stale(saved, snapshot, time.time())
         return proposed_again(saved, policy, last_target(self.store), snapshot, self.host)
 
@@ -129,7 +129,7 @@ class Applier:
         if left is not None:
             refuse_unconfirmed(left, left.due(time.time(), self._boots()))
         try:
-            with locked(self.carrier.engines.run_dir / APPLY, LOCK_WAIT_S):
+            with locked(self.converger.engines.run_dir / APPLY, LOCK_WAIT_S):
                 left = current_pending(self.store)
                 if left is not None:
                     why = left.due(time.time(), self._boots())
@@ -143,7 +143,7 @@ class Applier:
             raise
 
     def _finish_off(self, left: Pending, why: str) -> None:
-        self.carrier.say(f"{left.source}, applied by {left.who}, is rolled back first: {why}")
+        self.converger.say(f"{left.source}, applied by {left.who}, is rolled back first: {why}")
         outcome = self._roll_back(left, why)
         if outcome is not None:
             refuse_unfinished(left, outcome)
@@ -166,7 +166,7 @@ class Applier:
     def _tried(self, found: Proposal, replan: bool, undoable: bool) -> Outcome:
         """What can be undone is so when the engine goes away, too."""
         try:
-            return self.carrier.converge(found, replan)
+            return self.converger.converge(found, replan)
         except (EngineUnavailable, EngineError) as error:
             if not undoable:
                 raise
@@ -219,7 +219,7 @@ class Applier:
             return outcome
         until = f"within {order.confirm_s:g} s"
         makes = f", which also makes it the content of {pending.file}" if pending.file else ""
-        self.carrier.say(f"Applied and verified. It is rolled back unless this comes {until}: vio4wd confirm{makes}")
+        self.converger.say(f"Applied and verified. It is rolled back unless this comes {until}: vio4wd confirm{makes}")
         why = waited(self.store, pending, outcome, self._boots)
         rollback = self._roll_back(pending, why) if why else None
         return replace(outcome, rollback=rollback, confirmed=rollback is None, why_undone=why)
@@ -229,11 +229,11 @@ class Applier:
         if not undo(self.store, pending, why):
             return None
         pending = replace(pending, reason=why)
-        snapshot = self.carrier.observe(patient=True)
+        snapshot = self.converger.observe(patient=True)
         source, owners = f"{UNDOING}{pending.source}", owners_of(requests(self.store), pending.others)
         intent = Intent(source, pending.sha256, pending.before, Policy(pending.protected), owners, guarded=False)
         found = proposed(intent, snapshot, self.host)
-        outcome = self.carrier.converge(found, replan=True)
+        outcome = self.converger.converge(found, replan=True)
         own = files_own(pending.before, pending.others)
         write_down(self.store, ApplyRequest(pending.who, source, pending.sha256), found.saved, outcome, own)
         if outcome.verdict is Verdict.APPLIED:
@@ -244,4 +244,4 @@ class Applier:
         return others_of(target, requests(self.store))
 
     def _boots(self) -> dict[int, str]:
-        return {shard: hello.boot_id for shard, hello in self.carrier.engines.ping().items()}
+        return {shard: hello.boot_id for shard, hello in self.converger.engines.ping().items()}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reconciler.apply.commit_confirmed import ApplyRequest
     from reconciler.apply.outcome import Outcome, Step
     from reconciler.apply.saved_plan import SavedPlan
-    from reconciler.apply.transaction import Applier
+    from reconciler.apply.transaction import ApplyTransaction
     from reconciler.desired.desired_state import DesiredState
     from reconciler.observe.engines import Engines
     from state.store import Store
@@ -74,16 +74,18 @@ def execute(asked: argparse.Namespace) -> int:
     return conclude(asked, outcome, str(once(asked)))
 
 
-def carried_out(asked: argparse.Namespace, engines: Engines, store: Store, do: Callable[[Applier], Outcome]) -> Outcome:
+def carried_out(
+    asked: argparse.Namespace, engines: Engines, store: Store, do: Callable[[ApplyTransaction], Outcome]
+) -> Outcome:
     """Does it, telling people step by step; closes the store."""
     from reconciler.apply.converge import Converger
-    from reconciler.apply.transaction import Applier
+    from reconciler.apply.transaction import ApplyTransaction
     from reconciler.host.host import ThisHost
     from reconciler.terminal.output import complain
 
     _end_as_by_ctrl_c()
-    carrier = Converger(engines, asked.wait, complain, None if asked.json else _show_step)
-    outcome = do(Applier(carrier, store, ThisHost()))
+    converger = Converger(engines, asked.wait, complain, None if asked.json else _show_step)
+    outcome = do(ApplyTransaction(converger, store, ThisHost()))
     if store.fault:
         complain(store.fault)
     store.close()
@@ -112,7 +114,7 @@ def conclude(asked: argparse.Namespace, outcome: Outcome, source: str) -> int:
     return 0 if outcome.verdict == "applied" and not outcome.held_back and outcome.rollback is None else 1
 
 
-def _task(asked: argparse.Namespace, store: Store) -> Callable[[Applier], Outcome]:
+def _task(asked: argparse.Namespace, store: Store) -> Callable[[ApplyTransaction], Outcome]:
     """What is to be done. Raises SpecError, SpecUnfit, PlanError."""
     from reconciler.apply.saved_plan import PlanError, is_plan, parse_plan
     from reconciler.desired.resolve import read_now
@@ -133,7 +135,7 @@ def _task(asked: argparse.Namespace, store: Store) -> Callable[[Applier], Outcom
     order = replace(_order(asked, spec.sha256, spec.text), owners=found.owners)
     order = beside_a_watch(asked, store, order, once(asked).absolute)
 
-    def do(applier: Applier) -> Outcome:
+    def do(applier: ApplyTransaction) -> Outcome:
         outcome = applier.apply_state(found.target, policy, order, relay_ids(asked.target))
         if outcome.verdict == "applied" and outcome.rollback is None and not asked.target:
             _in_force(found, store)

@@ -101,12 +101,12 @@ def _busy() -> bool:
 def _roll_back(engines: Engines, store: Store, wait_s: float) -> int:
     """Unless somebody is at it, who does it then."""
     from reconciler.apply.converge import Converger
-    from reconciler.apply.transaction import Applier
+    from reconciler.apply.transaction import ApplyTransaction
     from reconciler.host.host import ThisHost
     from reconciler.terminal.output import complain
 
     if not _busy():
-        Applier(Converger(engines, wait_s, complain), store, ThisHost()).clear()
+        ApplyTransaction(Converger(engines, wait_s, complain), store, ThisHost()).clear()
     return 1
 
 

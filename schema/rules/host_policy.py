@@ -76,21 +76,21 @@ def all_own(_: Path) -> bool:
     return True
 
 
-Refusal = tuple[Path, str]
+PolicyRefusal = tuple[Path, str]
 """Where, and a sentence."""
 
 
 # ---- what a spec may say ---------------------------------------------------------------------------------------------
 
 
-def refusals(spec: Spec, policy: Policy, whose: Whose = all_own) -> tuple[Refusal, ...]:
+def refusals(spec: Spec, policy: Policy, whose: Whose = all_own) -> tuple[PolicyRefusal, ...]:
     """What the policy has against the spec. Pure."""
     made = (*_sockets(spec, policy), *_endpoints(spec), *_mounts(spec))
     allowable = ((path, f"{sentence}; {policy.words}") for path, sentence in _allowable(spec, policy, made, whose))
     return (*allowable, *_among_own_files(made, policy))
 
 
-def _allowable(spec: Spec, policy: Policy, made: Sequence[_Made], whose: Whose) -> Iterator[Refusal]:
+def _allowable(spec: Spec, policy: Policy, made: Sequence[_Made], whose: Whose) -> Iterator[PolicyRefusal]:
     """What another policy would allow."""
     yield from _devices(spec, policy)
     if policy.problems:
@@ -101,7 +101,7 @@ def _allowable(spec: Spec, policy: Policy, made: Sequence[_Made], whose: Whose) 
         yield from _open_to_all(spec, whose)
 
 
-def _among_own_files(made: Sequence[_Made], policy: Policy) -> Iterator[Refusal]:
+def _among_own_files(made: Sequence[_Made], policy: Policy) -> Iterator[PolicyRefusal]:
     for each in made:
         if policy.own.holds(each.path):
             yield each.at, f"{shorten(each.path, 110)} lies among vio4wd's own files; choose another path"
@@ -111,7 +111,7 @@ def _nobodys(_: Path) -> bool:
     return False
 
 
-def _devices(spec: Spec, policy: Policy) -> Iterator[Refusal]:
+def _devices(spec: Spec, policy: Policy) -> Iterator[PolicyRefusal]:
     for path, port in _ports(spec):
         sentence = device_refusal(port, policy)
         if sentence and not port.name.startswith("net_bonding"):  # a rule says that better
@@ -178,7 +178,7 @@ def _mounts(spec: Spec) -> Iterator[_Made]:
         yield _Made(("hugepages", index, "mount"), "mounts", entry.mount)
 
 
-def _misplaced(made: Sequence[_Made], listed: Sequence[str] | None, whose: Whose) -> Iterator[Refusal]:
+def _misplaced(made: Sequence[_Made], listed: Sequence[str] | None, whose: Whose) -> Iterator[PolicyRefusal]:
     """What of one kind lies where it must not. Without a list, others have the defaults, and the directories that the
     host's own file names itself."""
     named = [each.directory for each in made if each.explicit and whose(each.at) and each.directory != "/"]
@@ -196,7 +196,7 @@ def _below(path: str, directory: str) -> bool:
     return f"{path}/".startswith(f"{normal_path(directory).rstrip('/')}/")
 
 
-def _open_to_all(spec: Spec, whose: Whose) -> Iterator[Refusal]:
+def _open_to_all(spec: Spec, whose: Whose) -> Iterator[PolicyRefusal]:
     given: list[tuple[Path, int]] = [(("vhost_user", "permissions"), spec.vhost_user.permissions)]
     given += [((*path[:-1], "permissions"), endpoint.permissions) for path, endpoint in endpoints(spec)]
     for index, entry in enumerate(spec.hugepages):
